@@ -1,0 +1,144 @@
+"""Batch scoring: read a table, score it, write it, in bounded memory and input order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import ConfigError, InvalidInput
+from anomaly_vae.schema import match_columns
+from anomaly_vae.scorer import Scorer, Scores
+from anomaly_vae.table import Batch, Table, open_writer
+
+__all__ = ["OUTPUT_SCHEMA", "ScoreSummary", "read_usable", "score_table"]
+
+OUTPUT_SCHEMA = pa.schema(
+    [
+        ("log_px", pa.float64()),
+        ("elbo", pa.float64()),
+        ("std_error", pa.float64()),
+        ("ess_ratio", pa.float64()),
+        ("p_value", pa.float64()),
+        ("is_anomaly", pa.bool_()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+@dataclass
+class ScoreSummary:
+    """What a batch run did.
+
+    Attributes:
+        rows: Rows read and written.
+        anomalies: Rows flagged.
+        unscored: Rows without a score, counted by kind of fault.
+        examples: One example of each kind: row number (from 1) and text.
+    """
+
+    rows: int = 0
+    anomalies: int = 0
+    unscored: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def note(self, batch: Batch) -> None:
+        """Count the rows and faults of a batch."""
+        for i, fault in enumerate(batch.faults):
+            if fault is not None:
+                self.unscored[fault.kind] += 1
+                self.examples.setdefault(fault.kind, f"row {self.rows + i + 1}: {fault.text}")
+        self.rows += len(batch.faults)
+
+    def describe(self) -> str:
+        """One line for the user."""
+        text = f"{self.rows:,} rows, {self.anomalies:,} flagged"
+        if self.unscored:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.unscored.items()))
+            example = min(self.examples.values(), key=len)
+            text += f", {self.unscored.total():,} not scored ({kinds}; for example {example})"
+        return text
+
+
+def score_table(
+    scorer: Scorer,
+    table: Table,
+    output: str,
+    *,
+    keep: Sequence[str] = (),
+    num_samples: int | None = None,
+    target_fpr: float | None = None,
+    overwrite: bool = False,
+    on_batch: Callable[[ScoreSummary], None] | None = None,
+) -> ScoreSummary:
+    """Score a table into a file; rows that cannot be scored come out with nulls and a reason.
+
+    Raises:
+        InvalidInput: A column of the model or a kept one is missing, or of the wrong type.
+        ConfigError: A kept name clashes with an output, or the output cannot be written.
+    """
+    match_columns(table.names, scorer.schema.names)
+    _check_keep(table, keep)
+    schema = pa.schema([*table.schema_of(keep), *OUTPUT_SCHEMA])
+    summary = ScoreSummary()
+    with open_writer(output, schema, overwrite=overwrite) as writer:
+        for batch in table.batches(scorer.schema.names, keep):
+            usable = np.array([fault is None for fault in batch.faults], dtype=bool)
+            scores = scorer.score_rows(batch.rows[usable], num_samples, target_fpr)
+            writer.write(
+                pa.RecordBatch.from_arrays([*batch.kept.columns, *_columns(scores, usable, batch)], schema=schema)
+            )
+            summary.note(batch)
+            if scores.is_anomaly is not None:
+                summary.anomalies += int(scores.is_anomaly.sum())
+            if on_batch:
+                on_batch(summary)
+    return summary
+
+
+def read_usable(
+    table: Table, columns: Sequence[str], on_batch: Callable[[ScoreSummary], None] | None = None
+) -> tuple[FloatArray, ScoreSummary]:
+    """Read into memory all rows that can be used, shape (N, D), and count the others."""
+    summary, parts = ScoreSummary(), [np.empty((0, len(columns)))]
+    for batch in table.batches(columns):
+        usable = np.array([fault is None for fault in batch.faults], dtype=bool)
+        parts.append(batch.rows[usable])
+        summary.note(batch)
+        if on_batch:
+            on_batch(summary)
+    return np.concatenate(parts), summary
+
+
+def _check_keep(table: Table, keep: Sequence[str]) -> None:
+    for name in keep:
+        if name in OUTPUT_SCHEMA.names:
+            raise ConfigError(f"--keep {name}: the output has a column of that name itself; rename it in the input")
+        if name not in table.names:
+            raise InvalidInput(f"--keep {name}: the input has no such column", field=name)
+        if table.names.count(name) > 1 or list(keep).count(name) > 1:
+            raise InvalidInput(f"--keep {name}: the column stands more than once", field=name)
+
+
+def _columns(scores: Scores, usable: NDArray[np.bool_], batch: Batch) -> list[pa.Array]:
+    """The output columns of a batch: nulls where there is no value, reasons of faults and novelties."""
+    place = np.full(len(usable), -1)
+    place[usable] = np.arange(int(usable.sum()))
+    positions = pa.array(place, mask=~usable)
+    reason = iter(scores.reason)
+    reasons = [next(reason) if fault is None else fault.text for fault in batch.faults]
+
+    def spread(values: NDArray[np.generic] | None, kind: pa.DataType) -> pa.Array:
+        if values is None:
+            return pa.nulls(len(usable), kind)
+        return pa.array(values, kind, from_pandas=True).take(positions)  # from_pandas: NaN becomes null
+
+    return [
+        *(spread(getattr(scores, column.name), column.type) for column in OUTPUT_SCHEMA if column.name != "reason"),
+        pa.array(reasons, pa.string()),
+    ]

@@ -1,0 +1,261 @@
+"""The model bundle: a directory written whole or not at all, and read with suspicion.
+
+========================  =====================================================================================
+``manifest.json``         everything that is not an array: :class:`anomaly_vae.manifest.Manifest`
+``encoder.onnx``          x, mask -> loc, log_var
+``decoder.onnx``          z -> loc
+``log_joint.onnx``        x, mask, loc, scale, noise -> log p(x, z) at z = loc + scale * noise
+``noise.npy``             float32 (R, n, L): R scrambled Sobol sets mapped to standard normal points
+``calibration.npy``       float64 (n,): sorted finite calibration scores, nats
+``golden.npz``            rows sampled from the model and their log p(x), checked whenever the bundle is loaded
+========================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import BundleError
+from anomaly_vae.manifest import Calibration, FileRecord, Manifest, decode_manifest, encode_manifest
+from anomaly_vae.onnx_wire import check_graph
+from anomaly_vae.storage import write_directory
+
+__all__ = ["Bundle", "assemble", "read_bundle", "with_calibration", "write_bundle"]
+
+MANIFEST = "manifest.json"
+GRAPHS = ("encoder.onnx", "decoder.onnx", "log_joint.onnx")
+FILES = (*GRAPHS, "noise.npy", "calibration.npy", "golden.npz")
+
+_MANIFEST_LIMIT = 16 * 2**20
+_FILE_LIMIT = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A checked bundle in memory.
+
+    Attributes:
+        manifest: Its description.
+        files: The bytes of every file but the manifest.
+        digest: sha256 of manifest.json, which holds the digests of all others.
+        noise: Standard normal points, float32 (R, n, L).
+        calibration: Sorted finite calibration scores, nats, (n,).
+        golden_rows: Rows sampled from the model, data units, (G, D).
+        golden_log_px: Their log p(x), nats, (G,).
+    """
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    digest: str
+    noise: NDArray[np.float32]
+    calibration: FloatArray
+    golden_rows: FloatArray
+    golden_log_px: FloatArray
+
+
+def assemble(
+    manifest: Manifest,
+    *,
+    graphs: Mapping[str, bytes],
+    noise: NDArray[np.float32],
+    calibration: FloatArray,
+    golden_rows: FloatArray,
+    golden_log_px: FloatArray,
+) -> Bundle:
+    """Make a bundle in memory; the digests in ``manifest.files`` are filled in here."""
+    files = dict(graphs) | {
+        "noise.npy": _npy(noise),
+        "calibration.npy": _npy(calibration),
+        "golden.npz": _npz(rows=golden_rows, log_px=golden_log_px),
+    }
+    return _sealed(manifest, files)
+
+
+def with_calibration(bundle: Bundle, calibration: Calibration, scores: FloatArray, created_at: str) -> Bundle:
+    """The same model with another calibration."""
+    manifest = msgspec.structs.replace(bundle.manifest, calibration=calibration, created_at=created_at)
+    return _sealed(manifest, dict(bundle.files) | {"calibration.npy": _npy(scores)})
+
+
+def write_bundle(bundle: Bundle, path: Path, *, overwrite: bool = False) -> None:
+    """Write the bundle so that it appears under its name only when complete."""
+    files = dict(bundle.files) | {MANIFEST: encode_manifest(bundle.manifest)}
+    write_directory(path, files, overwrite=overwrite)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle; the bytes that are hashed are the bytes that are used.
+
+    Raises:
+        BundleError: Not a bundle, or one with a missing, unknown, linked, changed or malformed file.
+    """
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise BundleError(
+            f"{path}: no model bundle there: {error.strerror}; expected the directory made by train"
+        ) from error
+    try:
+        data = _read_file(folder, MANIFEST, path, _MANIFEST_LIMIT)
+        manifest = decode_manifest(data, f"{path}/{MANIFEST}")
+        _check_names(set(os.listdir(folder)), manifest, path)
+        files = {name: _read_file(folder, name, path, manifest.files[name].size) for name in FILES}
+    finally:
+        os.close(folder)
+    for name, content in files.items():
+        _check_digest(content, manifest.files[name], f"{path}/{name}")
+    return _checked(manifest, files, hashlib.sha256(data).hexdigest(), str(path))
+
+
+def _sealed(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    manifest = msgspec.structs.replace(
+        manifest,
+        files={
+            name: FileRecord(sha256=hashlib.sha256(files[name]).hexdigest(), size=len(files[name])) for name in FILES
+        },
+    )
+    data = encode_manifest(manifest)
+    return _checked(decode_manifest(data, MANIFEST), files, hashlib.sha256(data).hexdigest(), "new bundle")
+
+
+def _checked(manifest: Manifest, files: Mapping[str, bytes], digest: str, where: str) -> Bundle:
+    for name in GRAPHS:
+        check_graph(files[name], f"{where}/{name}")
+    noise = _parse_npy(files["noise.npy"], np.dtype("<f4"), 3, f"{where}/noise.npy")
+    calibration = _parse_npy(files["calibration.npy"], np.dtype("<f8"), 1, f"{where}/calibration.npy")
+    golden = _parse_npz(files["golden.npz"], {"rows": 2, "log_px": 1}, f"{where}/golden.npz")
+    bundle = Bundle(
+        manifest=manifest,
+        files=files,
+        digest=digest,
+        noise=noise,
+        calibration=calibration,
+        golden_rows=golden["rows"],
+        golden_log_px=golden["log_px"],
+    )
+    _check_shapes(bundle, where)
+    return bundle
+
+
+def _check_shapes(bundle: Bundle, where: str) -> None:
+    manifest, estimator = bundle.manifest, bundle.manifest.estimator
+    scramblings, points, latent_dim = bundle.noise.shape
+    num_finite = manifest.calibration.num_rows - manifest.calibration.num_novel
+    rules = {
+        f"noise.npy has shape {bundle.noise.shape}, expected ({estimator.scramblings}, n, "
+        f"{manifest.architecture.latent_dim}) with n a power of two": (scramblings, latent_dim)
+        == (estimator.scramblings, manifest.architecture.latent_dim)
+        and points & (points - 1) == 0,
+        f"noise.npy holds {scramblings * points} points, estimator.num_samples is {estimator.num_samples}": (
+            scramblings * points >= estimator.num_samples
+        ),
+        f"calibration.npy holds {len(bundle.calibration)} scores, the manifest says {num_finite}": (
+            len(bundle.calibration) == num_finite
+        ),
+        "calibration.npy is not sorted": bool(np.all(np.diff(bundle.calibration) >= 0)),
+        "golden.npz has the wrong shape": bundle.golden_rows.shape
+        == (len(bundle.golden_log_px), len(manifest.schema.columns))
+        and len(bundle.golden_log_px) > 0,
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise BundleError(f"{where}: {rule}")
+
+
+def _check_names(found: set[str], manifest: Manifest, path: Path) -> None:
+    listed = set(manifest.files)
+    if listed != set(FILES):
+        odd = sorted(listed ^ set(FILES))[0]
+        raise BundleError(f"{path}/{MANIFEST}: files must list exactly {', '.join(FILES)}; {odd!r} is at fault")
+    extra, missing = sorted(found - listed - {MANIFEST}), sorted(listed - found)
+    if missing:
+        raise BundleError(f"{path}: {missing[0]} is missing; the bundle was only partly copied. Copy the folder again")
+    if extra:
+        raise BundleError(f"{path}: {extra[0]!r} is no part of a bundle; remove it, or copy the folder again")
+
+
+def _read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes that is no link, through the open directory."""
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: {name} is missing; is this the directory made by `anomaly-vae train`?") from error
+    except OSError as error:
+        raise BundleError(f"{path}/{name}: cannot be read, or is a link: {error.strerror}") from error
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise BundleError(f"{path}/{name}: is a link or no regular file; copy the folder's files themselves")
+        if status.st_size > min(limit, _FILE_LIMIT):
+            raise BundleError(f"{path}/{name}: {status.st_size} bytes, expected at most {min(limit, _FILE_LIMIT)}")
+        return file.read(min(limit, _FILE_LIMIT) + 1)
+
+
+def _check_digest(data: bytes, record: FileRecord, where: str) -> None:
+    actual = hashlib.sha256(data).hexdigest()
+    if len(data) != record.size or actual != record.sha256:
+        raise BundleError(
+            f"{where}: {len(data)} bytes with sha256 {actual[:12]}, {MANIFEST} expects {record.size} with "
+            f"{record.sha256[:12]}; the file was changed after export or only partly copied. Copy the folder again"
+        )
+
+
+def _npy(array: NDArray[np.generic]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _npz(**arrays: NDArray[np.generic]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _parse_npy(data: bytes, dtype: np.dtype[Any], ndim: int, where: str) -> NDArray[Any]:
+    """Parse without allocating by what the header claims."""
+    buffer = io.BytesIO(data)
+    try:
+        if np.lib.format.read_magic(buffer) != (1, 0):
+            raise ValueError("another version of the npy format")
+        shape, fortran, found = np.lib.format.read_array_header_1_0(buffer)
+    except (ValueError, SyntaxError, TypeError, UnicodeError, RecursionError, MemoryError) as error:
+        raise BundleError(f"{where}: not a .npy array: {error}") from error
+    body = data[buffer.tell() :]
+    if found != dtype or fortran or len(shape) != ndim or min(shape, default=0) < 0:
+        raise BundleError(f"{where}: {found} array of shape {shape}, expected {dtype} with {ndim} dimensions")
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise BundleError(f"{where}: shape {shape} needs another size than its {len(body)} bytes")
+    array = np.frombuffer(body, dtype).reshape(shape)
+    if not np.isfinite(array).all():
+        raise BundleError(f"{where}: holds NaN or an infinity")
+    return array
+
+
+def _parse_npz(data: bytes, ndims: Mapping[str, int], where: str) -> dict[str, NDArray[Any]]:
+    expected = {f"{name}.npy" for name in ndims}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if sorted(member.filename for member in members) != sorted(expected):
+                raise BundleError(f"{where}: holds {[m.filename for m in members][:5]}, expected {sorted(expected)}")
+            if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):
+                raise BundleError(f"{where}: is compressed; expected plain arrays")
+            contents = {name: archive.read(f"{name}.npy") for name in ndims}
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{where}: not a .npz archive: {error}") from error
+    return {name: _parse_npy(contents[name], np.dtype("<f8"), ndim, f"{where}:{name}") for name, ndim in ndims.items()}

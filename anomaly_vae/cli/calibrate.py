@@ -1,0 +1,83 @@
+"""``anomaly-vae calibrate``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from anomaly_vae.cli import options
+from anomaly_vae.errors import ConfigError
+
+
+@click.command("calibrate")
+@click.argument("model")
+@click.argument("input_", metavar="INPUT")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
+@click.option(
+    "--target-fpr", type=options.Rate, help="Share of normal rows that may be flagged.  [default: the model's]"
+)
+@click.option(
+    "--confidence",
+    type=options.Rate,
+    help="Hold the false-positive rate with this confidence, not just on average over calibration sets.",
+)
+@click.option("--label", help="0/1 column; rows marked 1 are left out.  [default: the model's label, if it is there]")
+@options.threads
+@options.overwrite
+@options.quiet
+@options.verbose
+def command(
+    model: str,
+    input_: str,
+    output: Path,
+    target_fpr: float | None,
+    confidence: float | None,
+    label: str | None,
+    threads: int | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    r"""Write a copy of MODEL whose threshold comes from the normal rows of INPUT.
+
+    Use rows the model has not seen in training. With n rows and a target of 0.01 the threshold is the
+    floor(0.01 (n + 1))-th smallest score, so at least 99 rows are needed; --confidence needs more. MODEL itself is
+    never changed. Needs no torch.
+
+    \b
+    anomaly-vae calibrate model january.csv -o model-january --target-fpr 0.001 --confidence 0.95
+    """
+    from anomaly_vae.bundle import with_calibration, write_bundle
+    from anomaly_vae.calibration import rows_needed, threshold_rank, threshold_rank_confident
+    from anomaly_vae.cli.rows import read_normal_rows
+    from anomaly_vae.schema import match_columns
+    from anomaly_vae.scorer import load
+    from anomaly_vae.storage import refuse_existing
+    from anomaly_vae.table import open_table
+
+    refuse_existing(output, overwrite=overwrite)
+    scorer = load(model, threads=threads)
+    table = open_table(input_)
+    match_columns(table.names, scorer.schema.names)
+    if label is None and scorer.schema.label in table.names:
+        label = scorer.schema.label
+    rows = read_normal_rows(table, scorer.schema.names, label, quiet=quiet).normal
+    target = target_fpr or scorer.bundle.manifest.calibration.target_fpr
+    n = len(rows)
+    k = threshold_rank(n, target) if confidence is None else threshold_rank_confident(n, target, confidence)
+    if k == 0:
+        raise ConfigError(
+            f"{input_} has {n} normal rows that can be scored; --target-fpr {target:g}"
+            f"{'' if confidence is None else f' with --confidence {confidence:g}'} needs at least "
+            f"{rows_needed(target, confidence)}. Give more rows or a higher target"
+        )
+    calibration, scores = scorer.calibration_of(rows, target, confidence)
+    created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    write_bundle(with_calibration(scorer.bundle, calibration, scores, created_at), output, overwrite=overwrite)
+    if not quiet:
+        click.echo(
+            f"{output}: threshold {calibration.threshold:.6g} nats (was {scorer.threshold:.6g}), "
+            f"rank {calibration.rank} of {n} scores, false-positive rate at most {calibration.effective_fpr:.4g}",
+            err=True,
+        )

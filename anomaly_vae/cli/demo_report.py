@@ -1,0 +1,89 @@
+"""What the demo shows: the most anomalous rows, how good the ranking is, and a picture of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv
+from rich.console import Console
+from rich.table import Table
+
+from anomaly_vae.scorer import Scorer
+from anomaly_vae.storage import atomic_file
+
+__all__ = ["print_report", "save_picture"]
+
+_SHOWN = 10
+_NO_ERROR = "n/a"
+
+
+def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
+    """Print the rows of the lowest log p(x), AUROC, average precision and the false-positive rate."""
+    from anomaly_vae.training.report import detection_quality
+
+    values = _read(scores)
+    log_px, malignant = values["log_px"], values["malignant"] == 1
+    quality = detection_quality(log_px[~malignant], log_px[malignant])
+    flagged = values["is_anomaly"]
+    console = Console(highlight=False)
+    if not quiet:
+        console.print(_worst_rows(values))
+        if np.isnan(values["std_error"]).any():
+            console.print(f"{_NO_ERROR}: so far out that a few samples carry the whole estimate; no error can be given")
+    rate, target = flagged[~malignant].mean(), scorer.info["calibration"]["effective_fpr"]
+    console.print(
+        f"AUROC {quality.auroc:.4f}   average precision {quality.average_precision:.4f}\n"
+        f"false-positive rate {rate:.4f} ({flagged[~malignant].sum()} of {(~malignant).sum()} benign rows), "
+        f"expected at most {target:.4f}\n"
+        f"flagged {flagged[malignant].sum()} of {malignant.sum()} malignant rows; threshold {scorer.threshold:.2f} nats"
+    )
+
+
+def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
+    """Save the distributions of log p(x) of benign and malignant rows, with the threshold, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    values = _read(scores)
+    malignant = values["malignant"] == 1
+    log_px = values["log_px"]
+    # Far anomalies lie thousands of nats down: linear near the normal rows, logarithmic beyond.
+    width = float(np.abs(log_px[~malignant]).max())
+    bins = width * np.sinh(np.linspace(np.arcsinh(log_px.min() / width), np.arcsinh(log_px.max() / width), 50))
+    figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
+    axes.hist(log_px[~malignant], bins, alpha=0.75, color="#2a7f62", label=f"benign ({(~malignant).sum()})")
+    axes.hist(log_px[malignant], bins, alpha=0.65, color="#c8553d", label=f"malignant ({malignant.sum()})")
+    axes.axvline(scorer.threshold, color="black", linestyle="--", label=f"threshold {scorer.threshold:.1f} nats")
+    axes.set_xscale("asinh", linear_width=width)
+    ticks = [tick for tick in (-10_000, -3_000, -1_000, -300, -100, -30, 0, 30, 100) if bins[0] <= tick <= bins[-1]]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xlabel("log p(x), nats (higher is more normal)")
+    axes.set_ylabel("rows")
+    axes.set_title("Held-out rows, malignant tumours never seen in training")
+    axes.legend(loc="upper left")
+    with atomic_file(path, overwrite=True) as part:
+        figure.savefig(part, dpi=120, format="png")
+    pyplot.close(figure)
+
+
+def _worst_rows(values: dict[str, Any]) -> Table:
+    table = Table("row", "log p(x) ± error", "p-value", "flag", "truth", title="The most anomalous held-out rows")
+    for i in np.argsort(values["log_px"])[:_SHOWN]:
+        error = values["std_error"][i]
+        table.add_row(
+            str(i + 1),
+            f"{values['log_px'][i]:.2f} ± {_NO_ERROR if np.isnan(error) else f'{error:.2f}'}",
+            f"{values['p_value'][i]:.3f}",
+            "ANOMALY" if values["is_anomaly"][i] else "",
+            "malignant" if values["malignant"][i] else "benign",
+        )
+    return table
+
+
+def _read(scores: Path) -> dict[str, Any]:
+    table = pyarrow.csv.read_csv(scores)
+    return {name: table[name].to_numpy() for name in table.column_names}

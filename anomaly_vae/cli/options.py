@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+__all__ = ["Names", "Rate", "overwrite", "quiet", "threads"]
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Comma-separated column names."""
+
+    name = "columns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002
+        """Split at commas."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(name.strip() for name in str(value).split(",") if name.strip())
+
+
+Rate = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
+
+overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that exists already.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary; errors and warnings only.")
+threads = click.option("--threads", type=click.IntRange(1, 1024), help="Compute threads.  [default: all cores]")
+verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error.")

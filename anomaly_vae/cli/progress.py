@@ -1,0 +1,39 @@
+"""Progress of reading and scoring a table, on standard error where a person looks."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from anomaly_vae.batch import ScoreSummary
+from anomaly_vae.table import Table
+
+__all__ = ["table_progress"]
+
+
+@contextlib.contextmanager
+def table_progress(title: str, table: Table, *, quiet: bool) -> Iterator[Callable[[ScoreSummary], None] | None]:
+    """Give a callback for every batch done; it draws a bar if standard error is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn(title),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr)) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(summary: ScoreSummary) -> None:
+            done, total = table.progress()
+            bar.update(task, completed=done, total=total, description=f"{summary.rows:,} rows")
+
+        yield update

@@ -1,0 +1,62 @@
+"""Reading labelled rows of a table into memory, for training and calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+import numpy as np
+
+from anomaly_vae.batch import ScoreSummary, read_usable
+from anomaly_vae.cli.progress import table_progress
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.table import Table
+
+__all__ = ["LabelledRows", "read_normal_rows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """Rows of a table by label, data units, each (N, D); all are normal where there is no label."""
+
+    normal: FloatArray
+    anomalous: FloatArray
+
+
+def read_normal_rows(
+    table: Table, columns: tuple[str, ...], label: str | None, *, quiet: bool, refuse_missing: bool = False
+) -> LabelledRows:
+    """Read a table; rows that cannot be used are left out with a warning.
+
+    Raises:
+        InvalidInput: The label is missing or not 0/1, or (with ``refuse_missing``) a cell is missing.
+    """
+    if label is not None and label not in table.names:
+        raise InvalidInput(f"--label {label}: the input has no such column; it has {', '.join(table.names[:10])}")
+    wanted = columns if label is None else (*columns, label)
+    with table_progress("reading", table, quiet=quiet) as on_batch:
+        rows, summary = read_usable(table, wanted, on_batch)
+    if refuse_missing and summary.unscored["missing"]:
+        raise InvalidInput(
+            f"{summary.examples['missing']} ({summary.unscored['missing']} of {summary.rows} rows have missing cells); "
+            "missing values are not supported yet: fill the cells or leave the rows out"
+        )
+    _warn_left_out(summary)
+    if label is None:
+        return LabelledRows(normal=rows, anomalous=rows[:0])
+    marks = rows[:, -1]
+    if not np.isin(marks, (0.0, 1.0)).all():
+        odd = marks[~np.isin(marks, (0.0, 1.0))][0]
+        raise InvalidInput(f"--label {label}: holds {odd:g}; expected 0 (normal) or 1 (anomaly) in every row")
+    return LabelledRows(normal=rows[marks == 0.0, :-1], anomalous=rows[marks == 1.0, :-1])
+
+
+def _warn_left_out(summary: ScoreSummary) -> None:
+    if summary.unscored:
+        example = next(iter(summary.examples.values()))
+        click.echo(
+            f"anomaly-vae: warning: {summary.unscored.total()} of {summary.rows} rows cannot be used and are left out; "
+            f"the first: {example}",
+            err=True,
+        )

@@ -1,0 +1,128 @@
+"""What training can be told, validated once. The names are those of VAEDetector's parameters."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from anomaly_vae.errors import ConfigError
+
+__all__ = ["TrainConfig", "read_toml"]
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Parameters of a training run. The defaults are meant to be left alone.
+
+    Attributes:
+        latent_dim: Dimensions of z; "auto" takes half the modelled columns, between 1 and 16.
+        hidden: Widths of the hidden layers, encoder and decoder alike; "auto" grows with the columns.
+        architecture: Kind of network; "mlp" so far.
+        decoder_variance: "learned" (one variance per column) or "fixed" (the column's own variance).
+        likelihood: p(x|z) of the columns; "auto" and "gaussian" both mean Gaussian so far.
+        beta: Final weight of the KL term in the training loss. Scores always use 1.
+        kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
+        target_fpr: Share of normal rows that may be flagged.
+        max_epochs: Limit in passes over the training rows, or None for no such limit.
+        max_steps: Limit in optimiser steps.
+        device: "auto" (CUDA where there is one), or a torch device such as "cpu".
+        random_state: Seed of the split, the weights and the noise; None draws one.
+    """
+
+    latent_dim: int | Auto = "auto"
+    hidden: tuple[int, ...] | Auto = "auto"
+    architecture: str = "mlp"
+    decoder_variance: str = "learned"
+    likelihood: str = "auto"
+    beta: float = 1.0
+    kl_warmup: float = 0.3
+    target_fpr: float = 0.01
+    max_epochs: int | None = None
+    max_steps: int = 2000
+    device: str = "auto"
+    random_state: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field, and make lists (from TOML) tuples."""
+        if self.hidden != "auto":
+            object.__setattr__(self, "hidden", _widths(self.hidden))
+        if self.latent_dim != "auto":
+            _check_int("latent_dim", self.latent_dim, 1, 1024)
+        _check_choice("architecture", self.architecture, ("mlp",))
+        _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed"))
+        _check_choice("likelihood", self.likelihood, ("auto", "gaussian"))
+        _check_number("beta", self.beta, 0.0, 1e3)
+        _check_number("kl_warmup", self.kl_warmup, 0.0, 1.0)
+        check_rate("target_fpr", self.target_fpr)
+        if self.max_epochs is not None:
+            _check_int("max_epochs", self.max_epochs, 1, 10**9)
+        _check_int("max_steps", self.max_steps, 1, 10**9)
+        if not isinstance(self.device, str):
+            raise ConfigError(f'device must be "auto" or a torch device such as "cpu", got {self.device!r}')
+        if self.random_state is not None:
+            _check_int("random_state", self.random_state, 0, 2**32 - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, for the manifest."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of :class:`TrainConfig` fields.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or has a key that is no parameter.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    known = [f.name for f in fields(TrainConfig)]
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise ConfigError(f"{path}: unknown parameter {key!r}; {hint}")
+    return values
+
+
+def check_rate(name: str, value: object) -> None:
+    """Raise ConfigError unless ``value`` is a number strictly between 0 and 1."""
+    if not _is_real(value) or not 0.0 < float(value) < 1.0:  # type: ignore[arg-type]
+        raise ConfigError(f"{name} must be a number between 0 and 1 (both excluded), got {value!r}")
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if not _is_real(value) or not low <= float(value) <= high or math.isnan(float(value)):  # type: ignore[arg-type]
+        raise ConfigError(f"{name} must be a number between {low:g} and {high:g}, got {value!r}")
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not low <= int(value) <= high:
+        raise ConfigError(f"{name} must be a whole number between {low} and {high}, got {value!r}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
+
+
+def _widths(value: object) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ConfigError(f'hidden must be "auto" or layer widths such as [128, 128], got {value!r}')
+    for width in value:
+        _check_int("hidden", width, 1, 65_536)
+    return tuple(int(width) for width in value)

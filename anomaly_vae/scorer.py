@@ -1,0 +1,234 @@
+"""THE definition of a score. The command line, the service and the estimator all call it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.bundle import Bundle, read_bundle
+from anomaly_vae.calibration import (
+    calibrate,
+    conformal_p_value,
+    rank,
+    rows_needed,
+    threshold_at_rank,
+    threshold_rank,
+)
+from anomaly_vae.config import check_rate
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import BundleError, ConfigError
+from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.manifest import Calibration
+from anomaly_vae.runtime import OnnxNetwork
+from anomaly_vae.sampling import sample_rows
+from anomaly_vae.schema import Schema, to_rows
+
+__all__ = ["GOLDEN_TOLERANCE", "Scorer", "Scores", "load"]
+
+# Two machines, or onnxruntime and torch, may differ by this much, relative to max(1, |log p(x)|).
+GOLDEN_TOLERANCE = 1e-4
+
+# What a changed constant column takes off the log-density, below the lowest calibration score.
+_NOVELTY_NATS = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores of N rows; every array has shape (N,), log-densities are nats in data units, higher is more normal.
+
+    Attributes:
+        log_px: Importance-sampled log p(x).
+        elbo: Evidence lower bound, at most ``log_px`` up to its error.
+        std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
+        ess_ratio: Effective sample size over samples, in (0, 1].
+        p_value: Conformal p-value, in (0, 1]; None for another budget than the calibrated one.
+        is_anomaly: Whether the row is below the threshold; None for another budget than the calibrated one.
+        num_samples: Decoder evaluations spent.
+        reason: Why a row ranks below all others (a constant column changed), else None.
+    """
+
+    log_px: FloatArray
+    elbo: FloatArray
+    std_error: FloatArray
+    ess_ratio: FloatArray
+    p_value: FloatArray | None
+    is_anomaly: NDArray[np.bool_] | None
+    num_samples: NDArray[np.int64]
+    reason: list[str | None]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.log_px)
+
+    def __repr__(self) -> str:
+        """Rows and flags at a glance."""
+        flagged = "uncalibrated" if self.is_anomaly is None else f"{int(self.is_anomaly.sum())} anomalies"
+        return f"Scores({len(self)} rows, {flagged}, fields {', '.join(f.name for f in fields(self))})"
+
+
+class Scorer:
+    """Computes log p(x), its error, a p-value and a flag for rows; needs neither torch nor pickle.
+
+    Make one with :func:`load`. Calls from several threads are safe.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        """Start the networks of a checked bundle and score its golden rows.
+
+        Raises:
+            BundleError: A graph does not fit the manifest, or the golden rows' scores differ.
+        """
+        self.bundle = bundle
+        manifest = bundle.manifest
+        network = OnnxNetwork(
+            bundle.files, latent_dim=manifest.architecture.latent_dim, num_columns=len(manifest.schema.modelled)
+        )
+        self._estimator = DensityEstimator(
+            network, bundle.noise, schema=manifest.schema, transform=manifest.transform, threads=threads
+        )
+        self._check_golden()
+
+    @property
+    def schema(self) -> Schema:
+        """The columns; ``schema.names`` lists them."""
+        return self.bundle.manifest.schema
+
+    @property
+    def threshold(self) -> float:
+        """Rows with ``log_px`` strictly below it are anomalies, nats in data units."""
+        return self.bundle.manifest.calibration.threshold
+
+    @property
+    def num_samples(self) -> int:
+        """The calibrated budget K of decoder evaluations a row."""
+        return self.bundle.manifest.estimator.num_samples
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The manifest as plain Python, with the ``bundle_digest``: what ``anomaly-vae inspect`` prints."""
+        return {"bundle_digest": self.bundle.digest, **msgspec.to_builtins(self.bundle.manifest)}
+
+    def score(self, data: Any, num_samples: int | None = None) -> Scores:
+        """Score every row, or none: one bad value refuses the call.
+
+        Args:
+            data: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table.
+            num_samples: Another budget than the calibrated one, from ``budgets``; then there is no p-value and no flag.
+
+        Raises:
+            InvalidInput: Columns missing or not numeric, or a value missing or not finite.
+            ConfigError: A budget that cannot be.
+        """
+        return self.score_rows(to_rows(data, self.schema), num_samples)
+
+    def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
+        """:meth:`score` of float64 rows (N, D) already checked against the schema, at another target if asked."""
+        budget = self.num_samples if num_samples is None else num_samples
+        calibrated = budget == self.num_samples
+        if not calibrated:
+            warnings.warn(
+                f"{budget} samples a row were asked for, the calibration used {self.num_samples}: "
+                "there is no p-value and no flag",
+                stacklevel=3,
+            )
+        k = self._rank_at(target_fpr)
+        estimates = self._estimator.estimate(rows, budget)
+        changes = self.schema.changed(rows).sum(axis=1)
+        ranks = self._ranks(estimates.log_px, changes > 0)
+        penalty = self._novelty_penalty(estimates.log_px, changes)
+        return Scores(
+            log_px=estimates.log_px - penalty,
+            elbo=estimates.elbo - penalty,
+            std_error=estimates.std_error,
+            ess_ratio=estimates.ess_ratio,
+            p_value=conformal_p_value(ranks, self.bundle.manifest.calibration.num_rows) if calibrated else None,
+            is_anomaly=ranks < k if calibrated else None,
+            num_samples=np.full(len(rows), budget, dtype=np.int64),
+            reason=self.schema.novelties(rows),
+        )
+
+    def calibration_of(
+        self, rows: FloatArray, target_fpr: float, confidence: float | None = None
+    ) -> tuple[Calibration, FloatArray]:
+        """Calibrate anew on checked rows (N, D): the record for a manifest, and the sorted finite scores."""
+        log_px = self._estimator.estimate(rows, self.num_samples).log_px
+        return calibrate(log_px, self.schema.is_novel(rows), target_fpr, confidence)
+
+    def threshold_at(self, target_fpr: float) -> float:
+        """The threshold of another target false-positive rate, from the same calibration scores, nats.
+
+        Raises:
+            ConfigError: There are too few calibration rows for that target.
+        """
+        calibration = self.bundle.manifest.calibration
+        return threshold_at_rank(self.bundle.calibration, calibration.num_novel, self._rank_at(target_fpr))
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """The values ``num_samples`` may take."""
+        return self._estimator.budgets
+
+    def encode(self, data: Any) -> FloatArray:
+        """Means of q(z|x), (N, D) -> (N, L)."""
+        return self._estimator.encode(to_rows(data, self.schema))
+
+    def sample(self, n: int, seed: int = 0) -> FloatArray:
+        """Draw n synthetic rows from the model, data units, shape (n, D)."""
+        manifest = self.bundle.manifest
+        return sample_rows(
+            self._estimator.network,
+            n,
+            seed,
+            latent_dim=manifest.architecture.latent_dim,
+            schema=manifest.schema,
+            transform=manifest.transform,
+            likelihood=manifest.likelihood,
+        )
+
+    def _rank_at(self, target_fpr: float | None) -> int:
+        calibration = self.bundle.manifest.calibration
+        if target_fpr is None:
+            return calibration.rank
+        check_rate("target_fpr", target_fpr)
+        k = threshold_rank(calibration.num_rows, target_fpr)
+        if k == 0:
+            raise ConfigError(
+                f"target_fpr {target_fpr:g} needs at least {rows_needed(target_fpr)} calibration rows, the model "
+                f"has {calibration.num_rows}; calibrate with more, or ask for {1 / (calibration.num_rows + 1):.2g}"
+            )
+        return k
+
+    def _ranks(self, log_px: FloatArray, novel: NDArray[np.bool_]) -> NDArray[np.int64]:
+        scores = np.where(novel, -np.inf, log_px)
+        return rank(self.bundle.calibration, self.bundle.manifest.calibration.num_novel, scores)
+
+    def _novelty_penalty(self, log_px: FloatArray, changes: NDArray[np.int64]) -> FloatArray:
+        """Nats that put novelties below every calibration score, so that log_px orders rows as the p-value does."""
+        lowest = self.bundle.calibration[0] if len(self.bundle.calibration) else 0.0
+        return np.where(changes > 0, np.maximum(log_px - lowest, 0.0) + _NOVELTY_NATS * changes, 0.0)
+
+    def _check_golden(self) -> None:
+        expected = self.bundle.golden_log_px
+        actual = self._estimator.estimate(self.bundle.golden_rows, self.num_samples).log_px
+        difference = np.abs(actual - expected) / np.maximum(1.0, np.abs(expected))
+        if not np.all(difference <= GOLDEN_TOLERANCE):
+            raise BundleError(
+                f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (over max(1, |log p|)) from"
+                f"  what was exported, at most {GOLDEN_TOLERANCE:g} is allowed; these are not the exported networks, "
+                "or onnxruntime computes differently here"
+            )
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Scorer:
+    """Load a model bundle, the directory made by ``anomaly-vae train`` or ``VAEDetector.save``.
+
+    Raises:
+        BundleError: The bundle is damaged, hostile or of another version.
+    """
+    return Scorer(read_bundle(Path(path)), threads=threads)

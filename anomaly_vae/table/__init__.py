@@ -1,0 +1,44 @@
+"""Tables of numbers read as streams of batches, in bounded memory: CSV and Parquet files, CSV on standard input.
+
+A cell that holds no usable number makes its row a faulty row, never a failed file; a column of the wrong type does
+fail the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.table.base import Batch, Fault, Table, first_line
+from anomaly_vae.table.csv import CsvTable
+from anomaly_vae.table.output import Writer, check_ending, open_writer
+from anomaly_vae.table.parquet import ParquetTable
+
+__all__ = ["Batch", "Fault", "Table", "Writer", "check_ending", "open_table", "open_writer"]
+
+
+def open_table(path: str) -> Table:
+    """Open a table by its ending; ``-`` is CSV on standard input.
+
+    Raises:
+        InvalidInput: No such file, an ending we do not read, or a damaged file.
+    """
+    if path == "-":
+        return CsvTable(sys.stdin.buffer, "standard input", None)
+    file = Path(path)
+    opener = {".csv": _open_csv, ".parquet": ParquetTable}.get(file.suffix.lower())
+    if opener is None:
+        raise InvalidInput(f"{path}: expected a file ending in .csv or .parquet, or - for CSV on standard input")
+    try:
+        return opener(file)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    except pa.ArrowInvalid as error:
+        raise InvalidInput(f"{path}: damaged, or not what its ending says: {first_line(error)}") from error
+
+
+def _open_csv(path: Path) -> Table:
+    return CsvTable(path.open("rb"), str(path), path.stat().st_size)

@@ -1,0 +1,87 @@
+"""Writers of score tables: CSV, Parquet, or CSV on standard output; complete files only."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from anomaly_vae.errors import ConfigError
+from anomaly_vae.storage import atomic_file
+
+__all__ = ["ENDINGS", "Writer", "open_writer"]
+
+ENDINGS = (".csv", ".parquet")
+
+_ROW_GROUP = 65_536
+
+
+class Writer(Protocol):
+    """Takes record batches of one schema."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch."""
+        ...
+
+
+@contextlib.contextmanager
+def open_writer(path: str, schema: pa.Schema, *, overwrite: bool) -> Iterator[Writer]:
+    """Write a table that appears under its name only when the block ends well; ``-`` is CSV on standard output.
+
+    Raises:
+        ConfigError: An ending we do not write, or a file that exists already.
+    """
+    if path == "-":
+        with _csv_writer(sys.stdout.buffer, schema) as writer:
+            yield writer
+        sys.stdout.buffer.flush()
+        return
+    with atomic_file(check_ending(path), overwrite=overwrite) as part:
+        if path.lower().endswith(".csv"):
+            with _csv_writer(str(part), schema) as writer:
+                yield writer
+        else:
+            with pyarrow.parquet.ParquetWriter(part, schema) as parquet, _RowGroups(parquet) as writer:
+                yield writer
+
+
+def check_ending(path: str) -> Path:
+    """The path, if it ends in a format we write."""
+    if Path(path).suffix.lower() not in ENDINGS:
+        raise ConfigError(f"{path}: expected a file ending in {' or '.join(ENDINGS)}, or - for CSV on standard output")
+    return Path(path)
+
+
+def _csv_writer(where: Any, schema: pa.Schema) -> Any:
+    return pyarrow.csv.CSVWriter(where, schema)
+
+
+class _RowGroups:
+    """Gathers small batches into row groups of a useful size."""
+
+    def __init__(self, writer: pyarrow.parquet.ParquetWriter) -> None:
+        self._writer, self._waiting = writer, list[pa.RecordBatch]()
+        self._rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        if self._rows >= _ROW_GROUP:
+            self._flush()
+
+    def __enter__(self) -> _RowGroups:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._waiting:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_batches(self._waiting))
+        self._waiting, self._rows = [], 0

@@ -1,0 +1,56 @@
+"""Parquet tables, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.table.base import BATCH_ROWS, Batch, faults_of, first_line, to_float64, wrong_type
+
+__all__ = ["ParquetTable"]
+
+
+class ParquetTable:
+    """Parquet; types are judged by the schema."""
+
+    def __init__(self, path: Path) -> None:
+        self._where = str(path)
+        # Without pre-buffering and with a small buffer a row group of a million rows is read page by page.
+        self._file = pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+        self.names = tuple(self._file.schema_arrow.names)
+        self._total, self._done = self._file.metadata.num_rows, 0
+
+    def schema_of(self, keep: Sequence[str]) -> pa.Schema:
+        """See :class:`Table`."""
+        return pa.schema([self._file.schema_arrow.field(name) for name in keep])
+
+    def batches(self, columns: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Batch]:
+        """See :class:`Table`."""
+        for name in columns:
+            found = self._file.schema_arrow.field(name).type
+            if not _is_number(found):
+                raise wrong_type(self._where, name, str(found))
+        wanted = list(dict.fromkeys([*columns, *keep]))
+        try:
+            for batch in self._file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+                rows = np.empty((batch.num_rows, len(columns)))
+                for d, name in enumerate(columns):
+                    rows[:, d] = to_float64(batch.column(name))
+                yield Batch(rows, faults_of(rows, columns), batch.select(list(keep)))
+                self._done += batch.num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise InvalidInput(f"{self._where}: damaged after {self._done} rows: {first_line(error)}") from error
+
+    def progress(self) -> tuple[float, float | None]:
+        """Rows read."""
+        return self._done, self._total
+
+
+def _is_number(found: pa.DataType) -> bool:
+    types = pa.types
+    return any(check(found) for check in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal))
