@@ -15,6 +15,7 @@ from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.schema import match_columns
 from anomaly_vae.scorer import Scorer, Scores
 from anomaly_vae.table import Batch, Table, open_writer
+from anomaly_vae.table.arrays import from_strings, spread
 
 __all__ = ["OUTPUT_SCHEMA", "ScoreSummary", "read_usable", "score_table"]
 
@@ -127,18 +128,10 @@ def _check_keep(table: Table, keep: Sequence[str]) -> None:
 
 def _columns(scores: Scores, usable: NDArray[np.bool_], batch: Batch) -> list[pa.Array]:
     """The output columns of a batch: nulls where there is no value, reasons of faults and novelties."""
-    place = np.full(len(usable), -1)
-    place[usable] = np.arange(int(usable.sum()))
-    positions = pa.array(place, mask=~usable)
     reason = iter(scores.reason)
     reasons = [next(reason) if fault is None else fault.text for fault in batch.faults]
-
-    def spread(values: NDArray[np.generic] | None, kind: pa.DataType) -> pa.Array:
-        if values is None:
-            return pa.nulls(len(usable), kind)
-        return pa.array(values, kind, from_pandas=True).take(positions)  # from_pandas: NaN becomes null
-
-    return [
-        *(spread(getattr(scores, column.name), column.type) for column in OUTPUT_SCHEMA if column.name != "reason"),
-        pa.array(reasons, pa.string()),
-    ]
+    columns = []
+    for column in OUTPUT_SCHEMA:
+        values = None if column.name == "reason" else getattr(scores, column.name)
+        columns.append(pa.nulls(len(usable), column.type) if values is None else spread(values, usable))
+    return [*columns[:-1], from_strings(reasons)]

@@ -45,8 +45,9 @@ def check_graph(data: bytes, where: str) -> None:
     """
     try:
         model = _read(data, _MODEL, "model", once={7})
-        if 7 not in dict(model):
-            raise BundleError("it has no graph")
+        for number in (7, 8):
+            if number not in dict(model):
+                raise BundleError(f"it has no {_MODEL[number]}")
         for number, value in model:
             if number == 8:
                 _check_domain(dict(_read(_bytes(value), _OPSET, "opset")).get(1, b""))

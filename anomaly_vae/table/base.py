@@ -11,7 +11,7 @@ import pyarrow as pa
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
 
-__all__ = ["BATCH_ROWS", "Batch", "Fault", "Table", "faults_of", "first_line", "to_float64", "wrong_type"]
+__all__ = ["BATCH_ROWS", "Batch", "Fault", "Table", "faults_of", "first_line", "wrong_type"]
 
 # Enough rows to keep every thread busy, few enough for a lively progress bar.
 BATCH_ROWS = 1024
@@ -72,13 +72,6 @@ def faults_of(rows: FloatArray, names: Sequence[str]) -> list[Fault | None]:
         else:
             faults[i] = Fault("unreadable", f"column {names[d]!r} is infinite")
     return faults
-
-
-def to_float64(column: pa.Array) -> FloatArray:
-    """An Arrow column of numbers, booleans or text of numbers as float64, NaN for nulls."""
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def wrong_type(where: str, name: str, found: str) -> InvalidInput:

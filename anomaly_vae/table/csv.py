@@ -12,7 +12,8 @@ import pyarrow.csv
 
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.base import BATCH_ROWS, Batch, Fault, faults_of, first_line, to_float64, wrong_type
+from anomaly_vae.table.arrays import from_numpy, from_strings, to_float64
+from anomaly_vae.table.base import BATCH_ROWS, Batch, Fault, faults_of, first_line, wrong_type
 
 __all__ = ["CsvTable"]
 
@@ -63,7 +64,9 @@ class CsvTable:
 
     def progress(self) -> tuple[float, float | None]:
         """Bytes read."""
-        return (self._file.tell() if self._size is not None else 0), self._size
+        if self._size is None:
+            return 0, None
+        return (self._size if self._file.closed else self._file.tell()), self._size
 
     def _text_batches(self, names: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, list[Fault | None]]]:
         """Batches of strings, with ragged rows put back in their place as rows of nulls."""
@@ -85,11 +88,14 @@ class CsvTable:
                         part, faults = self._with_ragged(batch.slice(start, BATCH_ROWS), record)
                         record += part.num_rows
                         yield part, faults
-                empty = pa.RecordBatch.from_pylist([], schema=reader.schema)
+                empty = pa.RecordBatch.from_arrays([from_strings([]) for _ in names], names=list(names))
         except pa.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
                 return
             raise InvalidInput(f"{self._where}: not a CSV table: {first_line(error)}") from error
+        finally:
+            if self._size is not None:
+                self._file.close()
         part, faults = self._with_ragged(empty, record)
         if part.num_rows:
             yield part, faults
@@ -112,7 +118,7 @@ class CsvTable:
                 faults.append(None)
         if len(source) == batch.num_rows:
             return batch, faults
-        return batch.take(pa.array(source, pa.int64())), faults
+        return batch.take(_positions(source)), faults
 
     def _parse(
         self,
@@ -154,6 +160,12 @@ class _CellCounts:
         for name, numbers, odd in zip(self._names, self._numbers, self._odd, strict=True):
             if numbers == 0 and odd is not None:
                 raise wrong_type(self._where, name, f"text such as {odd[:40]!r}")
+
+
+def _positions(source: list[int | None]) -> pa.Array:
+    """Indices to take, null for a row of nulls."""
+    valid = np.array([i is not None for i in source], dtype=bool)
+    return from_numpy(np.array([i or 0 for i in source], dtype=np.int64), valid)
 
 
 def _numbers(cells: pa.Array) -> tuple[FloatArray, dict[int, str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 import secrets
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -40,6 +41,7 @@ MIN_ROWS = 10
 _MOST_CALIBRATION = 20_000
 _NUM_SAMPLES, _SCRAMBLINGS, _POINTS = 1024, 16, 256
 _GOLDEN_ROWS, _CHECKED_ROWS = 16, 32
+_SMALL_LAYER = 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,8 @@ def _train(
     generator = torch.Generator(device=device).manual_seed(seed)
     seen, unseen = (torch.as_tensor(rows, dtype=torch.float32).to(device) for rows in (train, held_out))
     try:
-        return vae, fit(vae, seen, unseen, config, generator, report)
+        with _compute_threads(vae, device):
+            return vae, fit(vae, seen, unseen, config, generator, report)
     except FloatingPointError as error:
         raise AnomalyVaeError(f"training diverged: {error}; check the columns for extreme values") from error
 
@@ -268,6 +271,19 @@ def _sized(config: TrainConfig, num_columns: int) -> TrainConfig:
         latent_dim=min(16, max(1, num_columns // 2)) if config.latent_dim == "auto" else config.latent_dim,
         hidden=(width, width) if config.hidden == "auto" else config.hidden,
     )
+
+
+@contextlib.contextmanager
+def _compute_threads(vae: VAE, device: torch.device) -> Iterator[None]:
+    """One thread for small layers: splitting them costs more than it gains, far more where cores are busy."""
+    before = torch.get_num_threads()
+    small = max(parameter.numel() for parameter in vae.parameters()) < _SMALL_LAYER
+    if device.type == "cpu" and small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,112 @@
+"""Thresholds and p-values: exact ranks, the conformal guarantee, and one rule said three ways."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import betabinom, binom
+
+from anomaly_vae.calibration import (
+    calibrate,
+    conformal_p_value,
+    rank,
+    rows_needed,
+    threshold_rank,
+    threshold_rank_confident,
+)
+
+LOWEST = -np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize(
+    ("n", "alpha", "k"),
+    [
+        (99, 0.01, 1),
+        (98, 0.01, 0),
+        (99, 0.29, 29),
+        (99, 0.07, 7),
+        (999, 0.001, 1),
+        (19, 0.15, 3),
+        (49, 0.14, 7),
+        (1, 0.5, 1),
+    ],
+)
+def test_rank_is_exact_where_binary_floats_are_not(n, alpha, k):
+    """0.29 * 100 is 28.999999999999996 in binary: alpha counts as it is written."""
+    assert threshold_rank(n, alpha) == k
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.001, 0.3, 0.07])
+def test_rows_needed_is_where_the_rank_becomes_one(alpha):
+    n = rows_needed(alpha)
+    assert threshold_rank(n, alpha) >= 1
+    assert threshold_rank(n - 1, alpha) == 0
+
+
+@pytest.mark.parametrize(("alpha", "n"), [(0.05, 59), (0.01, 299), (0.001, 2995)])
+def test_rows_needed_with_confidence(alpha, n):
+    """(1 - alpha)^n <= delta, for confidence 95 %."""
+    assert rows_needed(alpha, 0.95) == n
+    assert threshold_rank_confident(n, alpha, 0.95) == 1
+    assert threshold_rank_confident(n - 1, alpha, 0.95) == 0
+
+
+@given(st.integers(1, 3000), st.floats(0.001, 0.5), st.floats(0.5, 0.999))
+def test_confident_rank_is_the_largest_that_the_binomial_allows(n, alpha, confidence):
+    k = threshold_rank_confident(n, alpha, confidence)
+    tolerance = 1e-9
+    if k > 0:
+        assert binom.cdf(k - 1, n, alpha) <= 1 - confidence + tolerance
+    if k < n:
+        assert binom.cdf(k, n, alpha) > 1 - confidence - tolerance
+
+
+scores_with_ties = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=40)
+
+
+@given(scores_with_ties, scores_with_ties, st.integers(0, 5), st.floats(0.01, 0.9))
+def test_flag_threshold_and_p_value_say_the_same(calibration, new, num_novel, alpha):
+    """Below the k-th smallest score, rank below k, p <= k/(n + 1): one rule, ties and novelties included."""
+    finite = np.array(calibration)
+    log_px = np.concatenate([finite, np.zeros(num_novel)])
+    novel = np.repeat([False, True], [len(finite), num_novel])
+    record, kept = calibrate(log_px, novel, alpha)
+    n, k = record.num_rows, record.rank
+    scores = np.array([*new, -np.inf])
+    ranks = rank(kept, num_novel, scores)
+    p = conformal_p_value(ranks, n)
+    assert np.all((p > 0) & (p <= 1))
+    np.testing.assert_array_equal(
+        ranks < k, scores < record.threshold if k > num_novel else np.zeros(len(scores), bool)
+    )
+    np.testing.assert_array_equal(ranks < k, p <= k / (n + 1) + 1e-12)
+    assert np.isfinite(record.threshold)
+    assert p[-1] == (1 + num_novel) / (n + 1)
+
+
+def test_the_k_th_smallest_score_is_the_threshold():
+    record, kept = calibrate(np.arange(100.0)[::-1], np.zeros(100, bool), 0.05)
+    assert (record.rank, record.threshold, record.effective_fpr) == (5, 4.0, 5 / 101)
+    np.testing.assert_array_equal(kept, np.arange(100.0))
+
+
+def test_too_few_rows_give_rank_one_and_say_so():
+    record, _ = calibrate(np.arange(10.0), np.zeros(10, bool), 0.01)
+    assert (record.rank, record.threshold, record.effective_fpr) == (1, 0.0, 1 / 11)
+
+
+def test_novel_rows_that_fill_the_rank_leave_nothing_below_the_threshold():
+    record, _ = calibrate(np.arange(100.0), np.arange(100) < 10, 0.05)
+    assert record.threshold == LOWEST
+
+
+def test_false_positive_rate_follows_its_law():
+    """Over calibration sets the number of flags among m new rows is beta-binomial (m, k, n + 1 - k)."""
+    rng = np.random.default_rng(0)
+    n, m, alpha, runs = 200, 300, 0.05, 3000
+    k = threshold_rank(n, alpha)
+    thresholds = np.sort(rng.normal(size=(runs, n)), axis=1)[:, k - 1]
+    flags = (rng.normal(size=(runs, m)) < thresholds[:, None]).sum(axis=1)
+    law = betabinom(m, k, n + 1 - k)
+    assert abs(flags.mean() - law.mean()) < 4 * law.std() / np.sqrt(runs)
+    assert abs(np.mean(flags <= law.median()) - law.cdf(law.median())) < 0.04

@@ -1,0 +1,212 @@
+"""The whole chain (torch weights, ONNX graph, onnxruntime, tiles, log-weights) against exact answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.special import logsumexp
+from scipy.stats import norm
+from sklearn.decomposition import FactorAnalysis
+
+from anomaly_vae.errors import ConfigError
+from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.runtime import OnnxNetwork
+from anomaly_vae.schema import Column, Schema
+from anomaly_vae.training.export import export_graphs
+from anomaly_vae.training.noise import sobol_normal
+from anomaly_vae.training.vae import VAE
+from anomaly_vae.transforms import Standardise
+
+
+def estimator_of(vae: VAE, transform: Standardise, threads: int = 1, points: int = 64) -> DensityEstimator:
+    """Export a model and score with it."""
+    columns = len(transform.scale)
+    schema = Schema(columns=tuple(Column(name=f"x{d}", kind="continuous") for d in range(columns)))
+    network = OnnxNetwork(export_graphs(vae), latent_dim=vae.latent_dim, num_columns=columns)
+    noise = sobol_normal(16, points, vae.latent_dim, seed=0)
+    return DensityEstimator(network, noise, schema=schema, transform=transform, threads=threads)
+
+
+def set_linear(layer: torch.nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
+    with torch.no_grad():
+        layer.weight.copy_(torch.as_tensor(weight))
+        layer.bias.copy_(torch.as_tensor(bias))
+
+
+def factor_analysis(latent_dim: int = 3) -> tuple[FactorAnalysis, VAE, Standardise, np.ndarray]:
+    """A FactorAnalysis fit, and the linear VAE that is the same model with its exact posterior as encoder."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 6)) + rng.normal(size=(500, 6)) * rng.uniform(0.3, 1, size=6)
+    transform = Standardise.fit(rows * [1, 10, 100, 1, 0.1, 1], tuple("abcdef"))
+    y = transform.forward(rows * [1, 10, 100, 1, 0.1, 1])
+    fitted = FactorAnalysis(latent_dim, tol=1e-3).fit(y)
+    W, variance = fitted.components_.T, fitted.noise_variance_
+    information, rotation = np.linalg.eigh(W.T @ (W / variance[:, None]))
+    W = W @ rotation  # any rotation of z is the same model; this one has a diagonal posterior
+    posterior = 1.0 / (1.0 + information)
+    gain = posterior[:, None] * (W / variance[:, None]).T
+
+    vae = VAE(6, (), latent_dim, learned_variance=False)
+    set_linear(vae.decoder[0], W, fitted.mean_)
+    set_linear(
+        vae.encoder.net[0],
+        np.concatenate([gain, np.zeros_like(gain)]),
+        np.concatenate([-gain @ fitted.mean_, np.log(posterior)]),
+    )
+    vae.head.raw_log_var.copy_(torch.as_tensor(np.log(variance)))
+    return fitted, vae, transform, transform.inverse(rng.normal(size=(40, 6)) * 2)
+
+
+def test_linear_gaussian_vae_is_factor_analysis():
+    """With a linear decoder and the exact posterior, log p(x) is FactorAnalysis's, in data units, at any budget."""
+    fitted, vae, transform, rows = factor_analysis()
+    exact = fitted.score_samples(transform.forward(rows)) + transform.log_abs_det
+    for budget in (16, 64, 1024):
+        got = estimator_of(vae, transform).estimate(rows, budget)
+        np.testing.assert_allclose(got.log_px, exact, atol=1e-3)
+        np.testing.assert_allclose(got.elbo, exact, atol=1e-3)
+        assert np.all(got.ess_ratio > 0.999)
+        assert np.all(got.std_error < 1e-3)
+
+
+def test_a_worse_encoder_gives_the_same_marginal_and_a_lower_elbo():
+    """p(x) does not depend on q(z|x); a narrow proposal must not pass for an exact one."""
+    fitted, vae, transform, rows = factor_analysis()
+    exact = fitted.score_samples(transform.forward(rows)) + transform.log_abs_det
+    with torch.no_grad():
+        vae.encoder.net[0].bias[3:] += 0.7  # log-variances
+        vae.encoder.net[0].bias[:3] += 0.1
+    got = estimator_of(vae, transform, points=256).estimate(rows, 4096)
+    assert np.abs(got.log_px - exact).max() < 0.02
+    assert np.mean(np.abs(got.log_px - exact) < 3 * got.std_error + 1e-3) > 0.9
+    assert np.all(got.elbo < exact - 0.01)
+
+
+def nonlinear(seed: int = 0, columns: int = 3) -> VAE:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = VAE(columns, (16,), 1, learned_variance=True)
+        with torch.no_grad():
+            for parameter in vae.decoder.parameters():
+                parameter.mul_(3.0)
+            vae.head.raw_log_var.copy_(torch.linspace(-2, 0.5, columns))
+    return vae
+
+
+def test_a_nonlinear_decoder_agrees_with_quadrature():
+    """In one latent dimension the integral over z can be done to 1e-10 by an independent routine."""
+    vae = nonlinear()
+    transform = Standardise(center=(1.0, -5.0, 0.0), scale=(2.0, 0.1, 30.0))
+    rows = np.random.default_rng(1).normal(size=(12, 3)) * transform.scale + transform.center
+    double = VAE.in_float64(vae)
+    variance = np.exp(double.head.log_var.detach().numpy())
+
+    def joint(z: float, y: np.ndarray) -> float:
+        with torch.no_grad():
+            loc = double.decoder(torch.tensor([z], dtype=torch.float64)).numpy()
+        return float(np.exp(norm(loc, np.sqrt(variance)).logpdf(y).sum()) * norm.pdf(z))
+
+    y = transform.forward(rows)
+    exact = [math.log(quad(joint, -9, 9, args=(row,), epsabs=0, epsrel=1e-9, limit=500)[0]) for row in y]
+    got = estimator_of(vae, transform, points=256).estimate(rows, 4096)
+    within = np.abs(got.log_px - np.array(exact) - transform.log_abs_det) < 3 * got.std_error + 1e-3
+    assert within.mean() > 0.9
+    assert np.abs(got.log_px - np.array(exact) - transform.log_abs_det).max() < 0.05
+
+
+def test_the_density_integrates_to_one_in_data_units():
+    """Every constant and the Jacobian of the transform are there."""
+    transform = Standardise(center=(40.0,), scale=(0.25,))
+    estimator = estimator_of(nonlinear(columns=1), transform)
+    grid = np.linspace(40 - 4, 40 + 4, 1501)
+    density = np.exp(estimator.estimate(grid[:, None], 1024).log_px)
+    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_the_prior_estimator_agrees(trained):
+    """1/N sum p(x|z), z ~ p(z), knows nothing of the encoder, the proposal's density or the weights."""
+    from anomaly_vae.scorer import Scorer
+
+    scorer = Scorer(trained.bundle)
+    rows = scorer.sample(20, seed=5)
+    got = scorer.score(rows)
+    estimator = scorer._estimator
+    manifest = trained.bundle.manifest
+    z = np.random.default_rng(0).standard_normal((200_000, manifest.architecture.latent_dim)).astype(np.float32)
+    loc = estimator.network.decode(z).astype(np.float64)
+    y = manifest.transform.forward(rows[:, manifest.schema.modelled])
+    scale = np.exp(0.5 * np.array(manifest.likelihood.log_var))
+    for i in range(len(rows)):
+        log_px = logsumexp(norm(loc, scale).logpdf(y[i]).sum(-1)) - math.log(len(z)) + manifest.transform.log_abs_det
+        assert log_px == pytest.approx(got.log_px[i], abs=0.15)
+
+
+def test_only_nested_power_of_two_budgets_are_accepted():
+    _, vae, transform, rows = factor_analysis()
+    estimator = estimator_of(vae, transform)
+    assert estimator.budgets == (16, 32, 64, 128, 256, 512, 1024)
+    with pytest.raises(ConfigError, match=r"num_samples must be one of 16, 32.*got 1000"):
+        estimator.estimate(rows, 1000)
+    with pytest.raises(ConfigError, match="threads"):
+        estimator_of(vae, transform, threads=0)
+
+
+def test_no_rows_give_no_scores():
+    _, vae, transform, _ = factor_analysis()
+    assert len(estimator_of(vae, transform).estimate(np.empty((0, 6)), 64).log_px) == 0
+
+
+def test_values_far_beyond_float32_still_have_finite_scores():
+    """A square of 1e30 overflows float32; the score must still rank the row last, not be NaN."""
+    _, vae, transform, rows = factor_analysis()
+    far = np.concatenate([rows[:3], rows[:1] * 1e12, rows[:1] * 1e300, np.full((1, 6), -1.7e308)])
+    got = estimator_of(vae, transform).estimate(far, 64)
+    assert np.isfinite(got.log_px).all()
+    assert got.log_px[:3].min() > got.log_px[3:].max()
+
+
+SHAPES = [(1, 1, 16), (3, 2, 64), (30, 15, 1024), (70, 5, 1024), (8, 7, 4096)]
+
+
+@pytest.mark.parametrize(("columns", "latent_dim", "budget"), SHAPES)
+def test_a_row_has_one_score_whatever_stands_beside_it(columns, latent_dim, budget):
+    """Bit for bit: alone, in every position of a tile, permuted, in any partition, strided, with 1 and 2 threads."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        vae = VAE(columns, (64, 64), latent_dim, learned_variance=True)
+    transform = Standardise(center=(0.0,) * columns, scale=(2.0,) * columns)
+    one, two = (estimator_of(vae, transform, threads=threads, points=256) for threads in (1, 2))
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(35, columns)) * 3
+    together = one.estimate(rows, budget)
+
+    def same(got, chosen):
+        for field in together._fields:
+            np.testing.assert_array_equal(getattr(got, field), getattr(together, field)[chosen], err_msg=field)
+
+    same(two.estimate(rows, budget), slice(None))
+    order = rng.permutation(35)
+    same(two.estimate(rows[order], budget), order)
+    for i in range(20):
+        same(one.estimate(rows[i : i + 1], budget), slice(i, i + 1))
+    for start in range(0, 35, 9):
+        same(one.estimate(rows[start : start + 9], budget), slice(start, start + 9))
+    same(one.estimate(np.asfortranarray(rows), budget), slice(None))
+    same(one.estimate(np.repeat(rows, 3, axis=0)[::3], budget), slice(None))
+    rotated = np.roll(rows, 7, axis=0)
+    same(one.estimate(rotated, budget), np.roll(np.arange(35), 7))
+
+
+def test_graphs_hold_standard_operators_only_and_no_randomness(bundle):
+    """A RandomNormalLike in an exported encoder made scores irreproducible elsewhere."""
+    import onnx
+
+    for name in ("encoder.onnx", "decoder.onnx", "log_joint.onnx"):
+        model = onnx.load_from_string(bundle.files[name])
+        assert {node.domain for node in model.graph.node} == {""}
+        assert not [node.op_type for node in model.graph.node if "Random" in node.op_type or node.op_type == "Dropout"]
+        assert not model.metadata_props

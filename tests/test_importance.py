@@ -1,0 +1,111 @@
+"""The estimator of log p(x) where the truth is known."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+import anomaly_vae
+from anomaly_vae.densities import gaussian_log_prob
+from anomaly_vae.importance import (
+    effective_sample_ratio,
+    evidence_lower_bound,
+    importance_log_prob,
+    standard_error,
+)
+from anomaly_vae.training.noise import sobol_normal
+
+
+def linear_gaussian(seed=7):
+    """Probabilistic PCA with orthogonal columns: the posterior is diagonal (Tipping & Bishop, 1999)."""
+    rng = np.random.default_rng(seed)
+    orthonormal, _ = np.linalg.qr(rng.normal(size=(5, 2)))
+    W, b, sigma = orthonormal * [2.0, 0.5], rng.normal(size=5), 0.3
+    x = b + rng.normal(size=(64, 5)) * 1.5
+    precision = 1.0 + (W**2).sum(0) / sigma**2
+    loc, log_var = (x - b) @ W / sigma**2 / precision, -np.log(precision)
+    exact = multivariate_normal(b, W @ W.T + sigma**2 * np.eye(5)).logpdf(x)
+    return x, W, b, sigma, loc, log_var, exact
+
+
+def log_weights(noise, widen=0.0):
+    """Log-weights (N, R, n) of the model above with its posterior, widened, as the proposal."""
+    x, W, b, sigma, loc, log_var, exact = linear_gaussian()
+    log_var = log_var + widen
+    points = noise.reshape(-1, 2).astype(np.float64)
+    z = loc[:, None] + np.exp(0.5 * log_var) * points
+    log_joint = gaussian_log_prob(x[:, None], z @ W.T + b, np.full(5, 2 * np.log(sigma)))
+    log_joint += gaussian_log_prob(z, np.zeros(2), np.zeros(2))
+    log_q = gaussian_log_prob(z, loc[:, None], log_var)
+    return (log_joint - log_q).reshape(len(x), *noise.shape[:2]), exact
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (16, 1), (16, 4), (3, 7)])
+def test_exact_posterior_recovers_the_exact_marginal(shape):
+    """With q(z | x) = p(z | x) every weight equals p(x): the estimate is exact at any K, and so is the ELBO."""
+    weights, exact = log_weights(np.random.default_rng(0).normal(size=(*shape, 2)))
+    np.testing.assert_allclose(importance_log_prob(weights), exact, rtol=1e-11)
+    np.testing.assert_allclose(evidence_lower_bound(weights), exact, rtol=1e-11)
+    np.testing.assert_allclose(effective_sample_ratio(weights), 1.0, rtol=1e-9)
+
+
+def test_wider_proposal_converges_to_the_marginal_within_its_error():
+    """A sampler that ignored its noise, or an estimate without -log K, would miss; the ELBO must stay below."""
+    weights, exact = log_weights(sobol_normal(16, 256, 2, seed=1), widen=1.0)
+    estimate, error = importance_log_prob(weights), standard_error(weights, np.zeros(64))
+    assert np.abs(estimate - exact).max() < 0.01
+    assert np.mean(np.abs(estimate - exact) < 2.95 * error) > 0.95  # Student's t, 15 degrees of freedom, 99 %
+    assert np.all(evidence_lower_bound(weights) < exact - 0.1)
+
+
+def test_standard_error_matches_the_scatter_of_independent_estimates():
+    """The spread over scramblings predicts how estimates with fresh scramblings scatter, to its own accuracy."""
+    runs = [log_weights(sobol_normal(16, 16, 2, seed=seed), widen=1.5)[0] for seed in range(60)]
+    scatter = np.std([importance_log_prob(weights) for weights in runs], axis=0)
+    stated = np.sqrt(np.mean([standard_error(weights, np.zeros(64)) ** 2 for weights in runs], axis=0))
+    assert 0.8 < np.median(stated / scatter) < 1.25
+
+
+def test_rounding_enters_the_error():
+    """Equal weights have no spread; what is left is float32's rounding of the largest term."""
+    error = standard_error(np.zeros((1, 16, 4)), np.array([2.0**23]))
+    assert 0.01 < error[0] < 100.0
+
+
+def test_one_scrambling_with_over_half_of_the_total_has_no_valid_error():
+    """The spread over scramblings then says nothing: no number is better than a wrong one."""
+    weights = np.zeros((2, 16, 4))
+    weights[0, 3, 1] = 50.0
+    error = standard_error(weights, np.zeros(2))
+    assert np.isnan(error[0])
+    assert error[1] == 0.0
+    assert effective_sample_ratio(weights)[0] == pytest.approx(1 / 64)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((3, 4)), np.zeros((3, 0, 4)), np.full((1, 2, 2), np.nan), np.full((1, 2, 2), np.inf)]
+)
+def test_bad_log_weights_are_refused(bad):
+    with pytest.raises(ValueError, match="log_weights"):
+        importance_log_prob(bad)
+
+
+def test_elbo_is_at_most_log_px():
+    """Jensen's inequality holds for every finite set of weights."""
+    weights = np.random.default_rng(5).normal(size=(500, 4, 8)) * 10
+    assert np.all(evidence_lower_bound(weights) <= importance_log_prob(weights))
+
+
+@pytest.mark.parametrize("module", ["scorer", "importance", "estimator", "sampling"])
+def test_no_matrix_product_of_numpy_on_the_way_of_a_score(module):
+    """numpy's 2-D products change their bits with the number of rows."""
+    tree = ast.parse((Path(anomaly_vae.__file__).parent / f"{module}.py").read_text())
+    products = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.MatMult)
+        or (isinstance(node, ast.Attribute) and node.attr in ("dot", "matmul", "einsum"))
+    ]
+    assert not products

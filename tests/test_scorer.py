@@ -1,0 +1,153 @@
+"""The public scorer: the contract's fields, budgets, targets and novelties."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import anomaly_vae
+from anomaly_vae.errors import BundleError, ConfigError, InvalidInput
+from anomaly_vae.scorer import Scorer
+from tests.conftest import NAMES, make_rows
+
+
+def test_scores_have_an_entry_per_row_and_the_promised_relations(scorer, new_rows):
+    s = scorer.score(new_rows)
+    assert len(s) == len(new_rows)
+    for values in (s.log_px, s.elbo, s.std_error, s.ess_ratio, s.p_value, s.is_anomaly, s.num_samples, s.reason):
+        assert len(values) == len(new_rows)
+    assert np.isfinite(s.log_px).all()
+    assert np.all(s.elbo <= s.log_px)
+    assert np.all((s.p_value > 0) & (s.p_value <= 1))
+    assert np.all((s.ess_ratio > 0) & (s.ess_ratio <= 1))
+    assert set(s.num_samples) == {1024}
+    np.testing.assert_array_equal(s.is_anomaly, s.log_px < scorer.threshold)
+    calibration = scorer.bundle.manifest.calibration
+    np.testing.assert_array_equal(s.is_anomaly, s.p_value <= calibration.rank / (calibration.num_rows + 1) + 1e-12)
+
+
+def test_far_rows_are_flagged_and_normal_rows_mostly_not(scorer, new_rows):
+    assert scorer.score(new_rows).is_anomaly.mean() < 0.2
+    far = new_rows[:5].copy()
+    far[:, 1] += 1.0
+    assert scorer.score(far).is_anomaly.all()
+
+
+def test_another_budget_gives_log_px_but_no_p_value_and_warns(scorer, new_rows):
+    with pytest.warns(UserWarning, match="256 samples a row were asked for, the calibration used 1024"):
+        s = scorer.score(new_rows, num_samples=256)
+    assert s.p_value is None
+    assert s.is_anomaly is None
+    assert np.abs(s.log_px - scorer.score(new_rows).log_px).max() < 2.0
+
+
+def test_another_target_from_the_same_calibration(scorer, bundle):
+    n = bundle.manifest.calibration.num_rows
+    assert scorer.threshold_at(0.05) == scorer.threshold
+    assert scorer.threshold_at(0.2) == bundle.calibration[int(0.2 * (n + 1) + 1e-9) - 1]
+    with pytest.raises(ConfigError, match=f"target_fpr 0.0001 needs at least 9999 calibration rows, the model has {n}"):
+        scorer.threshold_at(0.0001)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        scorer.threshold_at(1.0)
+
+
+def test_a_changed_constant_column_ranks_below_everything(scorer, new_rows):
+    """Its density would be zero: log p(x) stays finite, below every calibration score, and the reason is named."""
+    changed = new_rows.copy()
+    changed[3, 4] = 7.5
+    s = scorer.score(changed)
+    assert s.reason[3] == "column 'unit' was always 7 in training, is 7.5"
+    assert [why for i, why in enumerate(s.reason) if i != 3] == [None] * (len(changed) - 1)
+    assert s.is_anomaly[3]
+    assert s.p_value[3] == 1 / (scorer.bundle.manifest.calibration.num_rows + 1)
+    assert np.isfinite(s.log_px[3])
+    assert s.log_px[3] < min(scorer.bundle.calibration[0], np.delete(s.log_px, 3).min())
+    assert s.elbo[3] <= s.log_px[3]
+
+
+def test_tables_are_matched_by_name(scorer, new_rows):
+    frame = pd.DataFrame(new_rows, columns=NAMES)[list(reversed(NAMES))].assign(note="x")
+    np.testing.assert_array_equal(scorer.score(frame).log_px, scorer.score(new_rows).log_px)
+
+
+def test_one_bad_value_refuses_the_call_by_row_and_column(scorer, new_rows):
+    bad = new_rows.copy()
+    bad[7, 1] = np.nan
+    with pytest.raises(InvalidInput, match="row 7, column 'flow' is missing") as caught:
+        scorer.score(bad)
+    assert caught.value.field == "flow"
+
+
+def test_a_fresh_process_computes_the_same_bits(scorer, model_path, new_rows, tmp_path):
+    np.save(tmp_path / "rows.npy", new_rows)
+    code = (
+        "import sys, numpy, anomaly_vae\n"
+        "model, folder = sys.argv[1:]\n"
+        "s = anomaly_vae.load(model, threads=1).score(numpy.load(folder + '/rows.npy')[::-1])\n"
+        "numpy.savez(folder + '/out.npz', log_px=s.log_px, std_error=s.std_error)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(model_path), str(tmp_path)], check=True)
+    with np.load(tmp_path / "out.npz") as out:
+        s = scorer.score(new_rows)
+        np.testing.assert_array_equal(out["log_px"][::-1], s.log_px)
+        np.testing.assert_array_equal(out["std_error"][::-1], s.std_error)
+
+
+def test_scoring_imports_none_of_the_training_libraries(model_path):
+    """Scoring needs neither torch nor pickle, and must start quickly in a small image."""
+    code = (
+        "import sys, numpy, anomaly_vae\n"
+        "s = anomaly_vae.load(sys.argv[1])\n"
+        "s.score(s.sample(3)); s.encode(s.sample(3))\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'onnx', 'onnxscript', 'pandas', 'matplotlib', 'pyarrow', 'grpc'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(model_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_golden_rows_catch_networks_that_compute_something_else(bundle):
+    """Digests only prove that bytes are unchanged, not that this machine computes what the training machine did."""
+    moved = replace(bundle, golden_log_px=bundle.golden_log_px + 0.01 * np.maximum(1, np.abs(bundle.golden_log_px)))
+    with pytest.raises(BundleError, match="golden"):
+        Scorer(moved)
+
+
+def test_samples_have_the_moments_and_constants_of_the_training_rows(scorer):
+    drawn, rows = scorer.sample(20_000, seed=1), make_rows(20_000, seed=5)
+    np.testing.assert_allclose(drawn.mean(0)[:4], rows.mean(0)[:4], atol=0.3 * rows.std(0)[:4].max(), rtol=0.2)
+    np.testing.assert_allclose(drawn.std(0)[:4], rows.std(0)[:4], rtol=0.35)
+    assert set(drawn[:, 4]) == {7.0}
+    np.testing.assert_array_equal(scorer.sample(5, seed=1), scorer.sample(5, seed=1))
+    assert not np.array_equal(scorer.sample(5, seed=1), scorer.sample(5, seed=2))
+
+
+def test_samples_look_normal_to_the_model_that_drew_them(scorer):
+    """p-values of the model's own samples are spread over (0, 1], not piled up at 0."""
+    assert np.median(scorer.score(scorer.sample(500, seed=3)).p_value) > 0.2
+
+
+def test_encode_gives_posterior_means(scorer, new_rows):
+    z = scorer.encode(new_rows)
+    assert z.shape == (len(new_rows), scorer.info["architecture"]["latent_dim"])
+    np.testing.assert_array_equal(scorer.encode(new_rows[7:8]), z[7:8])
+
+
+def test_info_holds_the_manifest_and_its_digest(scorer):
+    assert scorer.info["bundle_digest"] == scorer.bundle.digest
+    assert scorer.info["calibration"]["threshold"] == scorer.threshold
+    assert scorer.schema.names == NAMES
+    assert scorer.schema.label == "broken"
+
+
+def test_the_public_names_are_there():
+    assert set(anomaly_vae.__all__) <= set(dir(anomaly_vae))
+    for name in anomaly_vae.__all__:
+        assert getattr(anomaly_vae, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        anomaly_vae.nothing  # noqa: B018
