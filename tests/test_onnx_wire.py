@@ -61,6 +61,11 @@ def negative_dims():
     return model(weights=[odd])
 
 
+def sparse():
+    values, indices = tensor([1.0]), numpy_helper.from_array(np.array([0]), "i")
+    return model(sparse_initializer=[helper.make_sparse_tensor(values, indices, [2])])
+
+
 def test_a_plain_graph_passes():
     check_graph(model(weights=[tensor([[1.0, -2.0]])]).SerializeToString(), "x.onnx")
 
@@ -83,7 +88,7 @@ def test_a_plain_graph_passes():
         (model([helper.make_node("Constant", [], ["y"], value=tensor([1.0]))]), "operator 'Constant'"),
         (model([helper.make_node("Relu", ["x"], ["y"], weights=tensor([1.0]))]), "field 5 of the attribute of Relu"),
         (model(domain="com.evil"), "operator domain b'com.evil'"),
-        (model(sparse_initializer=[helper.make_sparse_tensor(tensor([1.0]), numpy_helper.from_array(np.array([0]), "i"), [2])]), "field 15 of the graph"),
+        (sparse(), "field 15 of the graph"),
     ],
 )  # fmt: skip
 def test_what_a_model_does_not_need_is_refused(hostile, message):

@@ -24,13 +24,14 @@ def to_float64(column: pa.Array) -> FloatArray:
         column = column.cast(pa.int8())
     column = column.cast(pa.float64(), safe=False)
     validity, data = column.buffers()
-    values = (
-        np.frombuffer(data, np.float64)[column.offset : column.offset + len(column)] if len(column) else np.empty(0)
-    )
+    if len(column) == 0:
+        return np.empty(0)
+    ours = slice(column.offset, column.offset + len(column))
+    values = np.frombuffer(data, np.float64)[ours]
     if column.null_count == 0:
         return values
-    bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
-    return np.where(bits[column.offset : column.offset + len(column)] == 1, values, np.nan)
+    bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[ours]
+    return np.where(bits == 1, values, np.nan)
 
 
 def from_numpy(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
