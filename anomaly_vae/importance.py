@@ -34,15 +34,18 @@ def importance_log_prob(log_weights: FloatArray) -> FloatArray:
         log_weights: Nats, shape (N, R, n).
 
     Returns:
-        Nats, shape (N,).
+        Nats, shape (N,); ``-inf`` where all K weights of a row are zero.
+
+    Raises:
+        ValueError: The array is not of that shape, or an entry is NaN or ``+inf``.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016), https://arxiv.org/abs/1509.00519
     """
     flat = _flat(log_weights)
-    top = flat.max(axis=-1)
-    total = np.exp(flat - top[:, None]).sum(axis=-1)
-    return np.asarray(top + np.log(total) - math.log(flat.shape[1]))
+    top = _largest(flat)
+    with np.errstate(divide="ignore"):  # the logarithm of a row of zero weights is minus infinity
+        return np.asarray(top + np.log(np.exp(flat - top[:, None]).sum(axis=-1)) - math.log(flat.shape[1]))
 
 
 def evidence_lower_bound(log_weights: FloatArray) -> FloatArray:
@@ -54,14 +57,17 @@ def evidence_lower_bound(log_weights: FloatArray) -> FloatArray:
 def effective_sample_ratio(log_weights: FloatArray) -> FloatArray:
     r"""Effective sample size over K, in (0, 1]: 1 when all weights are equal, 1/K when one carries everything.
 
+    NaN where all weights are zero.
+
     .. math:: \frac{\mathrm{ESS}}{K} = \frac{(\sum_k w_k)^2}{K \sum_k w_k^2}
 
     References:
         A Note on Importance Sampling Using Standardized Weights (Kong, 1992)
     """
     flat = _flat(log_weights)
-    weights = np.exp(flat - flat.max(axis=-1, keepdims=True))
-    return np.asarray(weights.sum(axis=-1) ** 2 / (flat.shape[1] * (weights**2).sum(axis=-1)))
+    weights = np.exp(flat - _largest(flat)[:, None])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(weights.sum(axis=-1) ** 2 / (flat.shape[1] * (weights**2).sum(axis=-1)))
 
 
 def standard_error(log_weights: FloatArray, largest_term: FloatArray) -> FloatArray:
@@ -79,19 +85,27 @@ def standard_error(log_weights: FloatArray, largest_term: FloatArray) -> FloatAr
         largest_term: Largest absolute value that entered the row's log-weights, nats, shape (N,).
 
     Returns:
-        Nats, shape (N,); NaN where one scrambling holds over half of the total, so that no error can be given.
+        Nats, shape (N,); NaN where one scrambling holds over half of the total, so that no error can be given, and
+        where all weights are zero.
 
     References:
         Randomized quasi-Monte Carlo: Owen, Monte Carlo theory, methods and examples (2013), chapter 17
     """
     scramblings = log_weights.shape[1]
-    top = _flat(log_weights).max(axis=-1)
+    top = _largest(_flat(log_weights))
     means = np.ascontiguousarray(np.exp(log_weights - top[:, None, None]).sum(axis=-1))
-    share = means / means.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        share = means / means.sum(axis=-1, keepdims=True)
     spread = (np.square(share * scramblings - 1.0)).sum(axis=-1) / (scramblings * (scramblings - 1))
     rounding = ROUNDING * 2.0**-23 * largest_term
     error = np.sqrt(spread + rounding**2)
     return np.asarray(np.where(share.max(axis=-1) > _DOMINATED, np.nan, error))
+
+
+def _largest(flat: FloatArray) -> FloatArray:
+    """The largest log-weight of each row, 0 where all weights are zero, shape (N,)."""
+    top = flat.max(axis=-1)
+    return np.asarray(np.where(np.isfinite(top), top, 0.0))
 
 
 def _flat(log_weights: FloatArray) -> FloatArray:

@@ -215,7 +215,10 @@ class Scorer:
 
     def _check_golden(self) -> None:
         expected = self.bundle.golden_log_px
-        actual = self._estimator.estimate(self.bundle.golden_rows, self.num_samples).log_px
+        try:
+            actual = self._estimator.estimate(self.bundle.golden_rows, self.num_samples).log_px
+        except Exception as error:  # onnxruntime's errors share no other root
+            raise BundleError(f"golden.npz: its rows cannot be scored: {str(error).splitlines()[0]}") from error
         difference = np.abs(actual - expected) / np.maximum(1.0, np.abs(expected))
         if not np.all(difference <= GOLDEN_TOLERANCE):
             raise BundleError(

@@ -92,6 +92,15 @@ def test_bad_log_weights_are_refused(bad):
         importance_log_prob(bad)
 
 
+def test_a_row_whose_weights_are_all_zero_has_no_density_and_no_error():
+    weights = np.zeros((2, 2, 3))
+    weights[0] = -np.inf
+    assert importance_log_prob(weights).tolist() == [-np.inf, 0.0]
+    assert evidence_lower_bound(weights).tolist() == [-np.inf, 0.0]
+    assert np.isnan(standard_error(weights, np.zeros(2))).tolist() == [True, False]
+    assert np.isnan(effective_sample_ratio(weights)).tolist() == [True, False]
+
+
 def test_elbo_is_at_most_log_px():
     """Jensen's inequality holds for every finite set of weights."""
     weights = np.random.default_rng(5).normal(size=(500, 4, 8)) * 10

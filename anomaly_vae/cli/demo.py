@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.errors import require_training
 from anomaly_vae.config import TrainConfig
 from anomaly_vae.errors import ConfigError
 
@@ -34,6 +35,9 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
 
     Takes less than a minute on two cores and needs the [train] extra.
     """
+    require_training()
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} exists already; choose another folder with -o or pass --overwrite")
     from anomaly_vae.batch import score_table
     from anomaly_vae.bundle import write_bundle
     from anomaly_vae.cli.demo_report import print_report, save_picture
@@ -44,8 +48,6 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
     from anomaly_vae.training.pipeline import train_model
     from anomaly_vae.training.progress import training_progress
 
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output} exists already; choose another folder with -o or pass --overwrite")
     output.mkdir(parents=True, exist_ok=True)
     train, held_out, model = output / "train.csv", output / "held_out.csv", output / "model"
     write_tables(train, held_out, seed)

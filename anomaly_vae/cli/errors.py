@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import click
 
 from anomaly_vae.errors import AnomalyVaeError
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "run"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "require_training", "run"]
 
 EXIT_FAULT = 1
 EXIT_USAGE = 2
@@ -27,6 +28,13 @@ _TRAINING = ("torch", "sklearn", "scipy", "onnx", "matplotlib")
 
 class _Terminated(BaseException):
     pass
+
+
+def require_training() -> None:
+    """Raise ModuleNotFoundError if the [train] extra is not installed; cheaper than importing it."""
+    for name in _TRAINING:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def run(command: click.Command) -> NoReturn:

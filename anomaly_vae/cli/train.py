@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomaly_vae.cli import options
-from anomaly_vae.cli.errors import EXIT_INTERRUPTED
+from anomaly_vae.cli.errors import EXIT_INTERRUPTED, require_training
 from anomaly_vae.config import TrainConfig, read_toml
 from anomaly_vae.errors import ConfigError, InvalidInput
 
@@ -71,14 +71,17 @@ def command(
     from anomaly_vae.cli.rows import read_normal_rows
     from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import open_table
-    from anomaly_vae.training.pipeline import train_model
-    from anomaly_vae.training.progress import training_progress
 
+    require_training()
     refuse_existing(output, overwrite=overwrite)
     settings = _settings(config, hidden, parameters)
     table = open_table(input_)
     names = _choose(table.names, columns, exclude, label)
     rows = read_normal_rows(table, names, label, quiet=quiet, refuse_missing=True)
+
+    from anomaly_vae.training.pipeline import train_model
+    from anomaly_vae.training.progress import training_progress
+
     with training_progress(enabled=not quiet and sys.stderr.isatty()) as report:
         model = train_model(rows.normal, names, settings, label=label, report=report)
     write_bundle(model.bundle, output, overwrite=overwrite)
