@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly_vae.calibration import threshold_at_rank
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError
 from anomaly_vae.manifest import Calibration, FileRecord, Manifest, decode_manifest, encode_manifest
@@ -49,6 +50,8 @@ _NPY_HEADER = re.compile(
 
 _MANIFEST_LIMIT = 16 * 2**20
 _FILE_LIMIT = 2**30
+_MOST_POINTS = 4096
+_MOST_GOLDEN = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,28 +162,45 @@ def _checked(manifest: Manifest, files: Mapping[str, bytes], digest: str, where:
 
 
 def _check_shapes(bundle: Bundle, where: str) -> None:
-    manifest, estimator = bundle.manifest, bundle.manifest.estimator
+    manifest, calibration = bundle.manifest, bundle.manifest.calibration
     scramblings, points, latent_dim = bundle.noise.shape
-    num_finite = manifest.calibration.num_rows - manifest.calibration.num_novel
-    rules = {
-        f"noise.npy has shape {bundle.noise.shape}, expected ({estimator.scramblings}, n, "
-        f"{manifest.architecture.latent_dim}) with n a power of two": (scramblings, latent_dim)
-        == (estimator.scramblings, manifest.architecture.latent_dim)
-        and points & (points - 1) == 0,
-        f"noise.npy holds {scramblings * points} points, estimator.num_samples is {estimator.num_samples}": (
-            scramblings * points >= estimator.num_samples
-        ),
-        f"calibration.npy holds {len(bundle.calibration)} scores, the manifest says {num_finite}": (
-            len(bundle.calibration) == num_finite
-        ),
-        "calibration.npy is not sorted": bool(np.all(np.diff(bundle.calibration) >= 0)),
-        "golden.npz has the wrong shape": bundle.golden_rows.shape
-        == (len(bundle.golden_log_px), len(manifest.schema.columns))
-        and len(bundle.golden_log_px) > 0,
-    }
-    for rule, holds in rules.items():
+    estimator, architecture = manifest.estimator, manifest.architecture
+
+    def require(holds: bool, name: str, rule: str) -> None:
         if not holds:
-            raise BundleError(f"{where}: {rule}")
+            raise BundleError(f"{where}/{name}: {rule}; the file was changed after export")
+
+    require(
+        (scramblings, latent_dim) == (estimator.scramblings, architecture.latent_dim)
+        and 0 < points <= _MOST_POINTS
+        and points & (points - 1) == 0,
+        "noise.npy",
+        f"has shape {bundle.noise.shape}, expected ({estimator.scramblings}, n, {architecture.latent_dim}) with n a "
+        f"power of two up to {_MOST_POINTS}",
+    )
+    require(
+        scramblings * points >= estimator.num_samples,
+        "noise.npy",
+        f"holds {scramblings * points} points, estimator.num_samples is {estimator.num_samples}",
+    )
+    num_finite = calibration.num_rows - calibration.num_novel
+    require(
+        len(bundle.calibration) == num_finite,
+        "calibration.npy",
+        f"holds {len(bundle.calibration)} scores, the manifest says {num_finite}",
+    )
+    require(bool(np.all(np.diff(bundle.calibration) >= 0)), "calibration.npy", "is not sorted")
+    require(
+        calibration.threshold == threshold_at_rank(bundle.calibration, calibration.num_novel, calibration.rank),
+        MANIFEST,
+        f"calibration.threshold is not the score of rank {calibration.rank}",
+    )
+    golden = (len(bundle.golden_log_px), len(manifest.schema.columns))
+    require(
+        bundle.golden_rows.shape == golden and 0 < golden[0] <= _MOST_GOLDEN,
+        "golden.npz",
+        f"has rows of shape {bundle.golden_rows.shape}, expected {golden}, at most {_MOST_GOLDEN} rows",
+    )
 
 
 def _check_names(found: set[str], manifest: Manifest, path: Path) -> None:

@@ -26,7 +26,6 @@ __all__ = [
     "rows_needed",
     "threshold_at_rank",
     "threshold_rank",
-    "threshold_rank_confident",
 ]
 
 
@@ -45,8 +44,7 @@ def calibrate(
         The record for the manifest, and the sorted finite scores.
     """
     n = len(log_px)
-    asked = threshold_rank(n, target_fpr) if confidence is None else threshold_rank_confident(n, target_fpr, confidence)
-    k = max(asked, 1)
+    k = max(threshold_rank(n, target_fpr, confidence), 1)
     scores, num_novel = np.sort(log_px[~novel]), int(novel.sum())
     record = Calibration(
         num_rows=n,
@@ -60,31 +58,29 @@ def calibrate(
     return record, scores
 
 
-def threshold_rank(n: int, target_fpr: float) -> int:
-    r""":math:`k = \lfloor \alpha (n + 1) + 10^{-9} \rfloor`, in exact arithmetic on alpha as it is written.
+def threshold_rank(n: int, target_fpr: float, confidence: float | None = None) -> int:
+    r"""The rank k of the threshold among n sorted calibration scores; 0 if n is too small for the target.
 
-    The k-th smallest of the n calibration scores is the threshold, and the false-positive rate of the rule
-    "flag scores strictly below it" is at most k / (n + 1), averaged over calibration sets. 0 if n is too small.
-    """
-    return math.floor(Fraction(repr(float(target_fpr))) * (n + 1) + Fraction(1, 10**9))
+    Flagging the scores strictly below the k-th smallest has a false-positive rate of at most k / (n + 1), averaged
+    over calibration sets:
 
+    .. math:: k = \lfloor \alpha (n + 1) + 10^{-9} \rfloor,
 
-def threshold_rank_confident(n: int, target_fpr: float, confidence: float) -> int:
-    r"""Largest k whose false-positive rate is at most alpha with the given confidence over calibration sets.
+    in exact arithmetic on alpha as it is written. With a confidence, the rate is at most alpha with that probability
+    over calibration sets:
 
     .. math:: k = \max \{ k : \mathrm{BinomCDF}(k - 1; n, \alpha) \le 1 - \mathrm{confidence} \}
-
-    0 where none is feasible, that is where :math:`(1 - \alpha)^n > 1 - \mathrm{confidence}`.
 
     References:
         Conditional Validity of Inductive Conformal Predictors (Vovk, 2012), https://arxiv.org/abs/1209.2673
     """
-    delta = 1.0 - confidence
+    if confidence is None:
+        return math.floor(Fraction(repr(float(target_fpr))) * (n + 1) + Fraction(1, 10**9))
     log_odds = math.log(target_fpr) - math.log1p(-target_fpr)
     log_pmf, cumulative, k = n * math.log1p(-target_fpr), 0.0, 0
     while k < n:
         cumulative += math.exp(log_pmf)
-        if cumulative > delta:
+        if cumulative > 1.0 - confidence:
             break
         k += 1
         log_pmf += log_odds + math.log((n - k + 1) / k)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import numbers
 import tomllib
 from dataclasses import asdict, dataclass, fields
@@ -50,24 +49,27 @@ class TrainConfig:
     random_state: int | None = None
 
     def __post_init__(self) -> None:
-        """Check every field, and make lists (from TOML) tuples."""
+        """Check every field; numbers of numpy become Python's, lists (from TOML) tuples."""
         if self.hidden != "auto":
-            object.__setattr__(self, "hidden", _widths(self.hidden))
+            self._set("hidden", _widths(self.hidden))
         if self.latent_dim != "auto":
-            _check_int("latent_dim", self.latent_dim, 1, 1024)
+            self._set("latent_dim", _whole("latent_dim", self.latent_dim, 1, 1024))
         _check_choice("architecture", self.architecture, ("mlp",))
         _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed"))
         _check_choice("likelihood", self.likelihood, ("auto", "gaussian"))
-        _check_number("beta", self.beta, 0.0, 1e3)
-        _check_number("kl_warmup", self.kl_warmup, 0.0, 1.0)
-        check_rate("target_fpr", self.target_fpr)
+        self._set("beta", _number("beta", self.beta, 0.0, 1e3))
+        self._set("kl_warmup", _number("kl_warmup", self.kl_warmup, 0.0, 1.0))
+        self._set("target_fpr", check_rate("target_fpr", self.target_fpr))
         if self.max_epochs is not None:
-            _check_int("max_epochs", self.max_epochs, 1, 10**9)
-        _check_int("max_steps", self.max_steps, 1, 10**9)
+            self._set("max_epochs", _whole("max_epochs", self.max_epochs, 1, 10**9))
+        self._set("max_steps", _whole("max_steps", self.max_steps, 1, 10**9))
         if not isinstance(self.device, str):
             raise ConfigError(f'device must be "auto" or a torch device such as "cpu", got {self.device!r}')
         if self.random_state is not None:
-            _check_int("random_state", self.random_state, 0, 2**32 - 1)
+            self._set("random_state", _whole("random_state", self.random_state, 0, 2**32 - 1))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for the manifest."""
@@ -95,24 +97,23 @@ def read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def check_rate(name: str, value: object) -> None:
-    """Raise ConfigError unless ``value`` is a number strictly between 0 and 1."""
-    if not _is_real(value) or not 0.0 < float(value) < 1.0:  # type: ignore[arg-type]
+def check_rate(name: str, value: object) -> float:
+    """The value, if it is a number strictly between 0 and 1; otherwise raise ConfigError."""
+    if not isinstance(value, numbers.Real) or not 0.0 < float(value) < 1.0:
         raise ConfigError(f"{name} must be a number between 0 and 1 (both excluded), got {value!r}")
+    return float(value)
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if not _is_real(value) or not low <= float(value) <= high or math.isnan(float(value)):  # type: ignore[arg-type]
+def _number(name: str, value: object, low: float, high: float) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not low <= float(value) <= high:
         raise ConfigError(f"{name} must be a number between {low:g} and {high:g}, got {value!r}")
+    return float(value)
 
 
-def _check_int(name: str, value: object, low: int, high: int) -> None:
+def _whole(name: str, value: object, low: int, high: int) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not low <= int(value) <= high:
         raise ConfigError(f"{name} must be a whole number between {low} and {high}, got {value!r}")
+    return int(value)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -121,8 +122,6 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _widths(value: object) -> tuple[int, ...]:
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ConfigError(f'hidden must be "auto" or layer widths such as [128, 128], got {value!r}')
-    for width in value:
-        _check_int("hidden", width, 1, 65_536)
-    return tuple(int(width) for width in value)
+    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= 8:
+        raise ConfigError(f'hidden must be "auto" or up to 8 layer widths such as [128, 128], got {value!r}')
+    return tuple(_whole("hidden", width, 1, 4096) for width in value)

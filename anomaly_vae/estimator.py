@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.densities import LOG_2PI, FloatArray
+from anomaly_vae.densities import FloatArray, proposal_log_prob
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.importance import (
     effective_sample_ratio,
@@ -76,7 +76,7 @@ class DensityEstimator:
         self.transform = transform
         self.threads = threads or default_threads()
         self._noise = noise
-        self._points = lru_cache(maxsize=8)(self._make_points)
+        self.points = lru_cache(maxsize=8)(self._make_points)
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -106,18 +106,25 @@ class DensityEstimator:
         parts = [self._propose(_padded(block, _BLOCK_ROWS))[0][: len(block)] for block in self._blocks(rows)]
         return np.concatenate([np.empty((0, self._noise.shape[2])), *parts])
 
+    def model_input(self, rows: FloatArray) -> FloatArray:
+        """Modelled columns of rows in data units (N, D) in model units, cut where float32 could not square them."""
+        return np.clip(self.transform.forward(rows[:, self.schema.modelled]), -_FAR, _FAR)
+
+    def relative_difference(self, log_px: FloatArray, expected: FloatArray) -> FloatArray:
+        """How far two log-densities in data units are apart, over 1 or their size in data or model units, (N,)."""
+        size = np.maximum(np.abs(expected), np.abs(expected - self.transform.log_abs_det))
+        return np.asarray(np.abs(log_px - expected) / np.maximum(1.0, size))
+
     def _blocks(self, rows: FloatArray) -> list[Float32Array]:
-        y = self.transform.forward(rows[:, self.schema.modelled])
-        x = np.clip(y, -_FAR, _FAR).astype(np.float32)
+        x = self.model_input(rows).astype(np.float32)
         return [x[start : start + _BLOCK_ROWS] for start in range(0, len(x), _BLOCK_ROWS)]
 
     def _estimate_block(self, block: Float32Array, num_samples: int) -> Estimates:
-        points, log_noise = self._points(num_samples)
+        points = self.points(num_samples)
         x = _padded(block, _BLOCK_ROWS)
         loc, scale = self._propose(x)
         log_joint = self._log_joint(x, loc, scale, points, len(block))
-        log_scale = np.log(scale[: len(block)].astype(np.float64)).sum(axis=-1)
-        log_q = log_noise[None, :] - log_scale[:, None]
+        log_q = proposal_log_prob(points.astype(np.float64), scale[: len(block)].astype(np.float64))
         largest = np.maximum(np.abs(log_joint).max(axis=-1), np.abs(log_q).max(axis=-1))
         log_weights = (log_joint - log_q).reshape(len(block), self._noise.shape[0], -1)
         return Estimates(
@@ -147,11 +154,10 @@ class DensityEstimator:
                 out[i : i + kept, k : k + samples] = part[:kept]
         return out
 
-    def _make_points(self, num_samples: int) -> tuple[Float32Array, FloatArray]:
-        """The first points of each scrambling, (K, L), and their standard normal log-densities, (K,)."""
+    def _make_points(self, num_samples: int) -> Float32Array:
+        """The first points of each scrambling, (K, L)."""
         scramblings, _, latent_dim = self._noise.shape
-        points = np.ascontiguousarray(self._noise[:, : num_samples // scramblings]).reshape(num_samples, latent_dim)
-        return points, -0.5 * (LOG_2PI + points.astype(np.float64) ** 2).sum(axis=-1)
+        return np.ascontiguousarray(self._noise[:, : num_samples // scramblings]).reshape(num_samples, latent_dim)
 
 
 def default_threads() -> int:

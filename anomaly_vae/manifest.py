@@ -43,7 +43,7 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     kind: Literal["mlp"] = "mlp"
     latent_dim: Annotated[int, Meta(ge=1, le=1024)]
-    hidden: tuple[Positive, ...]
+    hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=4096)], ...], Meta(min_length=1, max_length=8)]
     activation: Literal["silu"] = "silu"
 
 
@@ -51,7 +51,7 @@ class GaussianHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """p(x_d | z) = N(loc_d(z), exp(log_var_d)) for all modelled columns, in model units."""
 
     variance: Literal["learned", "fixed"]
-    log_var: tuple[float, ...]
+    log_var: tuple[Annotated[float, Meta(ge=-100.0, le=100.0)], ...]
 
 
 class Estimator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,7 +62,7 @@ class Estimator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         scramblings: R, independent scramblings of the Sobol points in noise.npy.
     """
 
-    num_samples: Annotated[int, Meta(ge=16, le=2**20, multiple_of=16)]
+    num_samples: Annotated[int, Meta(ge=16, le=2**16, multiple_of=16)]
     scramblings: Annotated[int, Meta(ge=2, le=1024)]
 
 
@@ -94,7 +94,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         num_rows, num_held_out: Rows trained on, rows for early stopping.
         steps, best_step: Optimiser steps run, and the step whose weights were kept.
-        held_out_elbo, held_out_kl: Means over the held-out rows at that step, nats, ELBO in data units.
+        held_out_elbo, held_out_kl: Means over at most 2,048 held-out rows then, nats, ELBO in data units.
         interrupted: Whether the run was stopped by hand.
         onnx_error: Largest |log p(x)| difference of ONNX (float32) and torch (float64), relative to max(1, |log p|).
         config: The parameters, as resolved.
@@ -159,25 +159,35 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 
 
 def _check_consistent(manifest: Manifest, where: str) -> None:
-    names, modelled = manifest.schema.names, len(manifest.schema.modelled)
-    calibration = manifest.calibration
-    rules = {
-        "schema.columns must have unique names": len(set(names)) == len(names),
-        "schema.columns must have a modelled column": modelled > 0,
-        "schema.columns: exactly the constant columns have a value": all(
-            (column.kind == "constant") == (column.value is not None) for column in manifest.schema.columns
-        ),
-        "transform.center and scale must have one entry per modelled column": len(manifest.transform.center)
-        == len(manifest.transform.scale)
-        == modelled,
-        "transform.scale must be positive": all(scale > 0.0 for scale in manifest.transform.scale),
-        "likelihood.log_var must have one entry per modelled column": len(manifest.likelihood.log_var) == modelled,
-        "estimator.num_samples must be a multiple of 16 and of scramblings": (
-            manifest.estimator.num_samples % manifest.estimator.scramblings == 0
-        ),
-        "calibration.num_novel must be at most num_rows": calibration.num_novel <= calibration.num_rows,
-        "calibration.rank must be at most num_rows": calibration.rank <= calibration.num_rows,
-    }
-    for rule, holds in rules.items():
+    schema, calibration, estimator = manifest.schema, manifest.calibration, manifest.estimator
+    modelled = len(schema.modelled)
+    transform = manifest.transform
+    texts = [manifest.created_by, manifest.created_at, schema.label or "", *schema.names]
+
+    def require(holds: bool, rule: str) -> None:
         if not holds:
             raise BundleError(f"{where}: {rule}; the file was changed after export")
+
+    require(all(text.isprintable() for text in texts), "names must be printable")
+    require(len(set(schema.names)) == len(schema.names), "schema.columns must have unique names")
+    require(modelled > 0, "schema.columns must have a modelled column")
+    require(
+        all((column.kind == "constant") == (column.value is not None) for column in schema.columns),
+        "schema.columns: exactly the constant columns have a value",
+    )
+    require(
+        len(transform.center) == len(transform.scale) == len(manifest.likelihood.log_var) == modelled,
+        "transform and likelihood must have one entry per modelled column",
+    )
+    require(all(scale > 0.0 for scale in transform.scale), "transform.scale must be positive")
+    per_scrambling, rest = divmod(estimator.num_samples, estimator.scramblings)
+    require(
+        rest == 0 and per_scrambling & (per_scrambling - 1) == 0,
+        "estimator.num_samples must be a multiple of 16 and scramblings times a power of two",
+    )
+    require(calibration.num_novel <= calibration.num_rows, "calibration.num_novel must be at most num_rows")
+    require(calibration.rank <= calibration.num_rows, "calibration.rank must be at most num_rows")
+    require(
+        calibration.effective_fpr == calibration.rank / (calibration.num_rows + 1),
+        "calibration.effective_fpr must be rank / (num_rows + 1)",
+    )

@@ -82,7 +82,9 @@ def _session(graphs: Mapping[str, bytes], name: str, inputs: Shapes, outputs: Sh
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(graphs[name], options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            graphs[name], options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's exceptions share no root but Exception
         raise BundleError(f"{name}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
     for expected, found in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Literal
 
 import numpy as np
@@ -75,21 +76,23 @@ class Schema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
     def changed(self, rows: FloatArray) -> NDArray[np.bool_]:
-        """Which constant columns hold another value than in training, shape (N, D)."""
-        values = [np.nan if column.value is None else column.value for column in self.columns]
+        """Which constant columns hold another value than in training, to the precision of float32, shape (N, D)."""
+        values = np.array([0.0 if column.value is None else column.value for column in self.columns])
         constant = [column.kind == "constant" for column in self.columns]
-        return np.asarray((rows != np.asarray(values)) & np.asarray(constant))
+        with np.errstate(over="ignore"):  # rows may have come as float32, where 0.1 is another number
+            differs = (rows != values) & (rows.astype(np.float32) != values.astype(np.float32))
+        return np.asarray(differs & np.asarray(constant))
 
     def is_novel(self, rows: FloatArray) -> NDArray[np.bool_]:
         """Which rows have a changed constant column, and so rank below every other, shape (N,)."""
         return np.asarray(self.changed(rows).any(axis=1))
 
-    def novelties(self, rows: FloatArray) -> list[str | None]:
-        """For each row, in words, which constant columns changed; None for most rows."""
+    def describe(self, changed: NDArray[np.bool_], rows: FloatArray) -> list[str | None]:
+        """For each row, in words, which constant columns :meth:`changed`; None for most rows."""
         reasons: list[str | None] = [None] * len(rows)
-        for i, d in np.argwhere(self.changed(rows)):
+        for i, d in np.argwhere(changed):
             column = self.columns[d]
-            text = f"column {column.name!r} was always {column.value:g} in training, is {rows[i, d]:g}"
+            text = f"column {column.name!r} was always {column.value!r} in training, is {float(rows[i, d])!r}"
             reasons[i] = text if reasons[i] is None else f"{reasons[i]}; {text}"
         return reasons
 
@@ -160,7 +163,8 @@ def _named_rows(data: Any, names: tuple[str, ...]) -> FloatArray:
 
 def match_columns(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
     """Raise InvalidInput unless every expected column is there, once."""
-    missing = [name for name in expected if name not in found]
+    counts = Counter(found)
+    missing = [name for name in expected if name not in counts]
     if missing:
         raise InvalidInput(
             f"{len(missing)} of the model's {len(expected)} columns are missing: {_preview(missing)}; "
@@ -168,8 +172,8 @@ def match_columns(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
             field=missing[0],
         )
     for name in expected:
-        if found.count(name) > 1:
-            raise InvalidInput(f"column {name!r} stands {found.count(name)} times; rename all but one", field=name)
+        if counts[name] > 1:
+            raise InvalidInput(f"column {name!r} stands {counts[name]} times; rename all but one", field=name)
 
 
 def check_finite(rows: FloatArray, names: tuple[str, ...]) -> None:

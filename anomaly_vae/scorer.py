@@ -139,9 +139,9 @@ class Scorer:
             )
         k = self._rank_at(target_fpr)
         estimates = self._estimator.estimate(rows, budget)
-        changes = self.schema.changed(rows).sum(axis=1)
-        ranks = self._ranks(estimates.log_px, changes > 0)
-        penalty = self._novelty_penalty(estimates.log_px, changes)
+        changed = self.schema.changed(rows)
+        ranks = self._ranks(estimates.log_px, np.asarray(changed.any(axis=1)))
+        penalty = self._novelty_penalty(estimates.log_px, changed.sum(axis=1))
         return Scores(
             log_px=estimates.log_px - penalty,
             elbo=estimates.elbo - penalty,
@@ -150,7 +150,7 @@ class Scorer:
             p_value=conformal_p_value(ranks, self.bundle.manifest.calibration.num_rows) if calibrated else None,
             is_anomaly=ranks < k if calibrated else None,
             num_samples=np.full(len(rows), budget, dtype=np.int64),
-            reason=self.schema.novelties(rows),
+            reason=self.schema.describe(changed, rows),
         )
 
     def calibration_of(
@@ -196,11 +196,12 @@ class Scorer:
         if target_fpr is None:
             return calibration.rank
         check_rate("target_fpr", target_fpr)
-        k = threshold_rank(calibration.num_rows, target_fpr)
+        n, confidence = calibration.num_rows, calibration.confidence
+        k = threshold_rank(n, target_fpr, confidence)
         if k == 0:
             raise ConfigError(
-                f"target_fpr {target_fpr:g} needs at least {rows_needed(target_fpr)} calibration rows, the model "
-                f"has {calibration.num_rows}; calibrate with more, or ask for {1 / (calibration.num_rows + 1):.2g}"
+                f"target_fpr {target_fpr:g} needs at least {rows_needed(target_fpr, confidence)} calibration rows, "
+                f"the model has {n}; calibrate with more rows, or ask for a higher rate"
             )
         return k
 
@@ -209,9 +210,10 @@ class Scorer:
         return rank(self.bundle.calibration, self.bundle.manifest.calibration.num_novel, scores)
 
     def _novelty_penalty(self, log_px: FloatArray, changes: NDArray[np.int64]) -> FloatArray:
-        """Nats that put novelties below every calibration score, so that log_px orders rows as the p-value does."""
+        """Nats that put novelties below every calibration score, so that log_px and the p-value agree on them."""
         lowest = self.bundle.calibration[0] if len(self.bundle.calibration) else 0.0
-        return np.where(changes > 0, np.maximum(log_px - lowest, 0.0) + _NOVELTY_NATS * changes, 0.0)
+        step = _NOVELTY_NATS + 1e-6 * abs(lowest)  # not lost in the rounding of a very low score
+        return np.where(changes > 0, np.maximum(log_px - lowest, 0.0) + step * changes, 0.0)
 
     def _check_golden(self) -> None:
         expected = self.bundle.golden_log_px
@@ -219,7 +221,7 @@ class Scorer:
             actual = self._estimator.estimate(self.bundle.golden_rows, self.num_samples).log_px
         except Exception as error:  # onnxruntime's errors share no other root
             raise BundleError(f"golden.npz: its rows cannot be scored: {str(error).splitlines()[0]}") from error
-        difference = np.abs(actual - expected) / np.maximum(1.0, np.abs(expected))
+        difference = self._estimator.relative_difference(actual, expected)
         if not np.all(difference <= GOLDEN_TOLERANCE):
             raise BundleError(
                 f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (over max(1, |log p|)) from"

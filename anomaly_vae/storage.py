@@ -78,10 +78,10 @@ def _replace_directory(part: Path, path: Path) -> None:
     try:
         part.rename(path)
     except BaseException:
-        (aside / path.name).rename(path)
+        (aside / path.name).rename(path)  # if this fails too, the old directory stays where it is
+        aside.rmdir()
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _refuse_foreign(path: Path, files: Mapping[str, bytes]) -> None:

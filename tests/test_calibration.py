@@ -12,7 +12,6 @@ from anomaly_vae.calibration import (
     rank,
     rows_needed,
     threshold_rank,
-    threshold_rank_confident,
 )
 
 LOWEST = -np.finfo(np.float64).max
@@ -47,13 +46,13 @@ def test_rows_needed_is_where_the_rank_becomes_one(alpha):
 def test_rows_needed_with_confidence(alpha, n):
     """(1 - alpha)^n <= delta, for confidence 95 %."""
     assert rows_needed(alpha, 0.95) == n
-    assert threshold_rank_confident(n, alpha, 0.95) == 1
-    assert threshold_rank_confident(n - 1, alpha, 0.95) == 0
+    assert threshold_rank(n, alpha, 0.95) == 1
+    assert threshold_rank(n - 1, alpha, 0.95) == 0
 
 
 @given(st.integers(1, 3000), st.floats(0.001, 0.5), st.floats(0.5, 0.999))
 def test_confident_rank_is_the_largest_that_the_binomial_allows(n, alpha, confidence):
-    k = threshold_rank_confident(n, alpha, confidence)
+    k = threshold_rank(n, alpha, confidence)
     tolerance = 1e-9
     if k > 0:
         assert binom.cdf(k - 1, n, alpha) <= 1 - confidence + tolerance

@@ -69,7 +69,7 @@ def test_a_changed_constant_is_novel_and_named():
     rows = ROWS.copy()
     rows[1, 1] = 3.5
     np.testing.assert_array_equal(SCHEMA.is_novel(rows), [False, True])
-    assert SCHEMA.novelties(rows) == [None, "column 'b' was always 3 in training, is 3.5"]
+    assert SCHEMA.describe(SCHEMA.changed(rows), rows) == [None, "column 'b' was always 3.0 in training, is 3.5"]
 
 
 def test_kinds_are_read_off_the_rows():

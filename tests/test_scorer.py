@@ -11,8 +11,12 @@ import pandas as pd
 import pytest
 
 import anomaly_vae
+from anomaly_vae.bundle import with_calibration
+from anomaly_vae.calibration import calibrate
+from anomaly_vae.config import TrainConfig
 from anomaly_vae.errors import BundleError, ConfigError, InvalidInput
 from anomaly_vae.scorer import Scorer
+from anomaly_vae.training.pipeline import train_model
 from tests.conftest import NAMES, make_rows
 
 
@@ -61,7 +65,7 @@ def test_a_changed_constant_column_ranks_below_everything(scorer, new_rows):
     changed = new_rows.copy()
     changed[3, 4] = 7.5
     s = scorer.score(changed)
-    assert s.reason[3] == "column 'unit' was always 7 in training, is 7.5"
+    assert s.reason[3] == "column 'unit' was always 7.0 in training, is 7.5"
     assert [why for i, why in enumerate(s.reason) if i != 3] == [None] * (len(changed) - 1)
     assert s.is_anomaly[3]
     assert s.p_value[3] == 1 / (scorer.bundle.manifest.calibration.num_rows + 1)
@@ -151,3 +155,33 @@ def test_the_public_names_are_there():
         assert getattr(anomaly_vae, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         anomaly_vae.nothing  # noqa: B018
+
+
+def test_float32_input_does_not_change_a_constant(trained):
+    """0.1 as float32 is another number than 0.1: no row of the same data may be flagged for it."""
+    rows = make_rows(300)
+    rows[:, 4] = 0.1
+    with pytest.warns(UserWarning, match="too few"):
+        model = train_model(rows, NAMES, TrainConfig(random_state=0, max_steps=60))
+    s = Scorer(model.bundle).score(rows.astype(np.float32))
+    assert not any(s.reason)
+
+
+def test_novelties_and_the_threshold_agree_when_a_calibration_score_is_very_low(bundle):
+    """A penalty of a million nats would vanish in the rounding of a score of -1e27."""
+    low = np.concatenate([[-5.5e27], bundle.calibration[1:]])
+    record, scores = calibrate(low, np.zeros(len(low), bool), 1e-3)
+    scorer = Scorer(with_calibration(bundle, record, scores, ""), threads=1)
+    rows = make_rows(2, seed=1)
+    rows[:, 4] = 8.0
+    s = scorer.score(rows)
+    assert s.is_anomaly.all()
+    assert np.all(s.log_px < scorer.threshold)
+
+
+def test_another_target_keeps_the_confidence_of_the_calibration(bundle):
+    record, scores = calibrate(bundle.calibration, np.zeros(len(bundle.calibration), bool), 0.2, 0.95)
+    scorer = Scorer(with_calibration(bundle, record, scores, ""), threads=1)
+    assert scorer.threshold_at(0.2) == scorer.threshold
+    with pytest.raises(ConfigError, match="needs at least 299 calibration rows"):
+        scorer.threshold_at(0.01)

@@ -49,7 +49,7 @@ def command(
     anomaly-vae calibrate model january.csv -o model-january --target-fpr 0.001 --confidence 0.95
     """
     from anomaly_vae.bundle import with_calibration, write_bundle
-    from anomaly_vae.calibration import rows_needed, threshold_rank, threshold_rank_confident
+    from anomaly_vae.calibration import rows_needed, threshold_rank
     from anomaly_vae.cli.rows import read_normal_rows
     from anomaly_vae.schema import match_columns
     from anomaly_vae.scorer import load
@@ -65,8 +65,7 @@ def command(
     rows = read_normal_rows(table, scorer.schema.names, label, quiet=quiet).normal
     target = target_fpr or scorer.bundle.manifest.calibration.target_fpr
     n = len(rows)
-    k = threshold_rank(n, target) if confidence is None else threshold_rank_confident(n, target, confidence)
-    if k == 0:
+    if threshold_rank(n, target, confidence) == 0:
         raise ConfigError(
             f"{input_} has {n} normal rows that can be scored; --target-fpr {target:g}"
             f"{'' if confidence is None else f' with --confidence {confidence:g}'} needs at least "

@@ -151,6 +151,6 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _config(self) -> TrainConfig:
         parameters = {name: value for name, value in self.get_params().items() if name != "verbose"}
         seed = self.random_state
-        if seed is not None and not isinstance(seed, (int, np.integer)):
+        if isinstance(seed, np.random.RandomState):
             seed = int(check_random_state(seed).randint(2**31))
         return TrainConfig(**(parameters | {"random_state": seed}))

@@ -119,19 +119,18 @@ def evaluate(vae: VAE, rows: Tensor, noise: Tensor) -> HeldOut:
 
 
 class _Batches:
-    """Endless batches: every epoch visits each row once in a new order; short tables give a batch a pass."""
+    """Endless batches of one size: every pass visits each row once in a new order, a batch may span two passes."""
 
     def __init__(self, rows: Tensor, generator: torch.Generator) -> None:
         self._rows, self._generator = rows, generator
         self._size = min(_BATCH, len(rows))
-        self._order, self._start = torch.empty(0, dtype=torch.long), 0
+        self._order = torch.empty(0, dtype=torch.long, device=rows.device)
 
     def next(self) -> Tensor:
-        if self._start + self._size > len(self._order):
-            self._order = torch.randperm(len(self._rows), generator=self._generator, device=self._rows.device)
-            self._start = 0
-        chosen = self._order[self._start : self._start + self._size]
-        self._start += self._size
+        if len(self._order) < self._size:
+            more = torch.randperm(len(self._rows), generator=self._generator, device=self._rows.device)
+            self._order = torch.cat([self._order, more])
+        chosen, self._order = self._order[: self._size], self._order[self._size :]
         return self._rows[chosen]
 
 

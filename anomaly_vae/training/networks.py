@@ -7,11 +7,13 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from anomaly_vae.transforms import FAR
+
 __all__ = ["INPUT_LIMIT", "LOG_VAR_LIMIT", "Encoder", "mlp"]
 
-# The encoder only proposes, so it may see far values cut (in standard deviations): it then stays sane on anomalies,
-# while p(x|z) is always evaluated at the true value.
-INPUT_LIMIT = 20.0
+# The encoder only proposes, so it may see far values cut, as training does: it then stays sane on anomalies, while
+# p(x|z) is always evaluated at the true value.
+INPUT_LIMIT = FAR
 
 # Bounds of the proposal's log-variances: standard deviations from 0.0025 to 2.7.
 LOG_VAR_LIMIT = (-12.0, 2.0)

@@ -17,7 +17,7 @@ def sobol_normal(scramblings: int, points: int, latent_dim: int, seed: int) -> N
         Scrambled net variance for integrals of smooth functions (Owen, 1997); Sobol directions by Joe & Kuo (2008)
     """
     sets = [
-        qmc.Sobol(latent_dim, scramble=True, bits=32, rng=np.random.default_rng([seed, r])).random(points)
+        qmc.Sobol(latent_dim, scramble=True, bits=32, rng=np.random.default_rng([seed, r, 1])).random(points)
         for r in range(scramblings)
     ]
     # A scrambled coordinate may be exactly 0, whose quantile is minus infinity: move it to half the finest step.

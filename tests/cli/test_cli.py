@@ -129,7 +129,7 @@ def test_rows_that_cannot_be_scored_come_out_with_a_reason_and_are_counted(folde
         "column 'pressure': 'high' is no number",
         "column 'temperature' is infinite",
         "the row has 2 cells, the header 6",
-        "column 'unit' was always 7 in training, is 8",
+        "column 'unit' was always 7.0 in training, is 8.0",
         "",
     ]
     assert [row["log_px"] == "" for row in rows] == [False, True, True, True, True, False, False]

@@ -17,12 +17,13 @@ from anomaly_vae.densities import gaussian_kl, gaussian_log_prob
 from anomaly_vae.errors import AnomalyVaeError, ConfigError, GateFailed, InvalidInput
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.training import loop, pipeline
+from anomaly_vae.training import gates, loop
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.heads import STD_FLOOR
 from anomaly_vae.training.noise import sobol_normal
 from anomaly_vae.training.objective import kl_weight, negative_elbo
 from anomaly_vae.training.pipeline import split_rows, train_model
+from anomaly_vae.training.report import detection_quality
 from anomaly_vae.training.vae import VAE, ElboTerms
 from tests.conftest import NAMES, make_rows
 
@@ -286,8 +287,8 @@ def test_too_few_calibration_rows_warn_with_the_number_needed():
 
 
 def test_a_model_that_onnx_computes_differently_is_not_released(monkeypatch):
-    monkeypatch.setattr(pipeline, "log_px_in_float64", lambda _vae, _est, rows, _noise: np.full(len(rows), 1e9))
-    with pytest.raises(GateFailed, match="differs from torch"):
+    monkeypatch.setattr(gates, "log_px_in_float64", lambda _vae, _est, rows, _num: np.full(len(rows), 1e9))
+    with pytest.raises(GateFailed, match="differs from torch in float64"):
         train_model(make_rows(200), NAMES, replace(QUICK, target_fpr=0.2))
 
 
@@ -338,3 +339,43 @@ def test_parameters_are_checked_by_name(parameters, message):
 def test_a_device_that_is_not_there_is_explained():
     with pytest.raises(ConfigError, match="device 'abacus' cannot be used"):
         train_model(make_rows(100), NAMES, replace(QUICK, device="abacus"))
+
+
+def test_one_stray_row_does_not_spoil_the_model():
+    """Unbounded, a value 1e6 standard deviations out outweighs all others in the scale and in the loss."""
+    rows = make_rows(600)
+    rows[17, :4] *= 1e6
+    model = train_model(rows, NAMES, replace(QUICK, max_steps=600))
+    far = make_rows(100, seed=5)
+    far[:, 1] += 0.1
+    scorer = Scorer(model.bundle)
+    quality = detection_quality(scorer.score(make_rows(100, seed=6)).log_px, scorer.score(far).log_px)
+    assert quality.auroc > 0.95
+    assert model.bundle.manifest.training.held_out_kl > 0.5
+
+
+def test_extreme_cells_in_the_calibration_rows_do_not_fail_the_export():
+    rows = make_rows(200)
+    rows[split_rows(200, np.random.default_rng(0)).calibration[:3], 0] = [1e17, -1e300, 3.4e38]
+    model = train_model(rows, NAMES, replace(QUICK, target_fpr=0.2))
+    assert np.isfinite(model.bundle.calibration).all()
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons():
+    config = TrainConfig(
+        latent_dim=np.int64(2),
+        max_steps=np.int32(60),
+        beta=np.float32(1),
+        target_fpr=np.float64(0.2),
+        random_state=np.uint8(1),
+    )
+    assert train_model(make_rows(60), NAMES, config).bundle.manifest.training.config["latent_dim"] == 2
+
+
+def test_every_pass_over_the_rows_visits_each_once():
+    rows = torch.arange(700.0)[:, None]
+    batches = loop._Batches(rows, torch.Generator().manual_seed(0))
+    seen = torch.cat([batches.next() for _ in range(700)])[:, 0]
+    assert torch.equal(torch.bincount(seen.long()), torch.full((700,), 256))
+    for start in (0, 700, 1400):
+        assert len(seen[start : start + 700].unique()) == 700
