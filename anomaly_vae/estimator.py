@@ -120,19 +120,23 @@ class DensityEstimator:
         return [x[start : start + _BLOCK_ROWS] for start in range(0, len(x), _BLOCK_ROWS)]
 
     def _estimate_block(self, block: Float32Array, num_samples: int) -> Estimates:
-        points = self.points(num_samples)
-        x = _padded(block, _BLOCK_ROWS)
-        loc, scale = self._propose(x)
-        log_joint = self._log_joint(x, loc, scale, points, len(block))
-        log_q = proposal_log_prob(points.astype(np.float64), scale[: len(block)].astype(np.float64))
-        largest = np.maximum(np.abs(log_joint).max(axis=-1), np.abs(log_q).max(axis=-1))
-        log_weights = (log_joint - log_q).reshape(len(block), self._noise.shape[0], -1)
+        log_weights, largest = self._log_weights(block, num_samples)
         return Estimates(
             log_px=importance_log_prob(log_weights) + self.transform.log_abs_det,
             elbo=evidence_lower_bound(log_weights) + self.transform.log_abs_det,
             std_error=standard_error(log_weights, largest),
             ess_ratio=effective_sample_ratio(log_weights),
         )
+
+    def _log_weights(self, block: Float32Array, num_samples: int) -> tuple[FloatArray, FloatArray]:
+        """Log-weights (N, R, n) of a block of rows, and the largest absolute term that entered each row's (N,)."""
+        points = self.points(num_samples)
+        x = _padded(block, _BLOCK_ROWS)
+        loc, scale = self._propose(x)
+        log_joint = self._log_joint(x, loc, scale, points, len(block))
+        log_q = proposal_log_prob(points.astype(np.float64), scale[: len(block)].astype(np.float64))
+        largest = np.maximum(np.abs(log_joint).max(axis=-1), np.abs(log_q).max(axis=-1))
+        return (log_joint - log_q).reshape(len(block), self._noise.shape[0], -1), largest
 
     def _propose(self, x: Float32Array) -> tuple[Float32Array, Float32Array]:
         loc, log_var = self.network.encode(x, np.ones_like(x))

@@ -124,7 +124,7 @@ def test_a_named_pipe_does_not_hang_the_reader(copy):
         (lambda m: m["schema"]["columns"][0].update(name="flow"), "unique names"),
         (lambda m: m["schema"]["columns"][0].update(value=1.0), "exactly the constant columns"),
         (lambda m: m["schema"].update(kind="window"), "Invalid enum value"),
-        (lambda m: m["architecture"].update(latent_dim=3), "noise.npy has shape|inputs or outputs"),
+        (lambda m: m["architecture"].update(latent_dim=3), r"noise\.npy: has shape"),
         (lambda m: m["files"].update({"../evil": m["files"]["noise.npy"]}), "must list exactly"),
         (lambda m: m["files"].pop("noise.npy"), "must list exactly"),
         (lambda m: m["files"]["noise.npy"].update(sha256="0"), "sha256"),

@@ -10,6 +10,7 @@ import pyarrow.csv
 from rich.console import Console
 from rich.table import Table
 
+from anomaly_vae.densities import FloatArray
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.storage import atomic_file
 
@@ -31,12 +32,15 @@ def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
     if not quiet:
         console.print(_worst_rows(values))
         if np.isnan(values["std_error"]).any():
-            console.print(f"{_NO_ERROR}: so far out that a few samples carry the whole estimate; no error can be given")
+            console.print(
+                f"{_NO_ERROR}: so far out that a few samples carry the whole estimate; no error can be given",
+                soft_wrap=True,
+            )
     rate, target = flagged[~malignant].mean(), scorer.info["calibration"]["effective_fpr"]
     console.print(
         f"AUROC {quality.auroc:.4f}   average precision {quality.average_precision:.4f}\n"
         f"false-positive rate {rate:.4f} ({flagged[~malignant].sum()} of {(~malignant).sum()} benign rows), "
-        f"expected at most {target:.4f}\n"
+        f"at most {target:.4f} expected\n"
         f"flagged {flagged[malignant].sum()} of {malignant.sum()} malignant rows; threshold {scorer.threshold:.2f} nats"
     )
 
@@ -51,15 +55,24 @@ def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
     values = _read(scores)
     malignant = values["malignant"] == 1
     log_px = values["log_px"]
-    # Far anomalies lie thousands of nats down: linear near the normal rows, logarithmic beyond.
-    width = float(np.abs(log_px[~malignant]).max())
-    bins = width * np.sinh(np.linspace(np.arcsinh(log_px.min() / width), np.arcsinh(log_px.max() / width), 50))
+    # Far anomalies lie thousands of nats down: linear around the benign rows, logarithmic beyond.
+    center = float(np.median(log_px[~malignant]))
+    width = float(np.subtract(*np.percentile(log_px[~malignant], [75, 25])))
+
+    def squeeze(value: FloatArray) -> FloatArray:
+        return np.asarray(np.arcsinh((value - center) / width))
+
+    def stretch(value: FloatArray) -> FloatArray:
+        return np.asarray(center + width * np.sinh(value))
+
+    bins = stretch(np.linspace(squeeze(log_px.min()), squeeze(log_px.max()), 50))
     figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
     axes.hist(log_px[~malignant], bins, alpha=0.75, color="#2a7f62", label=f"benign ({(~malignant).sum()})")
     axes.hist(log_px[malignant], bins, alpha=0.65, color="#c8553d", label=f"malignant ({malignant.sum()})")
     axes.axvline(scorer.threshold, color="black", linestyle="--", label=f"threshold {scorer.threshold:.1f} nats")
-    axes.set_xscale("asinh", linear_width=width)
-    ticks = [tick for tick in (-10_000, -3_000, -1_000, -300, -100, -30, 0, 30, 100) if bins[0] <= tick <= bins[-1]]
+    axes.set_xscale("function", functions=(squeeze, stretch))
+    axes.set_xlim(bins[0], bins[-1])
+    ticks = [tick for tick in (-10_000, -3_000, -1_000, -300, -100, -30, 0, 20, 30, 100) if bins[0] <= tick <= bins[-1]]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xlabel("log p(x), nats (higher is more normal)")
     axes.set_ylabel("rows")

@@ -54,9 +54,10 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A bundle, and which of the given rows were used for what."""
+    """A bundle, the networks it was made from, and which of the given rows were used for what."""
 
     bundle: Bundle
+    vae: VAE
     split: Split
 
 
@@ -103,7 +104,7 @@ def train_model(
     transform = Standardise.fit(seen[:, schema.modelled], tuple(names[d] for d in schema.modelled))
     plan = _plan(config, seed, schema, transform)
     vae, result = _train(plan, rows[split.train], rows[split.held_out], _in_data_units(report, transform.log_abs_det))
-    return TrainedModel(bundle=_export(plan, vae, result, rows, split), split=split)
+    return TrainedModel(bundle=_export(plan, vae, result, rows, split), vae=vae, split=split)
 
 
 @dataclass(frozen=True, kw_only=True)

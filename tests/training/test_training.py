@@ -362,13 +362,8 @@ def test_extreme_cells_in_the_calibration_rows_do_not_fail_the_export():
 
 
 def test_numbers_of_numpy_are_as_good_as_pythons():
-    config = TrainConfig(
-        latent_dim=np.int64(2),
-        max_steps=np.int32(60),
-        beta=np.float32(1),
-        target_fpr=np.float64(0.2),
-        random_state=np.uint8(1),
-    )
+    sizes = {"latent_dim": np.int64(2), "max_steps": np.int32(60), "random_state": np.uint8(1)}
+    config = TrainConfig(**sizes, beta=np.float32(1), target_fpr=np.float64(0.2))
     assert train_model(make_rows(60), NAMES, config).bundle.manifest.training.config["latent_dim"] == 2
 
 

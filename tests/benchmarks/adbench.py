@@ -1,0 +1,150 @@
+"""Train and score every ADBench table of a folder, semi-supervised: half of the normal rows train, the rest are tested.
+
+    python -m tests.benchmarks.adbench DIR --seeds 0,1 --out FILE.csv [--peers PEERS.csv]
+
+DIR holds .npz files with X and y (1 marks an anomaly). Nothing is tuned per table: the defaults train them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.stats import betabinom
+
+from anomaly_vae.calibration import threshold_rank
+from anomaly_vae.config import TrainConfig
+from anomaly_vae.scorer import Scorer
+from anomaly_vae.training.pipeline import train_model
+from anomaly_vae.training.report import detection_quality
+
+MOST_ROWS = 20_000
+FIELDS = ["dataset", "seed", "model", "auroc", "ap", "fit_s", "score_s"]
+RATES = (0.01, 0.05)
+
+
+def split(path: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normal rows to train on, and the other normal and all anomalous rows to test on."""
+    with np.load(path) as data:
+        X, y = data["X"].astype(np.float64), data["y"].astype(int)
+    rng = np.random.default_rng(seed)
+    if len(y) > MOST_ROWS:
+        chosen = rng.permutation(len(y))[:MOST_ROWS]
+        X, y = X[chosen], y[chosen]
+    normal = rng.permutation(np.flatnonzero(y == 0))
+    half = len(normal) // 2
+    return X[normal[:half]], X[normal[half:]], X[y == 1]
+
+
+def run_one(path: Path, seed: int) -> dict[str, object]:
+    """Train and score one table; the false-positive rates of normal test rows with their 99.9 % intervals."""
+    train, normal, anomalous = split(path, seed)
+    names = tuple(f"x{d}" for d in range(train.shape[1]))
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # small tables have too few calibration rows for 1 %
+        bundle = train_model(train, names, TrainConfig(random_state=seed)).bundle
+    fitted = time.perf_counter()
+    scorer = Scorer(bundle)
+    good, bad = scorer.score(normal), scorer.score(anomalous)
+    done = time.perf_counter()
+    finite = bool(np.isfinite(good.log_px).all() and np.isfinite(bad.log_px).all())
+    quality = detection_quality(good.log_px, bad.log_px)
+    row: dict[str, object] = {
+        "dataset": path.stem,
+        "seed": seed,
+        "model": "anomaly_vae",
+        "auroc": round(quality.auroc, 4),
+        "ap": round(quality.average_precision, 4),
+        "fit_s": round(fitted - start, 3),
+        "score_s": round(done - fitted, 3),
+        "finite": finite,
+    }
+    return row | false_positives(good.p_value, bundle.manifest.calibration.num_rows)
+
+
+def false_positives(p_value: np.ndarray, n: int) -> dict[str, object]:
+    """For each target with k >= 1: flags among the normal rows, and the central 99.9 % of their beta-binomial law."""
+    found: dict[str, object] = {}
+    for rate in RATES:
+        k = threshold_rank(n, rate)
+        if k == 0:
+            continue
+        flags = int((p_value <= k / (n + 1) + 1e-12).sum())
+        law = betabinom(len(p_value), k, n + 1 - k)
+        low, high = int(law.ppf(0.0005)), int(law.ppf(0.9995))
+        found[f"flags@{rate:g}"] = f"{flags} of {len(p_value)} in [{low}, {high}]"
+        found[f"inside@{rate:g}"] = low <= flags <= high
+    return found
+
+
+def show(rows: list[dict[str, object]], peers: Path | None) -> None:
+    """Print our means per table beside those of the peers."""
+    means: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    records = [row for row in rows if row["auroc"] != ""]
+    if peers:
+        with peers.open() as file:
+            records += [row for row in csv.DictReader(file) if row["auroc"]]
+    ours = {row["dataset"] for row in rows}
+    for row in records:
+        if row["dataset"] in ours:
+            means[str(row["dataset"])][str(row["model"])].append(float(str(row["auroc"])))
+    found = {model for table in means.values() for model in table}
+    models = ["anomaly_vae", *sorted(found - {"anomaly_vae"})]
+    table = Table("AUROC, mean over seeds", *models)
+    for dataset in sorted(means):
+        table.add_row(dataset, *(f"{np.mean(means[dataset][m]):.4f}" if means[dataset][m] else "" for m in models))
+    columns = [[np.mean(means[d][m]) for d in means if means[d][m]] for m in models]
+    table.add_row("mean", *(f"{np.mean(values):.4f}" for values in columns), style="bold")
+    console = Console(width=160)
+    console.print(table)
+    done = [row for row in rows if row["auroc"] != ""]
+    console.print(
+        f"anomaly_vae: mean AUROC {np.mean([row['auroc'] for row in done]):.4f}, "
+        f"mean AP {np.mean([row['ap'] for row in done]):.4f}, fit {sum(row['fit_s'] for row in done):.0f} s, "
+        f"score {sum(row['score_s'] for row in done):.0f} s, all finite: {all(row['finite'] for row in done)}"
+    )
+    for rate in RATES:
+        inside = [row[f"inside@{rate:g}"] for row in done if f"inside@{rate:g}" in row]
+        console.print(f"target {rate:g}: {sum(inside)} of {len(inside)} false-positive counts in their 99.9 % interval")
+        for row in done:
+            if not row.get(f"inside@{rate:g}", True):
+                console.print(f"  outside: {row['dataset']} seed {row['seed']}: {row[f'flags@{rate:g}']}")
+
+
+def main(arguments: list[str] | None = None) -> list[dict[str, object]]:
+    """Run all tables and seeds; a table that fails leaves empty cells."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--seeds", default="0,1")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--peers", type=Path)
+    options = parser.parse_args(arguments)
+    jobs = [(path, int(seed)) for path in sorted(options.folder.glob("*.npz")) for seed in options.seeds.split(",")]
+    rows = []
+    for path, seed in track(jobs, "tables", console=Console(file=sys.stderr)):
+        try:
+            rows.append(run_one(path, seed))
+        except Exception as error:  # noqa: BLE001 (one table must not lose the others)
+            print(f"{path.stem} seed {seed} failed: {error}", file=sys.stderr)
+            rows.append({"dataset": path.stem, "seed": seed, "model": "anomaly_vae"} | dict.fromkeys(FIELDS[3:], ""))
+    with options.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    if rows:
+        show(rows, options.peers)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
