@@ -14,7 +14,7 @@ from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.schema import match_columns
 from anomaly_vae.scorer import Scorer, Scores
-from anomaly_vae.table import Batch, Table, open_writer
+from anomaly_vae.table import Batch, Table, fits_csv, open_writer
 from anomaly_vae.table.arrays import from_strings, spread
 
 __all__ = ["OUTPUT_SCHEMA", "ScoreSummary", "read_usable", "score_table"]
@@ -84,7 +84,7 @@ def score_table(
         ConfigError: A kept name clashes with an output, or the output cannot be written.
     """
     match_columns(table.names, scorer.schema.names)
-    _check_keep(table, keep)
+    _check_keep(table, keep, output)
     schema = pa.schema([*table.schema_of(keep), *OUTPUT_SCHEMA])
     summary = ScoreSummary()
     with open_writer(output, schema, overwrite=overwrite) as writer:
@@ -116,7 +116,7 @@ def read_usable(
     return np.concatenate(parts), summary
 
 
-def _check_keep(table: Table, keep: Sequence[str]) -> None:
+def _check_keep(table: Table, keep: Sequence[str], output: str) -> None:
     for name in keep:
         if name in OUTPUT_SCHEMA.names:
             raise ConfigError(f"--keep {name}: the output has a column of that name itself; rename it in the input")
@@ -124,6 +124,9 @@ def _check_keep(table: Table, keep: Sequence[str]) -> None:
             raise InvalidInput(f"--keep {name}: the input has no such column", field=name)
         if table.names.count(name) > 1 or list(keep).count(name) > 1:
             raise InvalidInput(f"--keep {name}: the column stands more than once", field=name)
+        kind = table.schema_of([name]).field(0).type
+        if not output.lower().endswith(".parquet") and not fits_csv(kind):
+            raise InvalidInput(f"--keep {name}: {kind} does not fit in CSV; write to a .parquet file", field=name)
 
 
 def _columns(scores: Scores, usable: NDArray[np.bool_], batch: Batch) -> list[pa.Array]:

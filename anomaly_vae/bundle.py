@@ -34,9 +34,9 @@ from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError
 from anomaly_vae.manifest import Calibration, FileRecord, Manifest, decode_manifest, encode_manifest
 from anomaly_vae.onnx_wire import check_graph
-from anomaly_vae.storage import write_directory
+from anomaly_vae.storage import refuse_directory, write_directory
 
-__all__ = ["Bundle", "assemble", "read_bundle", "with_calibration", "write_bundle"]
+__all__ = ["Bundle", "assemble", "read_bundle", "refuse_output", "with_calibration", "write_bundle"]
 
 MANIFEST = "manifest.json"
 GRAPHS = ("encoder.onnx", "decoder.onnx", "log_joint.onnx")
@@ -99,6 +99,11 @@ def with_calibration(bundle: Bundle, calibration: Calibration, scores: FloatArra
     """The same model with another calibration."""
     manifest = msgspec.structs.replace(bundle.manifest, calibration=calibration, created_at=created_at)
     return _sealed(manifest, dict(bundle.files) | {"calibration.npy": _npy(scores)})
+
+
+def refuse_output(path: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError now if :func:`write_bundle` could not write there later."""
+    refuse_directory(path, (*FILES, MANIFEST), overwrite=overwrite)
 
 
 def write_bundle(bundle: Bundle, path: Path, *, overwrite: bool = False) -> None:

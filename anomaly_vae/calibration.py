@@ -21,6 +21,7 @@ from anomaly_vae.manifest import Calibration
 
 __all__ = [
     "calibrate",
+    "caveats",
     "conformal_p_value",
     "rank",
     "rows_needed",
@@ -118,3 +119,21 @@ def rank(calibration: FloatArray, novel: int, scores: FloatArray) -> NDArray[np.
 def conformal_p_value(ranks: NDArray[np.int64], n: int) -> FloatArray:
     """Split-conformal p-values (1 + rank) / (n + 1), in (0, 1], shape (N,)."""
     return np.asarray((1.0 + ranks) / (n + 1.0))
+
+
+def caveats(record: Calibration) -> list[str]:
+    """What a user should know of a calibration that cannot do what was asked, one sentence each."""
+    found = []
+    n, asked = record.num_rows, record.target_fpr
+    if threshold_rank(n, asked, record.confidence) == 0:
+        found.append(
+            f"{n} calibration rows are too few for target_fpr {asked:g}, which needs "
+            f"n >= {rows_needed(asked, record.confidence)}; the threshold is the lowest of their scores, the effective "
+            f"target {record.effective_fpr:.3g}"
+        )
+    if record.num_novel >= record.rank:
+        found.append(
+            f"{record.num_novel} of {n} calibration rows have another value in a column that was constant in training, "
+            "so no threshold can flag anything at this target; train on rows in which the column varies, or exclude it"
+        )
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -50,15 +51,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every field; numbers of numpy become Python's, lists (from TOML) tuples."""
-        if self.hidden != "auto":
+        if not isinstance(self.hidden, str) or self.hidden != "auto":
             self._set("hidden", _widths(self.hidden))
-        if self.latent_dim != "auto":
+        if not isinstance(self.latent_dim, str) or self.latent_dim != "auto":
             self._set("latent_dim", _whole("latent_dim", self.latent_dim, 1, 1024))
         _check_choice("architecture", self.architecture, ("mlp",))
         _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed"))
         _check_choice("likelihood", self.likelihood, ("auto", "gaussian"))
-        self._set("beta", _number("beta", self.beta, 0.0, 1e3))
-        self._set("kl_warmup", _number("kl_warmup", self.kl_warmup, 0.0, 1.0))
+        self._set("beta", _number("beta", self.beta, 0, 1000))
+        self._set("kl_warmup", _number("kl_warmup", self.kl_warmup, 0, 1))
         self._set("target_fpr", check_rate("target_fpr", self.target_fpr))
         if self.max_epochs is not None:
             self._set("max_epochs", _whole("max_epochs", self.max_epochs, 1, 10**9))
@@ -83,7 +84,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, is not TOML, or has a key that is no parameter.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -97,22 +98,26 @@ def read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def check_rate(name: str, value: object) -> float:
+def check_rate(name: str, value: Any) -> float:
     """The value, if it is a number strictly between 0 and 1; otherwise raise ConfigError."""
-    if not isinstance(value, numbers.Real) or not 0.0 < float(value) < 1.0:
+    if not _is_real(value) or not 0 < value < 1:
         raise ConfigError(f"{name} must be a number between 0 and 1 (both excluded), got {value!r}")
     return float(value)
 
 
-def _number(name: str, value: object, low: float, high: float) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not low <= float(value) <= high:
-        raise ConfigError(f"{name} must be a number between {low:g} and {high:g}, got {value!r}")
+def _number(name: str, value: Any, low: int, high: int) -> float:
+    if not _is_real(value) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a number between {low} and {high}, got {_short(value)}")
     return float(value)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _whole(name: str, value: object, low: int, high: int) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not low <= int(value) <= high:
-        raise ConfigError(f"{name} must be a whole number between {low} and {high}, got {value!r}")
+        raise ConfigError(f"{name} must be a whole number between {low} and {high}, got {_short(value)}")
     return int(value)
 
 
@@ -122,6 +127,11 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _widths(value: object) -> tuple[int, ...]:
-    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= 8:
+    if isinstance(value, str) or not isinstance(value, Iterable) or not 1 <= len(value := list(value)) <= 8:
         raise ConfigError(f'hidden must be "auto" or up to 8 layer widths such as [128, 128], got {value!r}')
     return tuple(_whole("hidden", width, 1, 4096) for width in value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

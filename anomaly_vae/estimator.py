@@ -84,14 +84,19 @@ class DensityEstimator:
         scramblings, points, _ = self._noise.shape
         return tuple(scramblings << j for j in range(points.bit_length()))
 
+    def check_budget(self, num_samples: int) -> int:
+        """The number, if it is one of :attr:`budgets`; otherwise raise ConfigError."""
+        if num_samples not in self.budgets:
+            raise ConfigError(f"num_samples must be one of {', '.join(map(str, self.budgets))}, got {num_samples!r}")
+        return int(num_samples)
+
     def estimate(self, rows: FloatArray, num_samples: int) -> Estimates:
         """Estimate log p(x) of finite rows, shape (N, D), constant columns left out of the density.
 
         Raises:
             ConfigError: ``num_samples`` is not one of :attr:`budgets`.
         """
-        if num_samples not in self.budgets:
-            raise ConfigError(f"num_samples must be one of {', '.join(map(str, self.budgets))}, got {num_samples!r}")
+        self.check_budget(num_samples)
         blocks = self._blocks(rows)
         if self.threads == 1 or len(blocks) < 2:
             parts = [self._estimate_block(block, num_samples) for block in blocks]

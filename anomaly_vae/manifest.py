@@ -169,6 +169,7 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
             raise BundleError(f"{where}: {rule}; the file was changed after export")
 
     require(all(text.isprintable() for text in texts), "names must be printable")
+    require(all(schema.names) and schema.label not in schema.names, "columns must have names, and not the label's")
     require(len(set(schema.names)) == len(schema.names), "schema.columns must have unique names")
     require(modelled > 0, "schema.columns must have a modelled column")
     require(

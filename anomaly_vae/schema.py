@@ -207,7 +207,7 @@ def _to_float64(values: Any, where: str, field: str | None = None) -> FloatArray
     if array.dtype.kind in "fiub":
         return array.astype(np.float64, copy=False)
     try:
-        if array.dtype.kind == "O":
+        if array.dtype.kind == "O" and not any(isinstance(value, (str, bytes)) for value in array.flat):
             return np.asarray(array.astype(np.float64))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{where} holds a value that is no number: {error}", field=field) from error

@@ -129,7 +129,7 @@ class Scorer:
 
     def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
         """:meth:`score` of float64 rows (N, D) already checked against the schema, at another target if asked."""
-        budget = self.num_samples if num_samples is None else num_samples
+        budget = self.num_samples if num_samples is None else self._estimator.check_budget(num_samples)
         calibrated = budget == self.num_samples
         if not calibrated:
             warnings.warn(
@@ -217,8 +217,11 @@ class Scorer:
 
     def _check_golden(self) -> None:
         expected = self.bundle.golden_log_px
+        if self.schema.is_novel(self.bundle.golden_rows).any():
+            raise BundleError("golden.npz: a constant column has another value than in manifest.json; one was changed")
         try:
-            actual = self._estimator.estimate(self.bundle.golden_rows, self.num_samples).log_px
+            with np.errstate(all="ignore"):
+                actual = self._estimator.estimate(self.bundle.golden_rows, self.num_samples).log_px
         except Exception as error:  # onnxruntime's errors share no other root
             raise BundleError(f"golden.npz: its rows cannot be scored: {str(error).splitlines()[0]}") from error
         difference = self._estimator.relative_difference(actual, expected)

@@ -6,21 +6,35 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from anomaly_vae.errors import ConfigError
 
-__all__ = ["atomic_file", "refuse_existing", "write_directory"]
+__all__ = ["atomic_file", "refuse_directory", "refuse_existing", "write_directory"]
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise ConfigError if something has that name already, or if its folder does not exist."""
+    """Raise ConfigError if something has that name already, or if its folder does not exist or cannot be written."""
     if os.path.lexists(path) and not overwrite:
         raise ConfigError(f"{path} exists already; choose another name or pass --overwrite")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise ConfigError(f"{path}: the folder {parent} does not exist; create it first")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: no permission to write in {parent}; choose another folder")
+
+
+def refuse_directory(path: Path, names: Iterable[str], *, overwrite: bool) -> None:
+    """:func:`refuse_existing`, and never overwrite anything but a directory of files of these names."""
+    refuse_existing(path, overwrite=overwrite)
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
+        raise ConfigError(f"{path} is not a directory; --overwrite replaces only a model bundle")
+    foreign = sorted(set(os.listdir(path)) - set(names))
+    if foreign:
+        raise ConfigError(f"{path} holds {foreign[0]!r}, which is no part of a bundle; --overwrite would delete it")
 
 
 @contextlib.contextmanager
@@ -36,11 +50,26 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield part
         _sync(part)
-        refuse_existing(path, overwrite=overwrite)
-        part.replace(path)
+        if overwrite:
+            part.replace(path)
+        else:
+            _publish(part, path)
         _sync(path.absolute().parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error  # the user's name, not ours
     finally:
         part.unlink(missing_ok=True)
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Give the file its name unless another job was faster: a link, unlike a rename, never replaces."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} appeared meanwhile; it was left as it is") from error
+    except OSError:  # a file system without links
+        refuse_existing(path, overwrite=False)
+        part.replace(path)
 
 
 def write_directory(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
@@ -51,9 +80,7 @@ def write_directory(path: Path, files: Mapping[str, bytes], *, overwrite: bool) 
     Raises:
         ConfigError: ``path`` exists and may not be replaced, or its parent does not exist.
     """
-    refuse_existing(path, overwrite=overwrite)
-    if os.path.lexists(path):
-        _refuse_foreign(path, files)
+    refuse_directory(path, files, overwrite=overwrite)
     parent = path.absolute().parent
     part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=parent))
     try:
@@ -82,14 +109,6 @@ def _replace_directory(part: Path, path: Path) -> None:
         aside.rmdir()
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _refuse_foreign(path: Path, files: Mapping[str, bytes]) -> None:
-    if path.is_symlink() or not path.is_dir():
-        raise ConfigError(f"{path} is not a directory; --overwrite replaces only a model bundle")
-    foreign = sorted(set(os.listdir(path)) - set(files))
-    if foreign:
-        raise ConfigError(f"{path} holds {foreign[0]!r}, which is no part of a bundle; --overwrite would delete it")
 
 
 def _sync(path: Path) -> None:

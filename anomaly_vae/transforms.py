@@ -35,7 +35,7 @@ class Standardise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         Raises:
             InvalidInput: The values of a column are so large that their variance overflows.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             cut = _winsorised(x)
             center, scale = cut.mean(axis=0), cut.std(axis=0)
         for d, name in enumerate(names):

@@ -8,6 +8,7 @@ from scipy.stats import betabinom, binom
 
 from anomaly_vae.calibration import (
     calibrate,
+    caveats,
     conformal_p_value,
     rank,
     rows_needed,
@@ -86,17 +87,20 @@ def test_flag_threshold_and_p_value_say_the_same(calibration, new, num_novel, al
 def test_the_k_th_smallest_score_is_the_threshold():
     record, kept = calibrate(np.arange(100.0)[::-1], np.zeros(100, bool), 0.05)
     assert (record.rank, record.threshold, record.effective_fpr) == (5, 4.0, 5 / 101)
+    assert caveats(record) == []
     np.testing.assert_array_equal(kept, np.arange(100.0))
 
 
 def test_too_few_rows_give_rank_one_and_say_so():
     record, _ = calibrate(np.arange(10.0), np.zeros(10, bool), 0.01)
     assert (record.rank, record.threshold, record.effective_fpr) == (1, 0.0, 1 / 11)
+    assert "10 calibration rows are too few for target_fpr 0.01, which needs n >= 99" in caveats(record)[0]
 
 
 def test_novel_rows_that_fill_the_rank_leave_nothing_below_the_threshold():
     record, _ = calibrate(np.arange(100.0), np.arange(100) < 10, 0.05)
     assert record.threshold == LOWEST
+    assert "no threshold can flag anything" in caveats(record)[0]
 
 
 def test_false_positive_rate_follows_its_law():

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.errors import warn
 from anomaly_vae.errors import ConfigError
 
 
@@ -48,15 +49,14 @@ def command(
     \b
     anomaly-vae calibrate model january.csv -o model-january --target-fpr 0.001 --confidence 0.95
     """
-    from anomaly_vae.bundle import with_calibration, write_bundle
-    from anomaly_vae.calibration import rows_needed, threshold_rank
+    from anomaly_vae.bundle import refuse_output, with_calibration, write_bundle
+    from anomaly_vae.calibration import caveats, rows_needed, threshold_rank
     from anomaly_vae.cli.rows import read_normal_rows
     from anomaly_vae.schema import match_columns
     from anomaly_vae.scorer import load
-    from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import open_table
 
-    refuse_existing(output, overwrite=overwrite)
+    refuse_output(output, overwrite=overwrite)
     scorer = load(model, threads=threads)
     table = open_table(input_)
     match_columns(table.names, scorer.schema.names)
@@ -72,6 +72,8 @@ def command(
             f"{rows_needed(target, confidence)}. Give more rows or a higher target"
         )
     calibration, scores = scorer.calibration_of(rows, target, confidence)
+    for caveat in caveats(calibration):
+        warn(caveat)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     write_bundle(with_calibration(scorer.bundle, calibration, scores, created_at), output, overwrite=overwrite)
     if not quiet:

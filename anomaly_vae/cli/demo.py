@@ -58,6 +58,8 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
         click.echo(f"Training on {len(rows)} benign tumours, {len(table.names)} columns ({train})")
     with training_progress(enabled=not quiet and sys.stderr.isatty()) as report:
         trained = train_model(rows, table.names, TrainConfig(random_state=seed, target_fpr=_TARGET_FPR), report=report)
+    if trained.bundle.manifest.training.interrupted:
+        raise KeyboardInterrupt
     write_bundle(trained.bundle, model, overwrite=True)
 
     scorer = load(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ import click
 
 from anomaly_vae.errors import AnomalyVaeError
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "require_training", "run"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "require_training", "run", "warn"]
 
 EXIT_FAULT = 1
 EXIT_USAGE = 2
@@ -39,12 +40,18 @@ def require_training() -> None:
 
 def run(command: click.Command) -> NoReturn:
     """Run a command to its end and exit with the code that tells how it ended."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = warn
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack letters that a column's name has
     try:
-        outcome = command.main(standalone_mode=False, prog_name="anomaly-vae")
-        sys.stdout.flush()
-        sys.exit(outcome if isinstance(outcome, int) else 0)
+        with command.make_context("anomaly-vae", sys.argv[1:]) as context:
+            outcome = command.invoke(context)
+        if sys.stdout:
+            sys.stdout.flush()
+        code = outcome if isinstance(outcome, int) else 0
+    except click.exceptions.Exit as done:  # --help and --version
+        code = done.exit_code
     except (Exception, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 (the outermost frame)
         code = _explain(error)
     sys.exit(code)
@@ -55,12 +62,15 @@ def _explain(error: BaseException) -> int:
     if {"-v", "--verbose"} & set(sys.argv[1:]):
         traceback.print_exception(error)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return _say("interrupted; nothing was written", EXIT_INTERRUPTED)
+        return _say("interrupted; no unfinished file is left", EXIT_INTERRUPTED)
     if isinstance(error, _Terminated):
-        return _say("terminated; nothing was written", _EXIT_SIGTERM)
+        return _say("terminated; no unfinished file is left", _EXIT_SIGTERM)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
         return _EXIT_SIGPIPE
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return EXIT_USAGE
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "anomaly-vae"
         return _say(f"{error.format_message()} (see `{path} --help`)", EXIT_USAGE)
@@ -77,13 +87,18 @@ def _explain(error: BaseException) -> int:
     return _say(f"internal error: {type(error).__name__}: {error}; -v shows where", EXIT_FAULT)
 
 
+def warn(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning in one line; also stands in for ``warnings.showwarning``."""
+    print(f"anomaly-vae: warning: {_one_line(str(message))}", file=sys.stderr)
+
+
 def _say(message: str, code: int) -> int:
-    print(f"anomaly-vae: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"anomaly-vae: error: {_one_line(message)}", file=sys.stderr)
     return code
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"anomaly-vae: warning: {' '.join(str(message).split())}", file=sys.stderr)
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def _terminate(_signum: int, _frame: FrameType | None) -> None:

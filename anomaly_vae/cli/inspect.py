@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def _print(model: Path, info: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     training, calibration, architecture = info["training"], info["calibration"], info["architecture"]
     confidence = calibration["confidence"]
     facts = {
@@ -55,10 +56,9 @@ def _print(model: Path, info: dict[str, Any]) -> None:
         + f" (asked for {calibration['target_fpr']:g})",
         "label column": info["schema"]["label"] or "none",
     }
-    grid = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        grid.add_row(name, escape(value), style=None)
-    console.print(grid)
+        click.echo(f"{name:<21}{value}")
+    click.echo()
     columns = Table(
         "column", "kind", "center", "scale", "std given z", title_justify="left", box=None, header_style="bold"
     )

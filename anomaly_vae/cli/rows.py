@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import click
 import numpy as np
 
 from anomaly_vae.batch import ScoreSummary, read_usable
+from anomaly_vae.cli.errors import warn
 from anomaly_vae.cli.progress import table_progress
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table import Table
 
 __all__ = ["LabelledRows", "read_normal_rows"]
+
+_EXPECTED_LABEL = "expected 0 (normal) or 1 (anomaly) in every row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +36,16 @@ def read_normal_rows(
     """
     if label is not None and label not in table.names:
         raise InvalidInput(f"--label {label}: the input has no such column; it has {', '.join(table.names[:10])}")
+    if label is not None and (label in columns or table.names.count(label) > 1):
+        raise InvalidInput(f"--label {label}: the column stands more than once, or is one of the model's columns")
     wanted = columns if label is None else (*columns, label)
-    with table_progress("reading", table, quiet=quiet) as on_batch:
-        rows, summary = read_usable(table, wanted, on_batch)
+    try:
+        with table_progress("reading", table, quiet=quiet) as on_batch:
+            rows, summary = read_usable(table, wanted, on_batch)
+    except InvalidInput as error:
+        if label is not None and error.field == label:
+            raise InvalidInput(f"--label {label}: {_EXPECTED_LABEL}, found text") from error
+        raise
     if refuse_missing and summary.unscored["missing"]:
         raise InvalidInput(
             f"{summary.examples['missing']} ({summary.unscored['missing']} of {summary.rows} rows have missing cells); "
@@ -48,15 +57,13 @@ def read_normal_rows(
     marks = rows[:, -1]
     if not np.isin(marks, (0.0, 1.0)).all():
         odd = marks[~np.isin(marks, (0.0, 1.0))][0]
-        raise InvalidInput(f"--label {label}: holds {odd:g}; expected 0 (normal) or 1 (anomaly) in every row")
+        raise InvalidInput(f"--label {label}: {_EXPECTED_LABEL}, found {odd:g}")
     return LabelledRows(normal=rows[marks == 0.0, :-1], anomalous=rows[marks == 1.0, :-1])
 
 
 def _warn_left_out(summary: ScoreSummary) -> None:
     if summary.unscored:
         example = next(iter(summary.examples.values()))
-        click.echo(
-            f"anomaly-vae: warning: {summary.unscored.total()} of {summary.rows} rows cannot be used and are left out; "
-            f"the first: {example}",
-            err=True,
+        warn(
+            f"{summary.unscored.total()} of {summary.rows} rows cannot be used and are left out; for example {example}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.errors import warn
 from anomaly_vae.errors import ConfigError
 
 
@@ -65,14 +66,18 @@ def command(
             on_batch=on_batch,
         )
     if not quiet:
-        click.echo(f"{output}: {summary.describe()}", err=True)
+        click.echo(f"{'standard output' if output == '-' else output}: {summary.describe()}", err=True)
+    elif summary.unscored:
+        warn(summary.describe())
 
 
 def _mention_extra(found: tuple[str, ...], known: set[str | None], *, strict: bool) -> None:
     extra = [name for name in found if name not in known]
     if not extra:
         return
-    text = f"{len(extra)} input columns are not the model's: {', '.join(extra[:5])}{' ...' if len(extra) > 5 else ''}"
+    text = f"input columns that the model does not know: {', '.join(extra[:5])}"
+    if len(extra) > 5:
+        text += f" and {len(extra) - 5} more"
     if strict:
         raise ConfigError(f"{text}; remove them, or leave out --strict to ignore them")
-    click.echo(f"anomaly-vae: warning: {text}; ignored", err=True)
+    warn(f"{text}; ignored")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomaly_vae.cli import options
-from anomaly_vae.cli.errors import EXIT_INTERRUPTED, require_training
+from anomaly_vae.cli.errors import EXIT_INTERRUPTED, require_training, warn
 from anomaly_vae.config import TrainConfig, read_toml
 from anomaly_vae.errors import ConfigError, InvalidInput
 
@@ -67,13 +67,12 @@ def command(
     anomaly-vae train normal.csv -o model
     anomaly-vae train history.parquet -o model --label is_fraud --exclude id --target-fpr 0.001
     """
-    from anomaly_vae.bundle import write_bundle
+    from anomaly_vae.bundle import refuse_output, write_bundle
     from anomaly_vae.cli.rows import read_normal_rows
-    from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import open_table
 
     require_training()
-    refuse_existing(output, overwrite=overwrite)
+    refuse_output(output, overwrite=overwrite)
     settings = _settings(config, hidden, parameters)
     table = open_table(input_)
     names = _choose(table.names, columns, exclude, label)
@@ -118,14 +117,12 @@ def _choose(
     for name in chosen:
         if chosen.count(name) > 1:
             raise InvalidInput(f"column {name!r} stands {chosen.count(name)} times; rename all but one", field=name)
+        if not name.isprintable():
+            raise InvalidInput(f"column {name!r} has characters in its name that cannot be printed; rename it")
         if not name:
             raise InvalidInput(f"column {found.index(name) + 1} has no name; name it in the header")
     if all(_is_number(name) for name in chosen):
-        click.echo(
-            f"anomaly-vae: warning: all column names are numbers ({', '.join(chosen[:3])} ...); "
-            "the first line must be a header",
-            err=True,
-        )
+        warn(f"all column names are numbers ({', '.join(chosen[:3])} ...); the first line must be a header")
     return chosen
 
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.base import Batch, Fault, Table, first_line
 from anomaly_vae.table.csv import CsvTable
-from anomaly_vae.table.output import Writer, check_ending, open_writer
+from anomaly_vae.table.output import Writer, check_ending, fits_csv, open_writer
 from anomaly_vae.table.parquet import ParquetTable
 
-__all__ = ["Batch", "Fault", "Table", "Writer", "check_ending", "open_table", "open_writer"]
+__all__ = ["Batch", "Fault", "Table", "Writer", "check_ending", "fits_csv", "open_table", "open_writer"]
 
 
 def open_table(path: str) -> Table:
@@ -27,6 +27,8 @@ def open_table(path: str) -> Table:
         InvalidInput: No such file, an ending we do not read, or a damaged file.
     """
     if path == "-":
+        if sys.stdin is None:
+            raise InvalidInput("standard input is closed; give the name of a file")
         return CsvTable(sys.stdin.buffer, "standard input", None)
     file = Path(path)
     opener = {".csv": _open_csv, ".parquet": ParquetTable}.get(file.suffix.lower())

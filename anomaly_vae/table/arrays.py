@@ -42,13 +42,14 @@ def from_numpy(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> 
     return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
 
 
-def from_strings(values: Sequence[str | None]) -> pa.Array:
-    """Text (N,) as an Arrow column, None as null."""
-    data = [b"" if value is None else value.encode() for value in values]
+def from_strings(values: Sequence[str | bytes | None]) -> pa.Array:
+    """Text (N,) as an Arrow column of strings, of binaries where any value is bytes; None is null."""
+    kind = pa.binary() if any(isinstance(value, bytes) for value in values) else pa.string()
+    data = [value.encode() if isinstance(value, str) else value or b"" for value in values]
     offsets = np.cumsum([0, *map(len, data)], dtype=np.int32)
     valid = np.array([value is not None for value in values], dtype=bool)
     buffers = [np.packbits(valid, bitorder="little"), offsets, np.frombuffer(b"".join(data), np.uint8)]
-    return pa.Array.from_buffers(pa.string(), len(values), [pa.py_buffer(buffer) for buffer in buffers])
+    return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(buffer) for buffer in buffers])
 
 
 def spread(values: NDArray[Any], place: NDArray[np.bool_]) -> pa.Array:

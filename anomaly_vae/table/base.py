@@ -21,11 +21,11 @@ class Fault(NamedTuple):
     """Why a row cannot be used.
 
     Attributes:
-        kind: "missing" cell, "unreadable" cell (no number, infinite), or a row with the wrong number of "cells".
+        kind: "missing" cell, "unreadable" cell (no number, infinite), or "ragged" row (too many or too few cells).
         text: For the user; names the column.
     """
 
-    kind: Literal["missing", "unreadable", "cells"]
+    kind: Literal["missing", "unreadable", "ragged"]
     text: str
 
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,7 +15,7 @@ import pyarrow.parquet
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.storage import atomic_file
 
-__all__ = ["ENDINGS", "Writer", "open_writer"]
+__all__ = ["ENDINGS", "Writer", "check_ending", "fits_csv", "open_writer"]
 
 ENDINGS = (".csv", ".parquet")
 
@@ -38,16 +38,18 @@ def open_writer(path: str, schema: pa.Schema, *, overwrite: bool) -> Iterator[Wr
         ConfigError: An ending we do not write, or a file that exists already.
     """
     if path == "-":
-        with _csv_writer(sys.stdout.buffer, schema) as writer:
+        if sys.stdout is None:
+            raise ConfigError("standard output is closed; give -o the name of a file")
+        with pyarrow.csv.CSVWriter(sys.stdout.buffer, schema) as writer:
             yield writer
         sys.stdout.buffer.flush()
         return
-    with atomic_file(check_ending(path), overwrite=overwrite) as part:
+    with atomic_file(check_ending(path), overwrite=overwrite) as part, part.open("wb") as file:
         if path.lower().endswith(".csv"):
-            with _csv_writer(str(part), schema) as writer:
+            with pyarrow.csv.CSVWriter(file, schema) as writer:
                 yield writer
         else:
-            with pyarrow.parquet.ParquetWriter(part, schema) as parquet, _RowGroups(parquet) as writer:
+            with pyarrow.parquet.ParquetWriter(file, schema) as parquet, _RowGroups(parquet) as writer:
                 yield writer
 
 
@@ -58,8 +60,10 @@ def check_ending(path: str) -> Path:
     return Path(path)
 
 
-def _csv_writer(where: Any, schema: pa.Schema) -> Any:
-    return pyarrow.csv.CSVWriter(where, schema)
+def fits_csv(kind: pa.DataType) -> bool:
+    """Whether a column of that type can be written as CSV."""
+    types = pa.types
+    return not (types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
 
 
 class _RowGroups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +100,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         names, rows = to_matrix(X)
         with training_progress(enabled=self.verbose > 0) as report:
             model = train_model(rows, names, config, report=report)
+        if model.bundle.manifest.training.interrupted:
+            warnings.warn("the training was interrupted; the best model so far was kept", stacklevel=2)
         self.bundle_: Bundle = model.bundle
         self._scorer: Scorer | None = None
         self.offset_ = model.bundle.manifest.calibration.threshold

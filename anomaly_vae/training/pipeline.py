@@ -17,7 +17,7 @@ from torch import Tensor
 
 import anomaly_vae
 from anomaly_vae.bundle import Bundle, assemble
-from anomaly_vae.calibration import calibrate, rows_needed, threshold_rank
+from anomaly_vae.calibration import calibrate, caveats
 from anomaly_vae.config import TrainConfig
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import AnomalyVaeError, ConfigError, InvalidInput
@@ -174,8 +174,9 @@ def _export(plan: _Plan, vae: VAE, result: FitResult, rows: FloatArray, split: S
     calibration_rows = rows[split.calibration]
     onnx_error = check_onnx(vae, estimator, np.concatenate([golden, calibration_rows[:_CHECKED_ROWS]]), _NUM_SAMPLES)
     scores = estimator.estimate(calibration_rows, _NUM_SAMPLES).log_px
-    _warn_if_few(len(scores), plan.config.target_fpr)
     calibration, sorted_scores = calibrate(scores, schema.is_novel(calibration_rows), plan.config.target_fpr)
+    for caveat in caveats(calibration):
+        warnings.warn(caveat, stacklevel=2)
     manifest = Manifest(
         created_by=f"anomaly_vae {anomaly_vae.__version__}",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -211,16 +212,6 @@ def _training_record(plan: _Plan, result: FitResult, split: Split, onnx_error: f
         config=plan.config.to_dict(),
         versions={"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
     )
-
-
-def _warn_if_few(num_calibration: int, target_fpr: float) -> None:
-    if threshold_rank(num_calibration, target_fpr) == 0:
-        warnings.warn(
-            f"{num_calibration} calibration rows are too few for target_fpr {target_fpr:g}, which needs "
-            f"n >= {rows_needed(target_fpr)}; the threshold is the lowest of their scores, the effective target "
-            f"{1 / (num_calibration + 1):.3g}",
-            stacklevel=2,
-        )
 
 
 def _in_data_units(report: Callable[[Progress], None] | None, log_abs_det: float) -> Callable[[Progress], None] | None:
@@ -259,6 +250,9 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        return device
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0][:120]}") from error

@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_scored_come_out_with_a_reason_and_are_counted(folde
     assert [row["is_anomaly"] for row in rows][4:6] == ["", "true"]
     assert [row["id"] for row in rows] == ["r0", "r1", "r2", "r3", "", "r5", "r6"]
     assert "7 rows" in done.stderr
-    assert "4 not scored (1 cells, 1 missing, 2 unreadable" in done.stderr
+    assert "4 not scored (1 missing, 1 ragged, 2 unreadable" in done.stderr
 
 
 def test_another_target_flags_more(folder):
@@ -158,8 +158,8 @@ def test_standard_input_to_standard_output(folder):
 
 def test_extra_columns_are_mentioned_once_or_refused(folder):
     done = cli(folder, "score", "model", "new.csv", "-o", "-")
-    assert done.stderr.count("1 input columns are not the model's: id; ignored") == 1
-    one_line(cli(folder, "score", "model", "new.csv", "-o", "-", "--strict"), 2, "not the model's: id", "--strict")
+    assert done.stderr.count("input columns that the model does not know: id; ignored") == 1
+    one_line(cli(folder, "score", "model", "new.csv", "-o", "-", "--strict"), 2, "does not know: id", "--strict")
 
 
 def test_calibrate_writes_a_new_bundle_and_leaves_the_old_one(folder, tmp_path):
@@ -251,6 +251,8 @@ BAD_TRAINING = {
     "no output": (["train", "train.csv"], "Missing option '-o'"),
     "no such label": (["train", "train.csv", "-o", "m", "--label", "x"], "--label x: the input has no such column"),
     "label not 0/1": (["train", "train.csv", "-o", "m", "--label", "flow"], "expected 0 (normal) or 1 (anomaly)"),
+    "label of text": (["train", "new.csv", "-o", "m", "--label", "id"], "expected 0 (normal) or 1 (anomaly)"),
+    "not a bundle": (["train", "train.csv", "-o", ".", "--overwrite"], "is no part of a bundle"),
     "no such column": (["train", "train.csv", "-o", "m", "--columns", "flow,x"], "--columns x: the input has no such"),
     "text column": (["train", "new.csv", "-o", "m"], "column 'id' holds text such as 'r0'"),
     "nothing left": (["train", "new.csv", "-o", "m", "--columns", "id", "--exclude", "id"], "no column is left"),
@@ -301,7 +303,7 @@ def test_unreadable_cells_are_left_out_of_training_with_a_warning(folder, tmp_pa
     done = cli(tmp_path, "train", "t.csv", "-o", "m", "--label", "broken", "--max-steps", "60", "--target-fpr", "0.1")
     assert done.returncode == 0, done.stderr
     assert (
-        "2 of 742 rows cannot be used and are left out; the first: row 1: column 'flow': 'bad' is no number"
+        "2 of 742 rows cannot be used and are left out; for example row 1: column 'flow': 'bad' is no number"
         in done.stderr
     )
 
@@ -336,7 +338,7 @@ def test_an_interrupted_score_leaves_nothing_behind(folder, tmp_path, number, co
     process = start(tmp_path, "score", folder / "model", "in.csv", "-o", "out.csv")
     wait_for(lambda: list(tmp_path.glob(".out.csv.*.part")))
     process.send_signal(number)
-    assert "nothing was written" in process.communicate(timeout=60)[1]
+    assert "no unfinished file is left" in process.communicate(timeout=60)[1]
     assert process.returncode == code
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
@@ -381,9 +383,12 @@ def test_scoring_imports_no_pandas_and_no_training_library(folder):
 
 
 def test_a_closed_pipe_is_no_traceback(folder):
-    command = f"{sys.executable} -m anomaly_vae score model train.csv -o - 2> pipe.log | head -1"
+    command = (
+        f"{sys.executable} -m anomaly_vae score model train.csv -o - 2> pipe.log | head -1; exit ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
     assert done.stdout.count("\n") == 1
+    assert done.returncode in (0, 141)  # 0 where all rows fit into the pipe
     assert "Traceback" not in (folder / "pipe.log").read_text()
 
 
@@ -392,6 +397,22 @@ def test_help_teaches(folder, command):
     text = cli(folder, *command, "--help").stdout
     assert "Usage: anomaly-vae" in text
     assert len(text.splitlines()) > 8
+
+
+def test_no_arguments_teach(folder):
+    done = cli(folder)
+    assert done.returncode == 2
+    assert "Usage: anomaly-vae" in done.stderr
+    assert len(done.stderr.splitlines()) > 8
+
+
+@pytest.mark.parametrize("redirect", ["-o - >&-", "-o out.csv <&-"])
+def test_a_closed_standard_stream_is_explained(folder, redirect):
+    source = "new.csv" if ">" in redirect else "-"
+    command = f"{sys.executable} -m anomaly_vae score model {source} {redirect}"
+    one_line(
+        subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False), 2, "is closed"
+    )
 
 
 def test_version(folder):
@@ -410,3 +431,12 @@ def test_the_demo_runs_and_shows_what_it_promises(tmp_path):
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000
     one_line(cli(tmp_path, "demo"), 2, "anomaly-vae-demo exists already")
+
+
+def test_an_interrupted_demo_says_so(tmp_path):
+    process = start(tmp_path, "demo")
+    wait_for(lambda: (tmp_path / "anomaly-vae-demo" / "held_out.csv").exists())
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130

@@ -63,7 +63,7 @@ def test_the_ways_to_write_a_csv(text):
         ("0x10", ("unreadable", "column 'b': '0x10' is no number")),
         ("inf", ("unreadable", "column 'b' is infinite")),
         ("1e999", ("unreadable", "column 'b' is infinite")),
-        ("1,2", ("cells", "the row has 3 cells, the header 2")),
+        ("1,2", ("ragged", "the row has 3 cells, the header 2")),
     ],
 )
 def test_a_bad_cell_is_a_bad_row_not_a_failed_file(cell, fault):
@@ -82,8 +82,8 @@ def test_ragged_rows_stay_in_their_place():
         expected.append(None if ragged else float(i))
     rows, faults, kept = read(from_text("\n".join(lines)), ["b", "a"], keep=["a"])
     assert len(rows) == 5000
-    assert [fault and fault[0] for fault in faults] == [None if i is not None else "cells" for i in expected]
-    assert [value and float(value) for value in kept["a"].to_pylist()] == expected
+    assert [fault and fault[0] for fault in faults] == [None if i is not None else "ragged" for i in expected]
+    assert [float(value) for value in kept["a"].to_pylist()] == list(range(5000))  # a ragged row keeps what it has
     good = [i for i, value in enumerate(expected) if value is not None]
     np.testing.assert_array_equal(rows[good], [[i + 0.5, i] for i in good])
 
@@ -116,7 +116,8 @@ def test_text_after_ten_thousand_rows_of_numbers_is_only_a_bad_row():
     [
         ("", "is empty"),
         ("a;b\n1;2\n", "no commas"),
-        (b"a\xff,b\n1,2\n", "no UTF-8"),
+        (b"a\xff,b\n1,2\n", "no line of UTF-8"),
+        ('a,b\n1,"2\n' + "3,4\n" * 2_000_000, "is a quote left open"),
     ],
 )
 def test_a_file_that_is_no_csv_is_explained(text, message):
@@ -187,3 +188,24 @@ def test_an_output_appears_only_when_complete(tmp_path, ending):
         pass
     if sys.platform != "win32":
         assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_kept_columns_lose_nothing():
+    """Namibia's country code is NA; a broken byte or row must still be recognisable."""
+    text = b"\nid,a,b\nNA,1,2\nnull,1,2\n\xe9,x,2\nshort,1\n,1,2\nmany,1,2,3\n"
+    rows, faults, kept = read(from_text(text), ["a", "b"], keep=["id"])
+    assert kept["id"].to_pylist() == ["NA", "null", "\ufffd", "short", None, "many"]
+    assert [fault and fault[0] for fault in faults] == [None, None, "unreadable", "ragged", None, "ragged"]
+    np.testing.assert_array_equal(rows[[0, 1, 4]], [[1, 2]] * 3)
+
+
+def test_an_open_quote_is_suspected():
+    _, faults, _ = read(from_text('a,b\n1,2\n3,"4\n5,6\n7,8\n'))
+    assert "is a quote left open?" in faults[-1][1]
+
+
+def test_many_ragged_rows_cost_no_more_than_their_number():
+    table = from_text("a,b\n" + "1\n" * 50_000 + "1,2\n")
+    rows, faults, _ = read(table)
+    assert len(rows) == 50_001
+    assert sum(fault is not None for fault in faults) == 50_000

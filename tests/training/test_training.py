@@ -319,10 +319,13 @@ def test_sizes_follow_the_columns_unless_given(trained):
         ({"latent_dim": "many"}, "latent_dim must be"),
         ({"hidden": []}, "hidden must be"),
         ({"hidden": [128, "x"]}, "hidden must be a whole number"),
+        ({"hidden": "wide"}, "hidden must be"),
+        ({"hidden": [10] * 9}, "up to 8 layer widths"),
+        ({"beta": 10**400}, "beta must be a number"),
         ({"architecture": "conv2d"}, "architecture must be 'mlp', got 'conv2d'"),
         ({"likelihood": "student_t"}, "likelihood must be 'auto' or 'gaussian'"),
         ({"decoder_variance": "conditional"}, "decoder_variance must be 'learned' or 'fixed'"),
-        ({"beta": -1}, "beta must be a number between 0"),
+        ({"beta": -1}, "beta must be a number between 0 and 1000"),
         ({"beta": math.nan}, "beta must be"),
         ({"kl_warmup": 1.5}, "kl_warmup must be"),
         ({"target_fpr": 0}, "target_fpr must be a number between 0 and 1"),
@@ -337,8 +340,9 @@ def test_parameters_are_checked_by_name(parameters, message):
 
 
 def test_a_device_that_is_not_there_is_explained():
-    with pytest.raises(ConfigError, match="device 'abacus' cannot be used"):
-        train_model(make_rows(100), NAMES, replace(QUICK, device="abacus"))
+    for name in ("abacus", "meta"):
+        with pytest.raises(ConfigError, match=f"device '{name}' cannot be used"):
+            train_model(make_rows(100), NAMES, replace(QUICK, device=name))
 
 
 def test_one_stray_row_does_not_spoil_the_model():
@@ -362,7 +366,12 @@ def test_extreme_cells_in_the_calibration_rows_do_not_fail_the_export():
 
 
 def test_numbers_of_numpy_are_as_good_as_pythons():
-    sizes = {"latent_dim": np.int64(2), "max_steps": np.int32(60), "random_state": np.uint8(1)}
+    sizes = {
+        "hidden": np.array([8, 8]),
+        "latent_dim": np.int64(2),
+        "max_steps": np.int32(60),
+        "random_state": np.uint8(1),
+    }
     config = TrainConfig(**sizes, beta=np.float32(1), target_fpr=np.float64(0.2))
     assert train_model(make_rows(60), NAMES, config).bundle.manifest.training.config["latent_dim"] == 2
 
