@@ -84,12 +84,3 @@ def run_cli(tmp_path):
         return done
 
     return run
-
-
-def adbench(name: str):
-    """X, y of a real table, or skip."""
-    path = DATA / "adbench" / f"{name}.npz"
-    if not path.exists():
-        pytest.skip(f"needs {path.name} of ADBench; set ANOMALY_VAE_DATA to a folder with adbench/*.npz")
-    with np.load(path) as data:
-        return data["X"].astype(np.float64), data["y"].astype(int)

@@ -1,0 +1,129 @@
+"""VAEDetector as scikit-learn's users know estimators."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import anomaly_vae
+from anomaly_vae import VAEDetector
+from anomaly_vae.errors import ConfigError, InvalidInput
+from anomaly_vae.training import detector as module
+from tests.conftest import NAMES, make_rows
+
+
+def quick(**parameters):
+    return VAEDetector(**({"random_state": 0, "max_steps": 100, "target_fpr": 0.1} | parameters))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return quick().fit(make_rows(300))
+
+
+def test_the_parts_of_an_outlier_detector_agree(fitted, new_rows):
+    scores = fitted.score_samples(new_rows)
+    assert scores.shape == (len(new_rows),)
+    np.testing.assert_array_equal(fitted.decision_function(new_rows), scores - fitted.offset_)
+    np.testing.assert_array_equal(fitted.predict(new_rows), np.where(scores < fitted.offset_, -1, 1))
+    assert fitted.score(new_rows) == pytest.approx(scores.mean())
+    assert fitted.n_features_in_ == 5
+    assert np.isfinite(fitted.offset_)
+
+
+def test_predictions_are_the_scorers_flags_novelties_included(fitted, new_rows):
+    rows = new_rows.copy()
+    rows[4, 4] = 0.0
+    flags = fitted.scorer().score(rows).is_anomaly
+    assert flags[4]
+    np.testing.assert_array_equal(fitted.predict(rows) == -1, flags)
+
+
+def test_the_saved_model_scores_bit_for_bit_like_the_estimator(fitted, new_rows, tmp_path):
+    fitted.save(tmp_path / "model")
+    scorer = anomaly_vae.load(tmp_path / "model")
+    np.testing.assert_array_equal(scorer.score(new_rows).log_px, fitted.score_samples(new_rows))
+    assert scorer.threshold == fitted.offset_
+    with pytest.raises(ConfigError, match="exists already"):
+        fitted.save(tmp_path / "model")
+
+
+def test_estimators_stay_picklable(fitted, new_rows):
+    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 (our own bytes)
+    np.testing.assert_array_equal(again.score_samples(new_rows), fitted.score_samples(new_rows))
+
+
+def test_the_same_seed_gives_the_same_scores(fitted, new_rows):
+    again = clone(fitted).fit(make_rows(300))
+    np.testing.assert_array_equal(again.score_samples(new_rows), fitted.score_samples(new_rows))
+
+
+def test_the_seed_may_be_a_random_state():
+    one, two = (quick(random_state=np.random.RandomState(1)).fit(make_rows(100)).offset_ for _ in range(2))
+    assert one == two
+
+
+def test_names_are_kept_and_matched():
+    frame = pd.DataFrame(make_rows(100), columns=NAMES)
+    det = quick().fit(frame)
+    np.testing.assert_array_equal(det.feature_names_in_, NAMES)
+    shuffled = frame[["unit", "flow", "temperature", "valve", "pressure"]]
+    expected = det.score_samples(frame)
+    np.testing.assert_array_equal(det.score_samples(shuffled), expected)
+    np.testing.assert_array_equal(det.score_samples(pa.Table.from_pandas(shuffled)), expected)
+    np.testing.assert_array_equal(det.score_samples(frame.to_numpy()), expected)
+    assert not hasattr(det.fit(frame.to_numpy()), "feature_names_in_")
+
+
+def test_it_works_in_pipelines_and_searches():
+    rows = make_rows(150)
+    pipeline = make_pipeline(StandardScaler(), quick())
+    assert set(pipeline.fit(rows).predict(rows)) <= {-1, 1}
+    assert np.isfinite(cross_val_score(quick(), rows[:, :4], cv=3)).all()
+    search = GridSearchCV(quick(), {"latent_dim": np.arange(1, 3)}, cv=2).fit(rows[:, :4])
+    assert search.best_params_["latent_dim"] in (1, 2)
+
+
+def test_misuse_is_explained(fitted):
+    with pytest.raises(NotFittedError):
+        quick().predict(make_rows(3))
+    with pytest.raises(ConfigError, match="likelihood must be"):
+        quick(likelihood="bernoulli").fit(make_rows(50))
+    rows = make_rows(50)
+    rows[2, 1] = np.nan
+    with pytest.raises(InvalidInput, match="row 2, column 'x1' is missing"):
+        quick().fit(rows)
+    with pytest.raises(InvalidInput, match="4 features, but the model is expecting 5 features"):
+        fitted.predict(make_rows(3)[:, :4])
+    with pytest.raises(TypeError):
+        VAEDetector(3)
+
+
+def test_verbose_shows_progress_on_standard_error(capsys):
+    quick(verbose=1).fit(make_rows(100))
+    captured = capsys.readouterr()
+    assert "held-out ELBO" in captured.err
+    assert captured.out == ""
+
+
+def test_an_interrupted_fit_warns(monkeypatch):
+    def interrupted(*arguments, report=None, **options):
+        def stop(_):
+            raise KeyboardInterrupt
+
+        return train(*arguments, report=stop, **options)
+
+    train = module.train_model
+    monkeypatch.setattr(module, "train_model", interrupted)
+    with pytest.warns(UserWarning, match="interrupted; the best model so far was kept"):
+        det = quick(max_steps=1000).fit(make_rows(100))
+    assert det.bundle_.manifest.training.steps == 50
