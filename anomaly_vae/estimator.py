@@ -10,9 +10,11 @@ a given K. So a row's score depends on the row alone, bit for bit. Float32 in th
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -90,21 +92,28 @@ class DensityEstimator:
             raise ConfigError(f"num_samples must be one of {', '.join(map(str, self.budgets))}, got {num_samples!r}")
         return int(num_samples)
 
-    def estimate(self, rows: FloatArray, num_samples: int) -> Estimates:
+    def estimate(self, rows: FloatArray, num_samples: int, on_rows: Callable[[int], None] | None = None) -> Estimates:
         """Estimate log p(x) of finite rows, shape (N, D), constant columns left out of the density.
+
+        Args:
+            rows: Data units.
+            num_samples: Points a row.
+            on_rows: Told, as the work goes on, how many more rows are done.
 
         Raises:
             ConfigError: ``num_samples`` is not one of :attr:`budgets`.
         """
         self.check_budget(num_samples)
         blocks = self._blocks(rows)
-        if self.threads == 1 or len(blocks) < 2:
-            parts = [self._estimate_block(block, num_samples) for block in blocks]
-        else:
-            with ThreadPoolExecutor(min(self.threads, len(blocks))) as pool:
-                parts = list(pool.map(lambda block: self._estimate_block(block, num_samples), blocks))
-        empty = Estimates(*(np.empty(0) for _ in Estimates._fields))
-        return Estimates(*map(np.concatenate, zip(empty, *parts, strict=True)))
+        parts = [Estimates(*(np.empty(0) for _ in Estimates._fields))]
+        threads = min(self.threads, len(blocks))
+        with ThreadPoolExecutor(threads) if threads > 1 else contextlib.nullcontext() as pool:
+            done: Iterator[Estimates] = (pool.map if pool else map)(partial(self._estimate_block, num_samples), blocks)
+            for part in done:
+                parts.append(part)
+                if on_rows:
+                    on_rows(len(part.log_px))
+        return Estimates(*map(np.concatenate, zip(*parts, strict=True)))
 
     def encode(self, rows: FloatArray) -> FloatArray:
         """Means of q(z|x), (N, D) -> (N, L)."""
@@ -124,7 +133,7 @@ class DensityEstimator:
         x = self.model_input(rows).astype(np.float32)
         return [x[start : start + _BLOCK_ROWS] for start in range(0, len(x), _BLOCK_ROWS)]
 
-    def _estimate_block(self, block: Float32Array, num_samples: int) -> Estimates:
+    def _estimate_block(self, num_samples: int, block: Float32Array) -> Estimates:
         log_weights, largest = self._log_weights(block, num_samples)
         return Estimates(
             log_px=importance_log_prob(log_weights) + self.transform.log_abs_det,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
 
-__all__ = ["Column", "Schema", "check_finite", "column_names", "match_columns", "to_matrix", "to_rows"]
+__all__ = ["Column", "Schema", "check_finite", "check_names", "column_names", "match_columns", "to_matrix", "to_rows"]
 
 
 class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -172,6 +172,18 @@ def match_columns(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
             field=missing[0],
         )
     for name in expected:
+        if counts[name] > 1:
+            raise InvalidInput(f"column {name!r} stands {counts[name]} times; rename all but one", field=name)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise InvalidInput unless every column has a name of its own that can be printed."""
+    counts = Counter(names)
+    for d, name in enumerate(names):
+        if not name:
+            raise InvalidInput(f"column {d + 1} has no name; name it in the header")
+        if not name.isprintable():
+            raise InvalidInput(f"column {name!r} has characters in its name that cannot be printed; rename it")
         if counts[name] > 1:
             raise InvalidInput(f"column {name!r} stands {counts[name]} times; rename all but one", field=name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -154,10 +155,14 @@ class Scorer:
         )
 
     def calibration_of(
-        self, rows: FloatArray, target_fpr: float, confidence: float | None = None
+        self,
+        rows: FloatArray,
+        target_fpr: float,
+        confidence: float | None = None,
+        on_rows: Callable[[int], None] | None = None,
     ) -> tuple[Calibration, FloatArray]:
         """Calibrate anew on checked rows (N, D): the record for a manifest, and the sorted finite scores."""
-        log_px = self._estimator.estimate(rows, self.num_samples).log_px
+        log_px = self._estimator.estimate(rows, self.num_samples, on_rows).log_px
         return calibrate(log_px, self.schema.is_novel(rows), target_fpr, confidence)
 
     def threshold_at(self, target_fpr: float) -> float:
@@ -227,8 +232,8 @@ class Scorer:
         difference = self._estimator.relative_difference(actual, expected)
         if not np.all(difference <= GOLDEN_TOLERANCE):
             raise BundleError(
-                f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (over max(1, |log p|)) from"
-                f"  what was exported, at most {GOLDEN_TOLERANCE:g} is allowed; these are not the exported networks, "
+                f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (over max(1, |log p|)) from "
+                f"what was exported, at most {GOLDEN_TOLERANCE:g} is allowed; these are not the exported networks, "
                 "or onnxruntime computes differently here"
             )
 

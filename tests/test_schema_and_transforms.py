@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from anomaly_vae.errors import ConfigError, InvalidInput
-from anomaly_vae.schema import Column, Schema, to_matrix, to_rows
+from anomaly_vae.schema import Column, Schema, check_names, to_matrix, to_rows
 from anomaly_vae.transforms import Standardise
 
 SCHEMA = Schema(
@@ -104,3 +104,13 @@ def test_errors_are_value_errors_too():
     """scikit-learn and careless callers catch ValueError."""
     assert issubclass(InvalidInput, ValueError)
     assert issubclass(ConfigError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("a", ""), "column 2 has no name"), (("a", "b\x1b[2J"), "cannot be printed"), (("a", "a"), "'a' stands 2 times")],
+)
+def test_columns_must_have_printable_names_of_their_own(names, message):
+    """Names reach terminals and error texts: control characters have no business there."""
+    with pytest.raises(InvalidInput, match=message):
+        check_names(names)

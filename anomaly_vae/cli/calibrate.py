@@ -51,6 +51,7 @@ def command(
     """
     from anomaly_vae.bundle import refuse_output, with_calibration, write_bundle
     from anomaly_vae.calibration import caveats, rows_needed, threshold_rank
+    from anomaly_vae.cli.progress import rows_progress
     from anomaly_vae.cli.rows import read_normal_rows
     from anomaly_vae.schema import match_columns
     from anomaly_vae.scorer import load
@@ -71,7 +72,8 @@ def command(
             f"{'' if confidence is None else f' with --confidence {confidence:g}'} needs at least "
             f"{rows_needed(target, confidence)}. Give more rows or a higher target"
         )
-    calibration, scores = scorer.calibration_of(rows, target, confidence)
+    with rows_progress("scoring", n, quiet=quiet) as on_rows:
+        calibration, scores = scorer.calibration_of(rows, target, confidence, on_rows)
     for caveat in caveats(calibration):
         warn(caveat)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -56,8 +56,9 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
     rows = read_normal_rows(table, table.names, None, quiet=True).normal
     if not quiet:
         click.echo(f"Training on {len(rows)} benign tumours, {len(table.names)} columns ({train})")
-    with training_progress(enabled=not quiet and sys.stderr.isatty()) as report:
-        trained = train_model(rows, table.names, TrainConfig(random_state=seed, target_fpr=_TARGET_FPR), report=report)
+    config = TrainConfig(random_state=seed, target_fpr=_TARGET_FPR)
+    with training_progress(enabled=not quiet and sys.stderr.isatty()) as bars:
+        trained = train_model(rows, table.names, config, report=bars.report, on_calibrated=bars.on_calibrated)
     if trained.bundle.manifest.training.interrupted:
         raise KeyboardInterrupt
     write_bundle(trained.bundle, model, overwrite=True)

@@ -54,6 +54,10 @@ def run(command: click.Command) -> NoReturn:
         code = done.exit_code
     except (Exception, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 (the outermost frame)
         code = _explain(error)
+    if code == EXIT_INTERRUPTED:
+        # CPython ends by the signal itself, whatever sys.exit says, if the interrupt once passed through an exec().
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -12,12 +12,38 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from anomaly_vae.batch import ScoreSummary
 from anomaly_vae.table import Table
 
-__all__ = ["table_progress"]
+__all__ = ["rows_progress", "table_progress"]
 
 
 @contextlib.contextmanager
 def table_progress(title: str, table: Table, *, quiet: bool) -> Iterator[Callable[[ScoreSummary], None] | None]:
     """Give a callback for every batch done; it draws a bar if standard error is a terminal."""
+    with _bar(title, quiet=quiet) as bar:
+        if bar is None:
+            yield None
+            return
+        task = bar.add_task("", total=None)
+
+        def update(summary: ScoreSummary) -> None:
+            done, total = table.progress()
+            bar.update(task, completed=done, total=total, description=f"{summary.rows:,} rows")
+
+        yield update
+
+
+@contextlib.contextmanager
+def rows_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """Give a callback for every few of ``total`` rows done; it draws a bar if standard error is a terminal."""
+    with _bar(title, quiet=quiet) as bar:
+        if bar is None:
+            yield None
+            return
+        task = bar.add_task(f"{total:,} rows", total=total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+@contextlib.contextmanager
+def _bar(title: str, *, quiet: bool) -> Iterator[Progress | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -30,10 +56,4 @@ def table_progress(title: str, table: Table, *, quiet: bool) -> Iterator[Callabl
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(file=sys.stderr)) as bar:
-        task = bar.add_task("", total=None)
-
-        def update(summary: ScoreSummary) -> None:
-            done, total = table.progress()
-            bar.update(task, completed=done, total=total, description=f"{summary.rows:,} rows")
-
-        yield update
+        yield bar

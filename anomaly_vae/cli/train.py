@@ -12,6 +12,7 @@ from anomaly_vae.cli import options
 from anomaly_vae.cli.errors import EXIT_INTERRUPTED, require_training, warn
 from anomaly_vae.config import TrainConfig, read_toml
 from anomaly_vae.errors import ConfigError, InvalidInput
+from anomaly_vae.schema import check_names
 
 if TYPE_CHECKING:
     from anomaly_vae.cli.rows import LabelledRows
@@ -81,8 +82,10 @@ def command(
     from anomaly_vae.training.pipeline import train_model
     from anomaly_vae.training.progress import training_progress
 
-    with training_progress(enabled=not quiet and sys.stderr.isatty()) as report:
-        model = train_model(rows.normal, names, settings, label=label, report=report)
+    with training_progress(enabled=not quiet and sys.stderr.isatty()) as bars:
+        model = train_model(
+            rows.normal, names, settings, label=label, report=bars.report, on_calibrated=bars.on_calibrated
+        )
     write_bundle(model.bundle, output, overwrite=overwrite)
     if not quiet:
         _summarise(model, rows, output)
@@ -114,13 +117,7 @@ def _choose(
     chosen = tuple(name for name in found if name not in exclude and name != label and (not columns or name in columns))
     if not chosen:
         raise InvalidInput("no column is left to train on")
-    for name in chosen:
-        if chosen.count(name) > 1:
-            raise InvalidInput(f"column {name!r} stands {chosen.count(name)} times; rename all but one", field=name)
-        if not name.isprintable():
-            raise InvalidInput(f"column {name!r} has characters in its name that cannot be printed; rename it")
-        if not name:
-            raise InvalidInput(f"column {found.index(name) + 1} has no name; name it in the header")
+    check_names(chosen)
     if all(_is_number(name) for name in chosen):
         warn(f"all column names are numbers ({', '.join(chosen[:3])} ...); the first line must be a header")
     return chosen

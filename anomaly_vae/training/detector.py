@@ -98,8 +98,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         config = self._config()
         names, rows = to_matrix(X)
-        with training_progress(enabled=self.verbose > 0) as report:
-            model = train_model(rows, names, config, report=report)
+        with training_progress(enabled=self.verbose > 0) as bars:
+            model = train_model(rows, names, config, report=bars.report, on_calibrated=bars.on_calibrated)
         if model.bundle.manifest.training.interrupted:
             warnings.warn("the training was interrupted; the best model so far was kept", stacklevel=2)
         self.bundle_: Bundle = model.bundle

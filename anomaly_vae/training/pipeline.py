@@ -25,7 +25,7 @@ from anomaly_vae.estimator import DensityEstimator
 from anomaly_vae.manifest import Architecture, Estimator, GaussianHead, Manifest, Training
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.sampling import sample_rows
-from anomaly_vae.schema import Schema, check_finite
+from anomaly_vae.schema import Schema, check_finite, check_names
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.gates import check_onnx
 from anomaly_vae.training.loop import FitResult, Progress, fit
@@ -80,6 +80,7 @@ def train_model(
     *,
     label: str | None = None,
     report: Callable[[Progress], None] | None = None,
+    on_calibrated: Callable[[int], None] | None = None,
 ) -> TrainedModel:
     """Train, export and calibrate a model on normal rows.
 
@@ -88,7 +89,8 @@ def train_model(
         names: Column names.
         config: Parameters.
         label: Name of the label column, to be ignored at scoring.
-        report: Told about progress; its ELBOs are in data units.
+        report: Told about the training; its ELBOs are in data units.
+        on_calibrated: Told how many more rows are scored for the calibration.
 
     Raises:
         InvalidInput: Too few rows, a missing or infinite value, or nothing to model.
@@ -96,6 +98,7 @@ def train_model(
     """
     if len(rows) < MIN_ROWS:
         raise InvalidInput(f"got {len(rows)} normal rows, training needs at least {MIN_ROWS}")
+    check_names(names)
     check_finite(rows, names)
     seed = secrets.randbits(32) if config.random_state is None else config.random_state
     split = split_rows(len(rows), np.random.default_rng(seed))
@@ -104,7 +107,8 @@ def train_model(
     transform = Standardise.fit(seen[:, schema.modelled], tuple(names[d] for d in schema.modelled))
     plan = _plan(config, seed, schema, transform)
     vae, result = _train(plan, rows[split.train], rows[split.held_out], _in_data_units(report, transform.log_abs_det))
-    return TrainedModel(bundle=_export(plan, vae, result, rows, split), vae=vae, split=split)
+    bundle = _export(plan, vae, result, rows, split, on_calibrated)
+    return TrainedModel(bundle=bundle, vae=vae, split=split)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +163,14 @@ def _inputs(plan: _Plan, rows: FloatArray, device: torch.device) -> Tensor:
     return torch.as_tensor(y, dtype=torch.float32).to(device)
 
 
-def _export(plan: _Plan, vae: VAE, result: FitResult, rows: FloatArray, split: Split) -> Bundle:
+def _export(
+    plan: _Plan,
+    vae: VAE,
+    result: FitResult,
+    rows: FloatArray,
+    split: Split,
+    on_calibrated: Callable[[int], None] | None,
+) -> Bundle:
     schema, transform = plan.schema, plan.transform
     graphs = export_graphs(vae)
     noise = sobol_normal(_SCRAMBLINGS, _POINTS, plan.latent_dim, plan.seed)
@@ -173,7 +184,7 @@ def _export(plan: _Plan, vae: VAE, result: FitResult, rows: FloatArray, split: S
     )
     calibration_rows = rows[split.calibration]
     onnx_error = check_onnx(vae, estimator, np.concatenate([golden, calibration_rows[:_CHECKED_ROWS]]), _NUM_SAMPLES)
-    scores = estimator.estimate(calibration_rows, _NUM_SAMPLES).log_px
+    scores = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_calibrated).log_px
     calibration, sorted_scores = calibrate(scores, schema.is_novel(calibration_rows), plan.config.target_fpr)
     for caveat in caveats(calibration):
         warnings.warn(caveat, stacklevel=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -12,29 +13,37 @@ from rich.progress import Progress as Bar
 
 from anomaly_vae.training.loop import Progress
 
-__all__ = ["training_progress"]
+__all__ = ["Bars", "training_progress"]
+
+
+class Bars(NamedTuple):
+    """Callbacks for :func:`anomaly_vae.training.pipeline.train_model`; None where nobody looks."""
+
+    report: Callable[[Progress], None] | None = None
+    on_calibrated: Callable[[int], None] | None = None
 
 
 @contextlib.contextmanager
-def training_progress(*, enabled: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Give a callback for the training loop, or None where nobody looks."""
+def training_progress(*, enabled: bool) -> Iterator[Bars]:
+    """Draw a bar for the training and a line for the calibration."""
     if not enabled:
-        yield None
+        yield Bars()
         return
     columns = (
-        TextColumn("training"),
+        TextColumn("{task.fields[stage]}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
     )
     with Bar(*columns, console=Console(file=sys.stderr)) as bar:
-        task = bar.add_task("warming up", total=None)
+        training = bar.add_task("warming up", total=None, stage="training   ")
+        calibration = bar.add_task("rows scored", total=None, stage="calibrating", visible=False)
 
         def report(progress: Progress) -> None:
             held_out = progress.held_out
             bar.update(
-                task,
+                training,
                 completed=progress.step,
                 total=progress.max_steps,
                 description=(
@@ -43,4 +52,7 @@ def training_progress(*, enabled: bool) -> Iterator[Callable[[Progress], None] |
                 ),
             )
 
-        yield report
+        def on_calibrated(rows: int) -> None:
+            bar.update(calibration, advance=rows, visible=True)
+
+        yield Bars(report, on_calibrated)
