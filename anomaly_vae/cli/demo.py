@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,8 +75,16 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
 
 
 def _next_steps(output: Path) -> str:
+    program = _program()
     return f"""
 Look at   {output / "scores.png"}
-Next      anomaly-vae inspect {output / "model"}
-          anomaly-vae score {output / "model"} {output / "held_out.csv"} -o - --keep malignant
-          anomaly-vae train YOUR_NORMAL_ROWS.csv -o model"""
+Next      {program} inspect {output / "model"}
+          {program} score {output / "model"} {output / "held_out.csv"} -o - --keep malignant
+          {program} train YOUR_NORMAL_ROWS.csv -o model"""
+
+
+def _program() -> str:
+    """How this program can be called from here: it may lie in an environment that is not active."""
+    if shutil.which("anomaly-vae"):
+        return "anomaly-vae"
+    return f"{sys.executable} -m anomaly_vae" if sys.argv[0].endswith("__main__.py") else sys.argv[0]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.table import open_table, open_writer
+from anomaly_vae.table.arrays import spread
 from anomaly_vae.table.csv import CsvTable
 
 
@@ -209,3 +210,21 @@ def test_many_ragged_rows_cost_no_more_than_their_number():
     rows, faults, _ = read(table)
     assert len(rows) == 50_001
     assert sum(fault is not None for fault in faults) == 50_000
+
+
+def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path):
+    """Two jobs with one output: the slower one must not destroy what the faster one wrote."""
+    path = tmp_path / "out.csv"
+    batch = pa.RecordBatch.from_pydict({"x": [1.0]})
+    writer = open_writer(str(path), batch.schema, overwrite=False)
+    with pytest.raises(ConfigError, match="appeared meanwhile"), writer as out:  # noqa: PT012
+        out.write(batch)
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_values_are_spread_over_usable_rows_and_nan_becomes_null():
+    place = np.array([True, False, True, True])
+    assert spread(np.array([1.5, np.nan, 3.0]), place).to_pylist() == [1.5, None, None, 3.0]
+    assert spread(np.array([True, False, True]), place).to_pylist() == [True, None, False, True]
