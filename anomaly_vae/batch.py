@@ -38,13 +38,13 @@ class ScoreSummary:
 
     Attributes:
         rows: Rows read and written.
-        anomalies: Rows flagged.
+        anomalies: Rows flagged; None where the budget is not the calibrated one, so that there are no flags.
         unscored: Rows without a score, counted by kind of fault.
         examples: One example of each kind: row number (from 1) and text.
     """
 
     rows: int = 0
-    anomalies: int = 0
+    anomalies: int | None = None
     unscored: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
@@ -58,7 +58,7 @@ class ScoreSummary:
 
     def describe(self) -> str:
         """One line for the user."""
-        text = f"{self.rows:,} rows, {self.anomalies:,} flagged"
+        text = f"{self.rows:,} rows" + ("" if self.anomalies is None else f", {self.anomalies:,} flagged")
         if self.unscored:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.unscored.items()))
             example = min(self.examples.values(), key=len)
@@ -96,7 +96,7 @@ def score_table(
             )
             summary.note(batch)
             if scores.is_anomaly is not None:
-                summary.anomalies += int(scores.is_anomaly.sum())
+                summary.anomalies = (summary.anomalies or 0) + int(scores.is_anomaly.sum())
             if on_batch:
                 on_batch(summary)
     return summary

@@ -18,7 +18,7 @@ from anomaly_vae.table.cells import CellCounts, decode_column, parse_column
 
 __all__ = ["CsvTable"]
 
-_CSV_BLOCK = 4 * 2**20
+_CSV_BLOCK = 2**20
 _TYPED_AFTER = 10_000
 
 
