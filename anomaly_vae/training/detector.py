@@ -103,7 +103,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if model.bundle.manifest.training.interrupted:
             warnings.warn("the training was interrupted; the best model so far was kept", stacklevel=2)
         self.bundle_: Bundle = model.bundle
-        self._scorer: Scorer | None = None
+        self._scorer: Scorer | None = Scorer(model.bundle)
         self.offset_ = model.bundle.manifest.calibration.threshold
         self.n_features_in_ = rows.shape[1]
         if column_names(X) is not None:

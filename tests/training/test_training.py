@@ -280,7 +280,7 @@ def test_progress_is_in_data_units(trained):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (make_rows(9), "got 9 normal rows, training needs at least 10"),
+        (make_rows(9), "got n_samples=9 normal rows, training needs at least 10"),
         (np.where(make_rows(30) == 7.0, np.nan, make_rows(30)), "column 'unit' is missing"),
         (np.full((30, 5), 2.0), "nothing to model"),
     ],
