@@ -19,7 +19,7 @@ class InvalidInput(AnomalyVaeError, ValueError):
     """Rows or a table cannot be used as given.
 
     Attributes:
-        field: The column or request field at fault, where there is one.
+        field: The column at fault, where there is one.
     """
 
     exit_code = 2

@@ -125,7 +125,11 @@ class DensityEstimator:
         return np.clip(self.transform.forward(rows[:, self.schema.modelled]), -_FAR, _FAR)
 
     def relative_difference(self, log_px: FloatArray, expected: FloatArray) -> FloatArray:
-        """How far two log-densities in data units are apart, over 1 or their size in data or model units, (N,)."""
+        """How far two log-densities in data units are apart, relative to max(1, |log p(x)|), shape (N,).
+
+        The larger of log p(x) in data units and in model units counts: float32 sums in the latter, and a choice of
+        units that brings log p(x) near 0 must not turn its rounding into a fault.
+        """
         size = np.maximum(np.abs(expected), np.abs(expected - self.transform.log_abs_det))
         return np.asarray(np.abs(log_px - expected) / np.maximum(1.0, size))
 

@@ -96,7 +96,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         steps, best_step: Optimiser steps run, and the step whose weights were kept.
         held_out_elbo, held_out_kl: Means over at most 2,048 held-out rows then, nats, ELBO in data units.
         interrupted: Whether the run was stopped by hand.
-        onnx_error: Largest |log p(x)| difference of ONNX (float32) and torch (float64), relative to max(1, |log p|).
+        onnx_error: Largest relative difference of log p(x) between ONNX (float32) and torch (float64).
         config: The parameters, as resolved.
         versions: Versions of the libraries that trained it.
     """

@@ -1,4 +1,4 @@
-"""THE definition of a score. The command line, the service and the estimator all call it."""
+"""THE definition of a score. The command line and the estimator both call it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from anomaly_vae.schema import Schema, to_rows
 
 __all__ = ["GOLDEN_TOLERANCE", "Scorer", "Scores", "load"]
 
-# Two machines, or onnxruntime and torch, may differ by this much, relative to max(1, |log p(x)|).
+# Two machines, or onnxruntime and torch, may differ by this much: see DensityEstimator.relative_difference.
 GOLDEN_TOLERANCE = 1e-4
 
 # What a changed constant column takes off the log-density, below the lowest calibration score.
@@ -232,7 +232,7 @@ class Scorer:
         difference = self._estimator.relative_difference(actual, expected)
         if not np.all(difference <= GOLDEN_TOLERANCE):
             raise BundleError(
-                f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (over max(1, |log p|)) from "
+                f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (relative) from "
                 f"what was exported, at most {GOLDEN_TOLERANCE:g} is allowed; these are not the exported networks, "
                 "or onnxruntime computes differently here"
             )

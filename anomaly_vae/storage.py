@@ -17,7 +17,7 @@ __all__ = ["atomic_file", "refuse_directory", "refuse_existing", "write_director
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise ConfigError if something has that name already, or if its folder does not exist or cannot be written."""
     if os.path.lexists(path) and not overwrite:
-        raise ConfigError(f"{path} exists already; choose another name or pass --overwrite")
+        raise ConfigError(f"{path} exists already; choose another name, or pass --overwrite (Python: overwrite=True)")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise ConfigError(f"{path}: the folder {parent} does not exist; create it first")

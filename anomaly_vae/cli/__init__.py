@@ -7,6 +7,7 @@ import importlib
 import click
 
 import anomaly_vae
+from anomaly_vae.cli import options
 from anomaly_vae.cli.errors import run
 
 __all__ = ["cli", "main"]
@@ -38,9 +39,9 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(anomaly_vae.__version__, message="anomaly-vae %(version)s")
-@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
-def cli(verbose: bool) -> None:
-    r"""Find the rows that do not belong, by log p(x) with an error bar and a calibrated threshold.
+@options.verbose
+def cli() -> None:
+    """Find the rows that do not belong, by log p(x) with an error bar and a calibrated threshold.
 
     \b
     Try it:      anomaly-vae demo
@@ -49,7 +50,7 @@ def cli(verbose: bool) -> None:
 
     Tables are .csv or .parquet files with one named column of numbers per feature. Log-densities are in nats, in the
     units of the data: higher is more normal.
-    """
+    """  # noqa: D301 (click reads the backspace as: keep these lines)
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    r"""Write a copy of MODEL whose threshold comes from the normal rows of INPUT.
+    """Write a copy of MODEL whose threshold comes from the normal rows of INPUT.
 
     Use rows the model has not seen in training. With n rows and a target of 0.01 the threshold is the
     floor(0.01 (n + 1))-th smallest score, so at least 99 rows are needed; --confidence needs more. MODEL itself is
@@ -48,7 +48,7 @@ def command(
 
     \b
     anomaly-vae calibrate model january.csv -o model-january --target-fpr 0.001 --confidence 0.95
-    """
+    """  # noqa: D301 (click reads the backspace as: keep these lines)
     from anomaly_vae.bundle import refuse_output, with_calibration, write_bundle
     from anomaly_vae.calibration import caveats, rows_needed, threshold_rank
     from anomaly_vae.cli.progress import rows_progress

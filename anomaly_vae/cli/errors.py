@@ -10,17 +10,20 @@ import sys
 import traceback
 import warnings
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from anomaly_vae.errors import AnomalyVaeError
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "require_training", "run", "warn"]
+__all__ = ["DETAILS", "EXIT_INTERRUPTED", "EXIT_USAGE", "require_training", "run", "warn"]
 
 EXIT_FAULT = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+# Where the context of a command keeps whether tracebacks were asked for.
+DETAILS = "anomaly_vae.details"
+
 _EXIT_SIGPIPE = 141
 _EXIT_SIGTERM = 143
 
@@ -44,8 +47,10 @@ def run(command: click.Command) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may lack letters that a column's name has
+    meta: dict[str, Any] = {}
     try:
         with command.make_context("anomaly-vae", sys.argv[1:]) as context:
+            meta = context.meta
             outcome = command.invoke(context)
         if sys.stdout:
             sys.stdout.flush()
@@ -53,7 +58,7 @@ def run(command: click.Command) -> NoReturn:
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
     except (Exception, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 (the outermost frame)
-        code = _explain(error)
+        code = _explain(error, details=meta.get(DETAILS, False))
     if code == EXIT_INTERRUPTED:
         # CPython ends by the signal itself, whatever sys.exit says, if the interrupt once passed through an exec().
         sys.stderr.flush()
@@ -61,9 +66,9 @@ def run(command: click.Command) -> NoReturn:
     sys.exit(code)
 
 
-def _explain(error: BaseException) -> int:
-    """Print one line for the user, and return the exit code."""
-    if {"-v", "--verbose"} & set(sys.argv[1:]):
+def _explain(error: BaseException, *, details: bool) -> int:
+    """Print one line for the user, after the traceback if asked for, and return the exit code."""
+    if details:
         traceback.print_exception(error)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return _say("interrupted; no unfinished file is left", EXIT_INTERRUPTED)

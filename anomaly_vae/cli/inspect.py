@@ -59,9 +59,7 @@ def _print(model: Path, info: dict[str, Any]) -> None:
     for name, value in facts.items():
         click.echo(f"{name:<21}{value}")
     click.echo()
-    columns = Table(
-        "column", "kind", "center", "scale", "std given z", title_justify="left", box=None, header_style="bold"
-    )
+    columns = Table("column", "kind", "center", "scale", "std given z", box=None, header_style="bold")
     modelled = iter(
         zip(info["transform"]["center"], info["transform"]["scale"], info["likelihood"]["log_var"], strict=True)
     )

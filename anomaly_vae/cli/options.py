@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-__all__ = ["Names", "Rate", "overwrite", "quiet", "threads"]
+from anomaly_vae.cli.errors import DETAILS
+
+__all__ = ["Names", "Rate", "overwrite", "quiet", "threads", "verbose"]
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -26,4 +28,18 @@ Rate = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that exists already.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary; errors and warnings only.")
 threads = click.option("--threads", type=click.IntRange(1, 1024), help="Compute threads.  [default: all cores]")
-verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+
+
+def _show_details(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.meta[DETAILS] = value or context.meta.get(DETAILS, False)
+
+
+verbose = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_details,
+    help="Show the traceback of an error.",
+)

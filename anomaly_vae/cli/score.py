@@ -33,7 +33,7 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    r"""Score every row of INPUT (.csv, .parquet, or - for CSV on standard input) with MODEL.
+    """Score every row of INPUT (.csv, .parquet, or - for CSV on standard input) with MODEL.
 
     The output has one row per input row, in input order: the kept columns, then log_px (nats, data units; higher is
     more normal), elbo, std_error, ess_ratio, p_value (small for anomalies), is_anomaly, reason. Rows that cannot be
@@ -42,7 +42,7 @@ def command(
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id
     cat new.csv | anomaly-vae score model - -o - > scores.csv
-    """
+    """  # noqa: D301 (click reads the backspace as: keep these lines)
     from anomaly_vae.batch import score_table
     from anomaly_vae.cli.progress import table_progress
     from anomaly_vae.scorer import load

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("input_", metavar="INPUT")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle (directory) to write.")
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file of the parameters below, by their Python names."
+    "--config", type=click.Path(path_type=Path), help="TOML file of parameters, named as in Python (VAEDetector)."
 )
 @click.option("--label", help="0/1 column: rows marked 1 are kept out of training and used to report AUROC and AP.")
 @click.option("--columns", type=options.Names(), default="", help="Train on these columns only, comma-separated.")
@@ -59,15 +59,16 @@ def command(
     hidden: str | None,
     **parameters: Any,
 ) -> int:
-    r"""Train a model on the normal rows of INPUT (.csv, .parquet, or - for CSV on standard input).
+    """Train a model on the normal rows of INPUT (.csv, .parquet, or - for CSV on standard input).
 
-    Of the rows, 70 % train, 10 % stop the training early and 20 % calibrate the threshold. No option needs touching.
+    Of the rows, 10 % stop the training early and 20 % calibrate the threshold (at most 20,000 each); the rest train. No
+    option needs touching. Missing cells are refused; rows with unreadable cells are left out with a warning.
     Ctrl-C keeps the best model so far (exit code 130). Options win over the --config file.
 
     \b
     anomaly-vae train normal.csv -o model
     anomaly-vae train history.parquet -o model --label is_fraud --exclude id --target-fpr 0.001
-    """
+    """  # noqa: D301 (click reads the backspace as: keep these lines)
     from anomaly_vae.bundle import refuse_output, write_bundle
     from anomaly_vae.cli.rows import read_normal_rows
     from anomaly_vae.table import open_table

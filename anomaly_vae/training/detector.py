@@ -16,7 +16,7 @@ from anomaly_vae.bundle import Bundle, write_bundle
 from anomaly_vae.config import TrainConfig
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.schema import column_names, to_matrix
-from anomaly_vae.scorer import Scorer, Scores
+from anomaly_vae.scorer import Scorer
 from anomaly_vae.training.pipeline import train_model
 from anomaly_vae.training.progress import training_progress
 
@@ -128,17 +128,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Mean log p(x), so that ``cross_val_score`` and ``GridSearchCV`` work."""
         return float(self.score_samples(X).mean())
 
-    def score_all(self, X: Any, num_samples: int | None = None) -> Scores:  # noqa: N803
-        """All scores of each row: log p(x), ELBO, standard error, p-value, flag."""
-        return self.scorer().score(X, num_samples)
-
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the model bundle, a directory that ``anomaly_vae.load`` and the command line read."""
         check_is_fitted(self, "bundle_")
         write_bundle(self.bundle_, Path(path), overwrite=overwrite)
 
     def scorer(self) -> Scorer:
-        """The torch-free scorer of the fitted model."""
+        """The torch-free scorer of the fitted model: all scores, p-values and flags of a row."""
         check_is_fitted(self, "bundle_")
         if self._scorer is None:
             self._scorer = Scorer(self.bundle_)

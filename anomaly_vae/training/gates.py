@@ -28,7 +28,7 @@ def check_onnx(vae: VAE, estimator: DensityEstimator, rows: FloatArray, num_samp
     worst = float(estimator.relative_difference(actual, expected).max())
     if not worst <= GOLDEN_TOLERANCE:
         raise GateFailed(
-            f"log p(x) from ONNX in float32 differs from torch in float64 by {worst:.2g} (over max(1, |log p|)), "
+            f"log p(x) from ONNX in float32 differs from torch in float64 by {worst:.2g} (relative), "
             f"at most {GOLDEN_TOLERANCE:g} is allowed; look for columns with extreme values"
         )
     return worst

@@ -37,7 +37,7 @@ __all__ = ["MIN_ROWS", "Split", "TrainedModel", "split_rows", "train_model"]
 
 MIN_ROWS = 10
 
-_MOST_CALIBRATION = 20_000
+_MOST_SET_ASIDE = 20_000
 _NUM_SAMPLES, _SCRAMBLINGS, _POINTS = 1024, 16, 256
 _GOLDEN_ROWS, _CHECKED_ROWS = 16, 32
 _SMALL_LAYER = 2**16
@@ -45,7 +45,7 @@ _SMALL_LAYER = 2**16
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Row indices: 70 % training, 10 % early stopping, 20 % (at most 20,000) calibration."""
+    """Row indices: 10 % early stopping and 20 % calibration, at most 20,000 each, and the rest training."""
 
     train: NDArray[np.intp]
     held_out: NDArray[np.intp]
@@ -64,8 +64,8 @@ class TrainedModel:
 def split_rows(num_rows: int, rng: np.random.Generator) -> Split:
     """Split rows at random."""
     order = rng.permutation(num_rows)
-    calibration = min(_MOST_CALIBRATION, max(1, round(0.2 * num_rows)))
-    held_out = min(_MOST_CALIBRATION, max(1, round(0.1 * num_rows)))
+    calibration = min(_MOST_SET_ASIDE, max(1, round(0.2 * num_rows)))
+    held_out = min(_MOST_SET_ASIDE, max(1, round(0.1 * num_rows)))
     return Split(
         calibration=order[:calibration],
         held_out=order[calibration : calibration + held_out],
@@ -183,7 +183,8 @@ def _export(
         network, _GOLDEN_ROWS, 0, latent_dim=plan.latent_dim, schema=schema, transform=transform, likelihood=likelihood
     )
     calibration_rows = rows[split.calibration]
-    onnx_error = check_onnx(vae, estimator, np.concatenate([golden, calibration_rows[:_CHECKED_ROWS]]), _NUM_SAMPLES)
+    checked = np.concatenate([golden, rows[split.held_out[:_CHECKED_ROWS]]])  # not the rows that set the threshold
+    onnx_error = check_onnx(vae, estimator, checked, _NUM_SAMPLES)
     scores = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_calibrated).log_px
     calibration, sorted_scores = calibrate(scores, schema.is_novel(calibration_rows), plan.config.target_fpr)
     for caveat in caveats(calibration):

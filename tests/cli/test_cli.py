@@ -315,7 +315,9 @@ def test_a_damaged_bundle_is_exit_3(folder, tmp_path):
 
 
 def test_details_on_demand(folder):
-    assert "Traceback" in cli(folder, "score", "nothing", "new.csv", "-o", "-", "-v").stderr
+    for flags in (["-v"], ["-qv"], ["--verbose"]):
+        assert "Traceback" in cli(folder, "score", "nothing", "new.csv", "-o", "-", *flags).stderr
+    assert "Traceback" in cli(folder, "-v", "score", "nothing", "new.csv", "-o", "-").stderr
 
 
 def wait_for(condition, seconds=60):
@@ -397,6 +399,11 @@ def test_help_teaches(folder, command):
     text = cli(folder, *command, "--help").stdout
     assert "Usage: anomaly-vae" in text
     assert len(text.splitlines()) > 8
+    assert "\\b" not in text
+    if command not in (["demo"], ["inspect"]):
+        assert re.search(r"^ +(Try it: +)?anomaly-vae [\w .-]+$", text, re.MULTILINE), (
+            text
+        )  # an example on its own line
 
 
 def test_no_arguments_teach(folder):
