@@ -16,10 +16,10 @@ import click
 
 from anomaly_vae.errors import AnomalyVaeError
 
-__all__ = ["DETAILS", "EXIT_INTERRUPTED", "EXIT_USAGE", "require_training", "run", "warn"]
+__all__ = ["DETAILS", "EXIT_INTERRUPTED", "require_training", "run", "warn"]
 
-EXIT_FAULT = 1
-EXIT_USAGE = 2
+_EXIT_FAULT = 1
+_EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 # Where the context of a command keeps whether tracebacks were asked for.
 DETAILS = "anomaly_vae.details"
@@ -79,21 +79,21 @@ def _explain(error: BaseException, *, details: bool) -> int:
         return _EXIT_SIGPIPE
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         print(error.format_message(), file=sys.stderr)
-        return EXIT_USAGE
+        return _EXIT_USAGE
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "anomaly-vae"
-        return _say(f"{error.format_message()} (see `{path} --help`)", EXIT_USAGE)
+        return _say(f"{error.format_message()} (see `{path} --help`)", _EXIT_USAGE)
     if isinstance(error, AnomalyVaeError):
         return _say(str(error), error.exit_code)
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _TRAINING:
         return _say(
-            f"this needs {error.name}; install the training extra: pip install 'anomaly_vae[train]'", EXIT_USAGE
+            f"this needs {error.name}; install the training extra: pip install 'anomaly_vae[train]'", _EXIT_USAGE
         )
     if isinstance(error, MemoryError):
-        return _say("out of memory", EXIT_FAULT)
+        return _say("out of memory", _EXIT_FAULT)
     if isinstance(error, OSError):
-        return _say(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAULT)
-    return _say(f"internal error: {type(error).__name__}: {error}; -v shows where", EXIT_FAULT)
+        return _say(f"{error.filename or 'input or output'}: {error.strerror or error}", _EXIT_FAULT)
+    return _say(f"internal error: {type(error).__name__}: {error}; -v shows where", _EXIT_FAULT)
 
 
 def warn(message: Warning | str, *_: object, **__: object) -> None:

@@ -144,12 +144,16 @@ def _summarise(model: TrainedModel, rows: LabelledRows, output: Path) -> None:
         f"false-positive rate at most {calibration.effective_fpr:.4g}",
     ]
     if len(rows.anomalous):
+        import numpy as np
+
         from anomaly_vae.scorer import Scorer
         from anomaly_vae.training.report import detection_quality
 
         scorer = Scorer(model.bundle)
-        normal = scorer.score_rows(rows.normal[model.split.calibration])
-        quality = detection_quality(normal.log_px, scorer.score_rows(rows.anomalous).log_px)
+        set_aside = rows.normal[model.split.calibration]
+        novel = scorer.score_rows(set_aside[schema.is_novel(set_aside)])  # the others' scores are in the bundle
+        normal = np.concatenate([model.bundle.calibration, novel.log_px])
+        quality = detection_quality(normal, scorer.score_rows(rows.anomalous).log_px)
         lines.append(
             f"AUROC {quality.auroc:.4f}, average precision {quality.average_precision:.4f} "
             f"({len(normal):,} calibration rows against {len(rows.anomalous):,} rows marked 1)"

@@ -105,6 +105,8 @@ class CsvTable:
         except pa.ArrowInvalid as error:
             if "Empty CSV file" not in str(error):
                 raise InvalidInput(f"{self._where}: {_explain(error)}") from error
+        except OSError as error:
+            raise InvalidInput(f"{self._where}: cannot be read: {error.strerror or error}") from error
         finally:
             if self._size is not None:
                 self._file.close()

@@ -228,3 +228,14 @@ def test_values_are_spread_over_usable_rows_and_nan_becomes_null():
     place = np.array([True, False, True, True])
     assert spread(np.array([1.5, np.nan, 3.0]), place).to_pylist() == [1.5, None, None, 3.0]
     assert spread(np.array([True, False, True]), place).to_pylist() == [True, None, False, True]
+
+
+def test_a_device_that_fails_while_reading_is_blamed_on_the_input():
+    """Not on the output that was open at the time."""
+
+    class Failing(io.BytesIO):
+        def read(self, _size=-1):
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(InvalidInput, match=r"text: cannot be read: .*Input/output error"):
+        read(CsvTable(Failing(b"a,b\n1,2\n"), "text", 8))
