@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput
-from anomaly_vae.schema import match_columns
-from anomaly_vae.scorer import Scorer, Scores
+from anomaly_vae.schema import Schema, match_columns
+from anomaly_vae.scores import Scores, warn_uncalibrated
 from anomaly_vae.table import Batch, Table, fits_csv, open_writer
 from anomaly_vae.table.arrays import from_strings, spread
 
-__all__ = ["OUTPUT_SCHEMA", "ScoreSummary", "read_usable", "score_table"]
+__all__ = ["OUTPUT_SCHEMA", "RowScorer", "ScoreSummary", "read_usable", "score_table"]
 
 OUTPUT_SCHEMA = pa.schema(
     [
@@ -30,6 +31,24 @@ OUTPUT_SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
+
+
+class RowScorer(Protocol):
+    """What scores rows here: a :class:`anomaly_vae.scorer.Scorer`, or a client of a service that has one."""
+
+    @property
+    def schema(self) -> Schema:
+        """The columns."""
+        ...
+
+    @property
+    def num_samples(self) -> int:
+        """The calibrated budget."""
+        ...
+
+    def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
+        """Score checked rows (N, D)."""
+        ...
 
 
 @dataclass
@@ -67,7 +86,7 @@ class ScoreSummary:
 
 
 def score_table(
-    scorer: Scorer,
+    scorer: RowScorer,
     table: Table,
     output: str,
     *,
@@ -86,6 +105,7 @@ def score_table(
     match_columns(table.names, scorer.schema.names)
     _check_keep(table, keep, output)
     schema = pa.schema([*table.schema_of(keep), *OUTPUT_SCHEMA])
+    warn_uncalibrated(num_samples, scorer.num_samples)
     summary = ScoreSummary()
     with open_writer(output, schema, overwrite=overwrite) as writer:
         for batch in table.batches(scorer.schema.names, keep):

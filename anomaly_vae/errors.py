@@ -1,6 +1,15 @@
 """Every error this package raises on purpose, under one root."""
 
-__all__ = ["AnomalyVaeError", "BundleError", "ConfigError", "GateFailed", "InvalidInput"]
+__all__ = [
+    "AnomalyVaeError",
+    "BundleError",
+    "ConfigError",
+    "GateFailed",
+    "InvalidInput",
+    "Overloaded",
+    "ServiceError",
+    "StartupError",
+]
 
 
 class AnomalyVaeError(Exception):
@@ -39,3 +48,33 @@ class GateFailed(AnomalyVaeError):
     """A trained model did not pass a check that every released model must pass."""
 
     exit_code = 5
+
+
+class StartupError(AnomalyVaeError):
+    """The server could not start: a port is taken, an address is not ours."""
+
+    exit_code = 4
+
+
+class ServiceError(AnomalyVaeError):
+    """A call to the service failed for a reason that is not in the rows.
+
+    Attributes:
+        code: The gRPC status code's name, such as "UNAVAILABLE".
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Overloaded(ServiceError):
+    """The service has too many rows waiting.
+
+    Attributes:
+        retry_after: Seconds after which it asks to be called again, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__(message, code="RESOURCE_EXHAUSTED")
+        self.retry_after = retry_after

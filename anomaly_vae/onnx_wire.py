@@ -1,4 +1,4 @@
-"""A look inside ONNX bytes before any parser of theirs runs: a protobuf wire walker with a short list of what may be.
+"""A look inside ONNX bytes before any parser of theirs runs, with a short list of what may be.
 
 Field numbers are those of onnx.proto. What is not listed is refused: functions, training graphs, sparse tensors,
 subgraphs, tensors in attributes, external data, foreign operator domains, random operators.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from anomaly_vae.errors import BundleError
+from anomaly_vae.wire import WireError, fields, varint
 
 __all__ = ["OPERATORS", "check_graph"]
 
@@ -23,8 +23,6 @@ OPERATORS = frozenset(
     Add Clip Concat Gemm MatMul Mul ReduceSum Reshape Shape Sigmoid Split Squeeze Sub Unsqueeze
     """.split()  # noqa: SIM905
 )
-
-Message = Iterator[tuple[int, int | bytes]]
 
 _MODEL = {1: "ir_version", 2: "producer_name", 3: "producer_version", 7: "graph", 8: "opset_import"}
 _GRAPH = {1: "node", 2: "name", 5: "initializer", 11: "input", 12: "output"}
@@ -54,7 +52,7 @@ def check_graph(data: bytes, where: str) -> None:
                 _check_domain(dict(_read(_bytes(value), _OPSET, "opset")).get(1, b""))
             elif number == 7:
                 _check_graph(_bytes(value))
-    except BundleError as error:
+    except (BundleError, WireError) as error:
         raise BundleError(f"{where}: refused: {error}. Train or copy the model again") from None
 
 
@@ -100,49 +98,15 @@ def _check_domain(domain: int | bytes) -> None:
 
 
 def _read(data: bytes, known: dict[int, str], what: str, once: set[int] | None = None) -> list[tuple[int, int | bytes]]:
-    fields = list(itertools.islice(_fields(data), _MOST_FIELDS + 1))
-    if len(fields) > _MOST_FIELDS:
+    found = list(itertools.islice(fields(data), _MOST_FIELDS + 1))
+    if len(found) > _MOST_FIELDS:
         raise BundleError(f"the {what} has over {_MOST_FIELDS} fields")
-    for number, count in Counter(number for number, _ in fields).items():
+    for number, count in Counter(number for number, _ in found).items():
         if number not in known:
             raise BundleError(f"field {number} of the {what} is not among those a model uses")
         if once and number in once and count > 1:
             raise BundleError(f"{known[number]} stands {count} times in the {what}")
-    return fields
-
-
-def _fields(data: bytes) -> Message:
-    position, end = 0, len(data)
-    while position < end:
-        key, position = _varint(data, position)
-        number, wire = key >> 3, key & 7
-        value: int | bytes
-        if wire == 0:
-            value, position = _varint(data, position)
-        elif wire in (1, 5):
-            width = 8 if wire == 1 else 4
-            value, position = data[position : position + width], position + width
-        elif wire == 2:
-            width, position = _varint(data, position)
-            value, position = data[position : position + width], position + width
-        else:
-            raise BundleError(f"protobuf wire type {wire}")
-        if position > end:
-            raise BundleError("its protobuf ends too early")
-        yield number, value
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            raise BundleError("its protobuf ends too early")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise BundleError("a protobuf integer is too long")
+    return found
 
 
 def _integers(value: int | bytes) -> list[int]:
@@ -151,7 +115,7 @@ def _integers(value: int | bytes) -> list[int]:
         return [_signed(value)]
     numbers, position = [], 0
     while position < len(value):
-        number, position = _varint(value, position)
+        number, position = varint(value, position)
         numbers.append(_signed(number))
     return numbers
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from anomaly_vae.manifest import Calibration
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.sampling import sample_rows
 from anomaly_vae.schema import Schema, to_rows
+from anomaly_vae.scores import Scores, warn_uncalibrated
 
 __all__ = ["GOLDEN_TOLERANCE", "Scorer", "Scores", "load"]
 
@@ -37,40 +36,6 @@ GOLDEN_TOLERANCE = 1e-4
 
 # What a changed constant column takes off the log-density, below the lowest calibration score.
 _NOVELTY_NATS = 1e6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Scores of N rows; every array has shape (N,), log-densities are nats in data units, higher is more normal.
-
-    Attributes:
-        log_px: Importance-sampled log p(x).
-        elbo: Evidence lower bound, at most ``log_px`` up to its error.
-        std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
-        ess_ratio: Effective sample size over samples, in (0, 1].
-        p_value: Conformal p-value, in (0, 1]; None for another budget than the calibrated one.
-        is_anomaly: Whether the row is below the threshold; None for another budget than the calibrated one.
-        num_samples: Decoder evaluations spent.
-        reason: Why a row ranks below all others (a constant column changed), else None.
-    """
-
-    log_px: FloatArray
-    elbo: FloatArray
-    std_error: FloatArray
-    ess_ratio: FloatArray
-    p_value: FloatArray | None
-    is_anomaly: NDArray[np.bool_] | None
-    num_samples: NDArray[np.int64]
-    reason: list[str | None]
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.log_px)
-
-    def __repr__(self) -> str:
-        """Rows and flags at a glance."""
-        flagged = "uncalibrated" if self.is_anomaly is None else f"{int(self.is_anomaly.sum())} anomalies"
-        return f"Scores({len(self)} rows, {flagged}, fields {', '.join(f.name for f in fields(self))})"
 
 
 class Scorer:
@@ -126,18 +91,13 @@ class Scorer:
             InvalidInput: Columns missing or not numeric, or a value missing or not finite.
             ConfigError: A budget that cannot be.
         """
+        warn_uncalibrated(num_samples, self.num_samples)
         return self.score_rows(to_rows(data, self.schema), num_samples)
 
     def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
         """:meth:`score` of float64 rows (N, D) already checked against the schema, at another target if asked."""
         budget = self.num_samples if num_samples is None else self._estimator.check_budget(num_samples)
         calibrated = budget == self.num_samples
-        if not calibrated:
-            warnings.warn(
-                f"{budget} samples a row were asked for, the calibration used {self.num_samples}: "
-                "there is no p-value and no flag",
-                stacklevel=3,
-            )
         k = self._rank_at(target_fpr)
         estimates = self._estimator.estimate(rows, budget)
         changed = self.schema.changed(rows)

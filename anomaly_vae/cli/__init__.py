@@ -17,6 +17,7 @@ _COMMANDS = {
     "train": "Train a model on a table and write it as a bundle.",
     "calibrate": "Set the threshold of a model anew from other normal rows.",
     "score": "Compute log p(x), its error, a p-value and a flag for every row of a table.",
+    "serve": "Serve a model over gRPC, with probes and Prometheus metrics.",
     "inspect": "Show what a model is, how it was trained and where its threshold lies.",
 }
 

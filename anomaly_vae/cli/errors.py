@@ -16,7 +16,7 @@ import click
 
 from anomaly_vae.errors import AnomalyVaeError
 
-__all__ = ["DETAILS", "EXIT_INTERRUPTED", "require_training", "run", "warn"]
+__all__ = ["DETAILS", "EXIT_INTERRUPTED", "require_serving", "require_training", "run", "warn"]
 
 _EXIT_FAULT = 1
 _EXIT_USAGE = 2
@@ -28,6 +28,7 @@ _EXIT_SIGPIPE = 141
 _EXIT_SIGTERM = 143
 
 _TRAINING = ("torch", "sklearn", "scipy", "onnx", "matplotlib")
+_SERVING = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google.rpc", "prometheus_client")
 
 
 class _Terminated(BaseException):
@@ -36,8 +37,21 @@ class _Terminated(BaseException):
 
 def require_training() -> None:
     """Raise ModuleNotFoundError if the [train] extra is not installed; cheaper than importing it."""
-    for name in _TRAINING:
-        if importlib.util.find_spec(name) is None:
+    _require(_TRAINING)
+
+
+def require_serving() -> None:
+    """Raise ModuleNotFoundError if the [serve] extra is not installed."""
+    _require(_SERVING)
+
+
+def _require(names: tuple[str, ...]) -> None:
+    for name in names:
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:  # the package that "google.rpc" would lie in
+            found = None
+        if found is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
@@ -85,15 +99,24 @@ def _explain(error: BaseException, *, details: bool) -> int:
         return _say(f"{error.format_message()} (see `{path} --help`)", _EXIT_USAGE)
     if isinstance(error, AnomalyVaeError):
         return _say(str(error), error.exit_code)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _TRAINING:
-        return _say(
-            f"this needs {error.name}; install the training extra: pip install 'anomaly_vae[train]'", _EXIT_USAGE
-        )
+    for extra, names in (("train", _TRAINING), ("serve", _SERVING)):
+        if isinstance(error, ModuleNotFoundError) and (
+            error.name in names or (error.name or "").split(".")[0] in names
+        ):
+            text = f"this needs {error.name}; install the {extra} extra: pip install 'anomaly_vae[{extra}]'"
+            return _say(text, _EXIT_USAGE)
     if isinstance(error, MemoryError):
         return _say("out of memory", _EXIT_FAULT)
     if isinstance(error, OSError):
         return _say(f"{error.filename or 'input or output'}: {error.strerror or error}", _EXIT_FAULT)
     return _say(f"internal error: {type(error).__name__}: {error}; -v shows where", _EXIT_FAULT)
+
+
+def _extra_of(module: str) -> str | None:
+    for extra, names in (("train", _TRAINING), ("serve", _SERVING)):
+        if module in names or module.split(".")[0] in names:
+            return extra
+    return None
 
 
 def warn(message: Warning | str, *_: object, **__: object) -> None:

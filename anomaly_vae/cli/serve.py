@@ -1,0 +1,70 @@
+"""``anomaly-vae serve``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anomaly_vae.cli import options
+from anomaly_vae.cli.errors import require_serving
+
+if TYPE_CHECKING:
+    from anomaly_vae.service.server import Server
+
+
+def _setting(name: str, **attributes: Any) -> Callable[[Any], Any]:
+    """An option that an environment variable can set as well."""
+    variable = f"ANOMALY_VAE_{name.removeprefix('--').replace('-', '_').upper()}"
+    return click.option(name, envvar=variable, show_envvar=True, **attributes)
+
+
+@click.command("serve")
+@click.argument("model", type=click.Path(path_type=Path), envvar="ANOMALY_VAE_MODEL")
+@_setting("--name", help="The model's name to clients.  [default: the directory's]")
+@_setting("--host", default="127.0.0.1", show_default=True, help="Address gRPC listens on.")
+@_setting("--port", type=int, default=50051, show_default=True, help="Port of gRPC; 0 takes a free one.")
+@_setting("--metrics-host", default="127.0.0.1", show_default=True, help="Address of /metrics, /livez, /readyz.")
+@_setting("--metrics-port", type=int, default=9464, show_default=True, help="Port of those; 0 takes a free one.")
+@_setting("--insecure-listen", is_flag=True, help="Let gRPC listen beyond loopback, in plaintext.")
+@_setting("--threads", type=int, help="Compute threads.  [default: all cores]")
+@_setting("--max-rows", type=int, default=65_536, show_default=True, help="Most rows of a request.")
+@_setting("--max-columns", type=int, default=4_096, show_default=True, help="Most named columns of a request.")
+@_setting("--max-samples", type=int, default=4_096, show_default=True, help="Most samples a row of a request.")
+@_setting("--max-message-bytes", type=int, default=16 * 2**20, show_default=True, help="Most bytes of a request.")
+@_setting("--max-queue-rows", type=int, default=262_144, show_default=True, help="Most rows admitted at a time.")
+@_setting("--grace", type=float, default=10.0, show_default=True, help="Seconds for admitted calls after SIGTERM.")
+@options.verbose
+def command(**settings: Any) -> int:
+    """Serve MODEL over gRPC until SIGTERM or Ctrl-C, with probes and Prometheus metrics over HTTP.
+
+    gRPC: anomaly_vae.v1.ScoringService (Score, GetModel), health and reflection. HTTP: /metrics, /livez, /readyz.
+    At the first signal the server drains: admitted calls are answered, new ones refused; at the second it ends at
+    once. The default addresses are this machine's own.
+
+    \b
+    anomaly-vae serve model &
+    anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
+    curl http://127.0.0.1:9464/metrics
+    """  # noqa: D301 (click reads the backspace as: keep these lines)
+    require_serving()
+    from prometheus_client import disable_created_metrics
+
+    from anomaly_vae.service.config import ServeConfig
+    from anomaly_vae.service.server import serve
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    return serve(ServeConfig(**settings), _announce)
+
+
+def _announce(server: Server) -> None:
+    config = server.config
+    host, metrics_host = (f"[{h}]" if ":" in h else h for h in (config.host, config.metrics_host))
+    click.echo(
+        f"serving {config.model_name} version {config.model_version} on {host}:{server.port}, "
+        f"metrics on http://{metrics_host}:{server.metrics_port}/metrics"
+    )

@@ -1,0 +1,195 @@
+"""Scores rows by a running service: numpy, DataFrame or Arrow table in, Scores out. Needs the [serve] extra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import numpy as np
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from grpc_status import rpc_status
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import ConfigError, InvalidInput, Overloaded, ServiceError
+from anomaly_vae.schema import Column, Schema, to_rows
+from anomaly_vae.scores import Scores, join_scores, warn_uncalibrated
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
+
+__all__ = ["Client"]
+
+_SCHEME = "grpc://"
+_BYTES_PER_CALL = 2**20
+
+Reply = TypeVar("Reply")
+
+
+class Client:
+    """A connection to a scoring service; use it as a context manager. Calls from several threads are safe.
+
+    Example:
+        with Client("127.0.0.1:50051") as client:
+            scores = client.score(X)
+    """
+
+    def __init__(
+        self, target: str, *, model_name: str = "", model_version: str = "", timeout: float | None = 60.0
+    ) -> None:
+        """Connect lazily, in plaintext.
+
+        Args:
+            target: "host:port" or "grpc://host:port".
+            model_name: The model meant; empty for whatever is served.
+            model_version: Its version; empty for whatever is served.
+            timeout: Seconds each call may take, including the wait for a server that is still starting; None for ever.
+        """
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._target = target.removeprefix(_SCHEME).rstrip("/")
+        self._model: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
+        self._timeout = timeout
+        self._channel = grpc.insecure_channel(self._target, unlimited)
+        self._stub: Any = ScoringServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._described: pb.Model | None = None
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls under way fail."""
+        self._channel.close()
+
+    def get_model(self) -> pb.Model:
+        """What is served, asked anew: columns, threshold, calibration, estimator, limits.
+
+        Raises:
+            ServiceError: The call failed.
+        """
+        described: pb.Model = self._call(self._stub.GetModel, pb.GetModelRequest(**self._model))
+        self._described = described
+        return described
+
+    @property
+    def model(self) -> pb.Model:
+        """:meth:`get_model` as it was when first asked."""
+        return self._described or self.get_model()
+
+    @property
+    def schema(self) -> Schema:
+        """The model's columns; ``schema.names`` lists them in order."""
+        columns = tuple(
+            Column(
+                name=column.name,
+                kind="constant" if column.kind == "constant" else "continuous",
+                value=column.value if column.HasField("value") else None,
+            )
+            for column in self.model.columns
+        )
+        return Schema(columns=columns, label=self.model.label or None)
+
+    @property
+    def num_samples(self) -> int:
+        """The calibrated budget of decoder evaluations a row."""
+        return int(self.model.estimator.num_samples)
+
+    @property
+    def threshold(self) -> float:
+        """Rows with ``log_px`` strictly below it are anomalies, nats in data units."""
+        return float(self.model.calibration.threshold)
+
+    def score(self, data: Any, num_samples: int | None = None) -> Scores:
+        """Score every row, or none, as :meth:`anomaly_vae.scorer.Scorer.score` does, with the same bits.
+
+        Args:
+            data: Rows in data units: an array (N, D) in the model's order, a DataFrame or an Arrow table with its
+                columns in any order.
+            num_samples: Another budget than the calibrated one; then there is no p-value and no flag.
+
+        Raises:
+            InvalidInput: Columns missing or not numeric, or a value missing or not finite.
+            Overloaded: Too many rows wait at the service.
+            ServiceError: The call failed for another reason.
+        """
+        warn_uncalibrated(num_samples, self.num_samples)
+        return self.score_rows(to_rows(data, self.schema), num_samples)
+
+    def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
+        """:meth:`score` of float64 rows (N, D) in the model's order; the service has one target only."""
+        if target_fpr is not None:
+            raise ConfigError("target_fpr: a service flags at the target of its model; calibrate and serve another")
+        return join_scores([self._score_part(part, num_samples) for part in self._parts(rows)])
+
+    def _parts(self, rows: FloatArray) -> Iterator[FloatArray]:
+        """Rows in messages of about a megabyte: admitted one by one, answered well within the timeout."""
+        limits = self.model.limits
+        step = min(_BYTES_PER_CALL, limits.max_message_bytes // 2) // (8 * rows.shape[1])
+        step = max(1, min(step, limits.max_rows))
+        return (rows[start : start + step] for start in range(0, max(len(rows), 1), step))
+
+    def _score_part(self, rows: FloatArray, num_samples: int | None) -> Scores:
+        if len(rows) == 0:
+            return _no_scores()
+        values = np.ascontiguousarray(rows, dtype="<f8")
+        tensor = pb.Tensor(data=values.tobytes(), dtype="FP64", shape=values.shape)
+        request = pb.ScoreRequest(**self._model, num_samples=num_samples or 0, tensor=tensor)
+        reply: pb.ScoreResponse = self._call(self._stub.Score, request)
+        return _scores(reply, len(rows))
+
+    def _call(self, method: Callable[..., Reply], request: object) -> Reply:
+        try:
+            return method(request, timeout=self._timeout, wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise _explained(error, self._target) from error
+
+
+def _scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
+    calibrated = len(reply.p_value) > 0
+    scores = Scores(
+        log_px=np.array(reply.log_px, dtype=np.float64),
+        elbo=np.array(reply.elbo, dtype=np.float64),
+        std_error=np.array(reply.std_error, dtype=np.float64),
+        ess_ratio=np.array(reply.ess_ratio, dtype=np.float64),
+        p_value=np.array(reply.p_value, dtype=np.float64) if calibrated else None,
+        is_anomaly=np.array(reply.is_anomaly, dtype=bool) if calibrated else None,
+        num_samples=np.array(reply.num_samples, dtype=np.int64),
+        reason=[reason or None for reason in reply.reason],
+    )
+    for name, values in vars(scores).items():
+        if values is not None and len(values) != num_rows:
+            raise ServiceError(f"the reply has {len(values)} entries of {name} for {num_rows} rows", code="INTERNAL")
+    return scores
+
+
+def _no_scores() -> Scores:
+    none = np.empty(0)
+    return Scores(
+        log_px=none, elbo=none, std_error=none, ess_ratio=none, p_value=none,
+        is_anomaly=np.empty(0, dtype=bool), num_samples=np.empty(0, dtype=np.int64), reason=[],
+    )  # fmt: skip
+
+
+def _explained(error: grpc.RpcError, target: str) -> Exception:
+    code, text = error.code(), f"{target}: {error.details()}"
+    field, retry_after = None, None
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        violations, retry = BadRequest(), RetryInfo()
+        if detail.Unpack(violations) and violations.field_violations:
+            field = violations.field_violations[0].field
+        elif detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToMilliseconds() / 1000
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidInput(text, field=field)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Overloaded(text, retry_after=retry_after)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        text = f"{target}: no reply in time; is the service running there, and fast enough for the timeout?"
+    return ServiceError(text, code=code.name)

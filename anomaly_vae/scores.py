@@ -1,0 +1,73 @@
+"""What scoring gives: one entry per row. Apart from the scorer, so that clients need no networks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.densities import FloatArray
+
+__all__ = ["Scores", "join_scores", "warn_uncalibrated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores of N rows; every array has shape (N,), log-densities are nats in data units, higher is more normal.
+
+    Attributes:
+        log_px: Importance-sampled log p(x).
+        elbo: Evidence lower bound, at most ``log_px`` up to its error.
+        std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
+        ess_ratio: Effective sample size over samples, in (0, 1].
+        p_value: Conformal p-value, in (0, 1]; None for another budget than the calibrated one.
+        is_anomaly: Whether the row is below the threshold; None for another budget than the calibrated one.
+        num_samples: Decoder evaluations spent.
+        reason: Why a row ranks below all others (a constant column changed), else None.
+    """
+
+    log_px: FloatArray
+    elbo: FloatArray
+    std_error: FloatArray
+    ess_ratio: FloatArray
+    p_value: FloatArray | None
+    is_anomaly: NDArray[np.bool_] | None
+    num_samples: NDArray[np.int64]
+    reason: list[str | None]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.log_px)
+
+    def __repr__(self) -> str:
+        """Rows and flags at a glance."""
+        flagged = "uncalibrated" if self.is_anomaly is None else f"{int(self.is_anomaly.sum())} anomalies"
+        return f"Scores({len(self)} rows, {flagged}, fields {', '.join(f.name for f in fields(self))})"
+
+
+def join_scores(parts: Sequence[Scores]) -> Scores:
+    """Scores of consecutive rows as one, in order; all of one budget, and at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: dict[str, Any] = {}
+    for field in fields(Scores):
+        values = [getattr(part, field.name) for part in parts]
+        if field.name == "reason":
+            joined[field.name] = [reason for part in parts for reason in part.reason]
+        else:
+            joined[field.name] = None if values[0] is None else np.concatenate(values)
+    return Scores(**joined)
+
+
+def warn_uncalibrated(num_samples: int | None, calibrated: int) -> None:
+    """Warn the caller's caller if the budget asked for has neither p-values nor flags."""
+    if num_samples is not None and num_samples != calibrated:
+        warnings.warn(
+            f"{num_samples} samples a row were asked for, the calibration used {calibrated}: "
+            "there is no p-value and no flag",
+            stacklevel=3,
+        )

@@ -1,0 +1,180 @@
+"""Around every call: parsing, counting, and the one place where faults become statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from anomaly_vae.service.faults import Fault, abort, invalid
+from anomaly_vae.service.metrics import Metrics
+
+__all__ = ["Calls"]
+
+_LOG = logging.getLogger("anomaly_vae.service")
+
+Context: TypeAlias = grpc.aio.ServicerContext
+Labels = tuple[str, str, str]
+Parser = Callable[[bytes], Any]
+
+
+class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps the handlers of all services.
+
+    A handler raises :class:`Fault`, or anything else for INTERNAL, whose text says nothing. Messages that cannot be
+    parsed are INVALID_ARGUMENT. Calls with one reply are known until it is sent; streams can be told to end.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Start with no call."""
+        self._metrics = metrics
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
+        self._unfinished = 0
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+        self._streams: set[asyncio.Task[Any] | None] = set()
+        self._ending = False
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """The wrapped handler of a method; None for an unknown one, which is UNIMPLEMENTED and not counted."""
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            streams = handler.request_streaming or handler.response_streaming
+            self._handlers[method] = (self._wrap_stream if streams else self._wrap_unary)(method, handler)
+        return self._handlers[method]
+
+    @property
+    def unfinished(self) -> int:
+        """Calls with one reply that is not sent yet."""
+        return self._unfinished
+
+    async def wait_until_answered(self) -> None:
+        """Wait until every call with one reply has been sent it."""
+        await self._all_answered.wait()
+
+    def end_streams(self) -> None:
+        """End the calls that would stream for ever, with UNAVAILABLE."""
+        self._ending = True
+        for task in self._streams:
+            if task:
+                task.cancel()
+
+    def _wrap_unary(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        labels = _labels("unary", method)
+        parse: Parser = handler.request_deserializer or _as_it_is
+        serialise: Callable[[Any], bytes] = handler.response_serializer or _as_it_is
+
+        async def reply_to(data: bytes, context: Context) -> bytes:
+            return serialise(await handler.unary_unary(_parsed(parse, data), context))
+
+        async def answer(data: bytes, context: Context) -> Any:
+            self._unfinished += 1
+            self._all_answered.clear()
+            context.add_done_callback(self._forget)
+            return await self._counted(labels, context, reply_to(data, context))
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def _wrap_stream(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        parse: Parser = handler.request_deserializer or _as_it_is
+        if handler.request_streaming:
+            labels, behaviour = _labels("bidi_stream", method), handler.stream_stream
+            read: Callable[[Parser, Any], Any] = _parsed_one_by_one
+            make = grpc.stream_stream_rpc_method_handler
+        else:
+            labels, behaviour = _labels("server_stream", method), handler.unary_stream
+            read, make = _parsed, grpc.unary_stream_rpc_method_handler
+
+        async def answer(request: Any, context: Context) -> None:
+            task = asyncio.current_task()
+            self._streams.add(task)
+            try:
+                await self._counted(labels, context, self._stream(behaviour, read, parse, request, context))
+            finally:
+                self._streams.discard(task)
+
+        return make(answer, response_serializer=handler.response_serializer)
+
+    async def _stream(self, behaviour: Any, read: Any, parse: Parser, request: Any, context: Context) -> None:
+        ended = Fault(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
+        if self._ending:
+            raise ended
+        try:
+            replies = behaviour(read(parse, request), context)
+            if hasattr(replies, "__aiter__"):
+                async for reply in replies:
+                    await context.write(reply)
+            else:
+                await replies
+        except asyncio.CancelledError:
+            if self._ending:
+                raise ended from None
+            raise
+
+    async def _counted(self, labels: Labels, context: Context, work: Awaitable[Any]) -> Any:
+        start = time.perf_counter()
+        self._metrics.started.labels(*labels).inc()
+        code = grpc.StatusCode.OK
+        try:
+            return await work
+        except Fault as fault:
+            code = fault.code
+            await abort(context, fault)
+        except grpc.aio.AbortError:
+            code = context.code()
+            raise
+        except asyncio.CancelledError:
+            late = context.time_remaining() == 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:  # noqa: BLE001 (a fault of ours, whatever it is)
+            code = grpc.StatusCode.INTERNAL
+            _log_fault(labels, error)
+            await abort(context, Fault(code, "internal error; the server's log says where"))
+        finally:
+            self._metrics.count_call(labels, code, time.perf_counter() - start)
+
+    def _forget(self, _context: Context) -> None:
+        self._unfinished -= 1
+        if not self._unfinished:
+            self._all_answered.set()
+
+
+def _labels(kind: str, method: str) -> Labels:
+    _, service, name = method.split("/")
+    return kind, service, name
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
+def _parsed(parse: Parser, data: bytes) -> Any:
+    try:
+        return parse(data)
+    except DecodeError as error:
+        raise invalid("request", "the message cannot be parsed; is it built from this service's .proto?") from error
+
+
+async def _parsed_one_by_one(parse: Parser, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for data in messages:
+        yield _parsed(parse, data)
+
+
+def _log_fault(labels: Labels, error: BaseException) -> None:
+    """Type and place only: an error's text may hold values of a row."""
+    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    _LOG.error("%s/%s failed with %s\n%s", labels[1], labels[2], type(error).__name__, frames)

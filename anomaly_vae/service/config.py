@@ -1,0 +1,108 @@
+"""What the service can be told, validated once. The names are those of the options of ``anomaly-vae serve``."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from anomaly_vae.errors import ConfigError
+
+__all__ = ["ServeConfig"]
+
+_LONGEST_NAME = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """Settings of one service.
+
+    Attributes:
+        model: The bundle to serve.
+        name: Its name to clients; None takes the directory's.
+        host, port: Where gRPC listens; port 0 takes a free one.
+        metrics_host, metrics_port: Where HTTP listens, for /metrics, /livez and /readyz.
+        insecure_listen: Whether gRPC may listen beyond loopback, in plaintext.
+        threads: Compute threads; None takes all cores.
+        max_rows, max_columns, max_samples: Limits of one request.
+        max_message_bytes: Limit of one request.
+        max_queue_rows: Rows admitted and not yet scored, over all requests.
+        grace: Seconds that admitted calls may take once the service drains.
+    """
+
+    model: Path
+    name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 50051
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9464
+    insecure_listen: bool = False
+    threads: int | None = None
+    max_rows: int = 65_536
+    max_columns: int = 4_096
+    max_samples: int = 4_096
+    max_message_bytes: int = 16 * 2**20
+    max_queue_rows: int = 262_144
+    grace: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check what one field alone, or two together, may not be."""
+        for name in ("port", "metrics_port"):
+            _check_range(name, getattr(self, name), 0, 65_535)
+        for name in ("max_rows", "max_columns", "max_samples", "max_queue_rows"):
+            _check_range(name, getattr(self, name), 1, 2**31 - 1)
+        _check_range("max_message_bytes", self.max_message_bytes, 4_096, 2**31 - 1)
+        if self.threads is not None:
+            _check_range("threads", self.threads, 1, 1_024)
+        if not (math.isfinite(self.grace) and 0 <= self.grace <= 3_600):
+            raise ConfigError(f"grace must lie between 0 and 3600 seconds, got {self.grace}")
+        if self.max_queue_rows < self.max_rows:
+            raise ConfigError(
+                f"max_queue_rows is {self.max_queue_rows}, less than max_rows, {self.max_rows}: "
+                "the largest request could never be admitted"
+            )
+        if self.port == self.metrics_port != 0 and self.host == self.metrics_host:
+            raise ConfigError(f"port and metrics_port are both {self.port}; give each its own")
+        if not 0 < len(self.model_name) <= _LONGEST_NAME or not self.model_name.isprintable():
+            raise ConfigError(
+                f"a model's name must have 1 to {_LONGEST_NAME} printable characters; set another by name"
+            )
+        if not self.insecure_listen and not _is_loopback(self.host):
+            raise ConfigError(
+                f"host {self.host} is reachable from other machines, and the service speaks plaintext without "
+                "authentication; keep it on 127.0.0.1, or pass --insecure-listen if the network is trusted"
+            )
+
+    @property
+    def model_name(self) -> str:
+        """The name given, or the directory's: NAME of ``models/NAME`` and of ``models/NAME/3``."""
+        if self.name is not None:
+            return self.name
+        path = self.model.resolve()
+        return path.parent.name if _is_version(path.name) else path.name
+
+    @property
+    def model_version(self) -> str:
+        """The directory's name if it is an integer, otherwise 1."""
+        name = self.model.resolve().name
+        return str(int(name)) if _is_version(name) else "1"
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) <= 18
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must lie between {low} and {high}, got {value}")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether every address that the host stands for is this machine's own."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"host {host!r} is no address of this machine: {error}") from error
+    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)

@@ -1,0 +1,171 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("model_name", "model_version", "request_id", "num_samples", "flag_only", "tensor", "columns")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    FLAG_ONLY_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    request_id: str
+    num_samples: int
+    flag_only: bool
+    tensor: Tensor
+    columns: Columns
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., num_samples: _Optional[int] = ..., flag_only: bool = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., columns: _Optional[_Union[Columns, _Mapping]] = ...) -> None: ...
+
+class Tensor(_message.Message):
+    __slots__ = ("data", "dtype", "shape")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    dtype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, data: _Optional[bytes] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Columns(_message.Message):
+    __slots__ = ("column",)
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    column: _containers.RepeatedCompositeFieldContainer[Column]
+    def __init__(self, column: _Optional[_Iterable[_Union[Column, _Mapping]]] = ...) -> None: ...
+
+class Column(_message.Message):
+    __slots__ = ("name", "fp64", "strings")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FP64_FIELD_NUMBER: _ClassVar[int]
+    STRINGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    fp64: bytes
+    strings: Strings
+    def __init__(self, name: _Optional[str] = ..., fp64: _Optional[bytes] = ..., strings: _Optional[_Union[Strings, _Mapping]] = ...) -> None: ...
+
+class Strings(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, value: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id")
+    LOG_PX_FIELD_NUMBER: _ClassVar[int]
+    ELBO_FIELD_NUMBER: _ClassVar[int]
+    STD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    ESS_RATIO_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    IS_ANOMALY_FIELD_NUMBER: _ClassVar[int]
+    NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FPR_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    log_px: _containers.RepeatedScalarFieldContainer[float]
+    elbo: _containers.RepeatedScalarFieldContainer[float]
+    std_error: _containers.RepeatedScalarFieldContainer[float]
+    ess_ratio: _containers.RepeatedScalarFieldContainer[float]
+    p_value: _containers.RepeatedScalarFieldContainer[float]
+    is_anomaly: _containers.RepeatedScalarFieldContainer[bool]
+    num_samples: _containers.RepeatedScalarFieldContainer[int]
+    reason: _containers.RepeatedScalarFieldContainer[str]
+    threshold: float
+    target_fpr: float
+    model_name: str
+    model_version: str
+    request_id: str
+    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("model_name", "model_version")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "version", "bundle_digest", "format_version", "created_by", "created_at", "columns", "label", "calibration", "estimator", "limits")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATOR_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    bundle_digest: str
+    format_version: int
+    created_by: str
+    created_at: str
+    columns: _containers.RepeatedCompositeFieldContainer[ModelColumn]
+    label: str
+    calibration: Calibration
+    estimator: Estimator
+    limits: Limits
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., format_version: _Optional[int] = ..., created_by: _Optional[str] = ..., created_at: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ModelColumn, _Mapping]]] = ..., label: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., estimator: _Optional[_Union[Estimator, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class ModelColumn(_message.Message):
+    __slots__ = ("name", "kind", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    value: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Calibration(_message.Message):
+    __slots__ = ("threshold", "target_fpr", "effective_fpr", "confidence", "num_rows", "rank", "num_novel")
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FPR_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_FPR_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    NUM_ROWS_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    NUM_NOVEL_FIELD_NUMBER: _ClassVar[int]
+    threshold: float
+    target_fpr: float
+    effective_fpr: float
+    confidence: float
+    num_rows: int
+    rank: int
+    num_novel: int
+    def __init__(self, threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., effective_fpr: _Optional[float] = ..., confidence: _Optional[float] = ..., num_rows: _Optional[int] = ..., rank: _Optional[int] = ..., num_novel: _Optional[int] = ...) -> None: ...
+
+class Estimator(_message.Message):
+    __slots__ = ("num_samples", "scramblings", "budgets")
+    NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SCRAMBLINGS_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    num_samples: int
+    scramblings: int
+    budgets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, num_samples: _Optional[int] = ..., scramblings: _Optional[int] = ..., budgets: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_rows", "max_columns", "max_samples", "max_message_bytes")
+    MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MAX_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    max_rows: int
+    max_columns: int
+    max_samples: int
+    max_message_bytes: int
+    def __init__(self, max_rows: _Optional[int] = ..., max_columns: _Optional[int] = ..., max_samples: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...

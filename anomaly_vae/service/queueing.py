@@ -1,0 +1,123 @@
+"""Rows on their way through the scorer's threads: admitted by count, taken in turns, dropped when nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.scorer import Scorer
+from anomaly_vae.scores import Scores, join_scores
+from anomaly_vae.service.faults import Fault
+from anomaly_vae.service.metrics import Metrics
+
+__all__ = ["ScoringQueue"]
+
+# One task of a thread: small enough that a short request is not held up by a long one, and a multiple of the
+# estimator's block of rows. What a row scores does not depend on where the cuts are.
+_TASK_PAIRS = 16_384
+_BLOCK_ROWS = 16
+
+_SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
+_SMOOTHING = 0.1
+
+
+class ScoringQueue:
+    """Scores rows off the event loop.
+
+    A request is cut into short tasks, and has no more of them with the pool than there are threads: so requests take
+    turns, and what is left of a cancelled or expired one is never computed.
+    """
+
+    def __init__(self, threads: int, limit_rows: int, metrics: Metrics) -> None:
+        """Start with nothing queued."""
+        self._threads = threads
+        self._limit_rows = limit_rows
+        self._metrics = metrics
+        self._rows = 0
+        self._seconds_per_row = 0.0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="score")
+
+    async def submit(
+        self, scorer: Scorer, rows: FloatArray, num_samples: int | None, time_remaining: float | None
+    ) -> Scores:
+        """Score checked rows (N, D).
+
+        Raises:
+            Fault: RESOURCE_EXHAUSTED at once if too many rows wait, DEADLINE_EXCEEDED when the time is up.
+        """
+        if self._rows + len(rows) > self._limit_rows:
+            self._metrics.rejected.labels("queue_full").inc()
+            raise Fault(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._rows} rows are waiting, at most {self._limit_rows} may; send them again later",
+                retry_after=self._retry_after(),
+            )
+        self._admit(len(rows))
+        try:
+            async with asyncio.timeout(time_remaining):
+                return await self._score(scorer, rows, num_samples)
+        except TimeoutError:
+            raise Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the rows were scored") from None
+        finally:
+            self._admit(-len(rows))
+
+    def close(self) -> None:
+        """Drop what has not begun and wait for what has."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _admit(self, num_rows: int) -> None:
+        self._rows += num_rows
+        self._metrics.queue_rows.set(self._rows)
+
+    async def _score(self, scorer: Scorer, rows: FloatArray, num_samples: int | None) -> Scores:
+        submitted = time.perf_counter()
+        begun: list[float] = []
+        step = max(_TASK_PAIRS // (num_samples or scorer.num_samples) // _BLOCK_ROWS, 1) * _BLOCK_ROWS
+        tasks = [rows[start : start + step] for start in range(0, len(rows), step)]
+
+        def run(task: FloatArray) -> Scores:
+            start = time.perf_counter()
+            begun.append(start)
+            scores = scorer.score_rows(task, num_samples)
+            self._learn_speed((time.perf_counter() - start) / len(task))
+            return scores
+
+        if len(tasks) == 1:
+            parts = [await asyncio.get_running_loop().run_in_executor(self._pool, run, rows)]
+        else:
+            parts = await self._run_in_turns(tasks, run)
+        finished = time.perf_counter()
+        self._metrics.stage_seconds.labels("queue").observe(begun[0] - submitted)
+        self._metrics.stage_seconds.labels("infer").observe(finished - begun[0])
+        self._metrics.batch_rows.observe(len(rows))
+        return join_scores(parts)
+
+    async def _run_in_turns(self, tasks: list[FloatArray], run: Callable[[FloatArray], Scores]) -> list[Scores]:
+        waiting = iter(enumerate(tasks))
+        parts: dict[int, Scores] = {}
+        loop = asyncio.get_running_loop()
+
+        async def work() -> None:
+            for i, task in waiting:
+                parts[i] = await loop.run_in_executor(self._pool, run, task)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._threads, len(tasks))):
+                    group.create_task(work())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [parts[i] for i in range(len(tasks))]
+
+    def _learn_speed(self, seconds_per_row: float) -> None:
+        self._seconds_per_row += _SMOOTHING * (seconds_per_row - self._seconds_per_row)
+
+    def _retry_after(self) -> float:
+        """Seconds until about half of what waits is done."""
+        seconds = 0.5 * self._rows * self._seconds_per_row / self._threads
+        return min(max(seconds, _SHORTEST_RETRY), _LONGEST_RETRY)

@@ -1,0 +1,199 @@
+"""The life of a service: listen, load, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from anomaly_vae.errors import ConfigError, StartupError
+from anomaly_vae.estimator import default_threads
+from anomaly_vae.service.calls import Calls
+from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.http import HttpServer
+from anomaly_vae.service.metrics import Metrics
+from anomaly_vae.service.queueing import ScoringQueue
+from anomaly_vae.service.servicers import SERVICE, ScoringServicer, Served
+
+__all__ = ["Server", "serve"]
+
+_LOG = logging.getLogger("anomaly_vae.service")
+
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_INTERRUPTED = 130
+_SECONDS_TO_HEAR_THE_LOOP = 2.0
+_SECONDS_FOR_STRAYS = 1.0
+
+
+class Server:
+    """One model behind gRPC, with probes and metrics on another port."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        """Make the parts; nothing listens yet. Needs a running event loop."""
+        threads = config.threads or default_threads()
+        self.config = config
+        self.metrics = Metrics(config.max_queue_rows)
+        self._loop = asyncio.get_running_loop()
+        self._queue = ScoringQueue(threads, config.max_queue_rows, self.metrics)
+        self._servicer = ScoringServicer(config, self._queue, self.metrics)
+        self._health = HealthServicer()
+        self._calls = Calls(self.metrics)
+        self._grpc = grpc.aio.server(interceptors=[self._calls], options=_options(config))
+        self._http: HttpServer | None = None
+        self.port = config.port
+
+    @property
+    def metrics_port(self) -> int:
+        """Where HTTP listens."""
+        return self.config.metrics_port if self._http is None else self._http.port
+
+    async def start(self) -> None:
+        """Listen on both ports, health NOT_SERVING.
+
+        Raises:
+            StartupError: A port is taken or an address is not ours.
+        """
+        config = self.config
+        self._http = HttpServer(
+            config.metrics_host, config.metrics_port, self.metrics.registry, alive=self._alive, ready=self._ready
+        )
+        self._grpc.add_generic_rpc_handlers((self._servicer.handlers(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._grpc)
+        self.metrics.show_methods([("unary", SERVICE, "Score"), ("unary", SERVICE, "GetModel")])
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        try:
+            self.port = self._grpc.add_insecure_port(f"{host}:{config.port}")
+        except RuntimeError as error:
+            raise StartupError(
+                f"cannot listen on {config.host}, port {config.port}: the port is taken, or the address is not this "
+                "machine's; choose another with --port or --host"
+            ) from error
+        await self._grpc.start()
+
+    async def load(self) -> None:
+        """Load and check the model off the loop, then say SERVING.
+
+        Raises:
+            BundleError: The bundle is refused.
+            ConfigError: The model needs more samples a row than a request may ask for.
+        """
+        served = await asyncio.to_thread(_load, self.config)
+        self.metrics.serve_model(served.name, served.version, served.scorer)
+        self._servicer.served = served
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> bool:
+        """Refuse new calls, answer the admitted ones within the grace, and close; whether all were answered."""
+        self._servicer.draining = True
+        with contextlib.suppress(TimeoutError):  # a watcher that does not read must not hold this up
+            await asyncio.wait_for(self._health.enter_graceful_shutdown(), 1.0)
+        stopped = asyncio.create_task(self._grpc.stop(self.config.grace))
+        answered = asyncio.create_task(self._calls.wait_until_answered())
+        await asyncio.wait({stopped, answered}, return_when=asyncio.FIRST_COMPLETED)
+        cut_off = self._calls.unfinished
+        answered.cancel()
+        self._calls.end_streams()
+        await asyncio.wait({stopped}, timeout=_SECONDS_FOR_STRAYS)
+        await self._grpc.stop(None)
+        await stopped
+        await asyncio.to_thread(self._queue.close)
+        if self._http:
+            await asyncio.to_thread(self._http.close)
+        if cut_off:
+            _LOG.error("%d calls were cut off: the grace of %g s was over", cut_off, self.config.grace)
+        return not cut_off
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    def _ready(self) -> tuple[bool, str]:
+        if self._servicer.draining:
+            return False, "draining"
+        return (True, "ready") if self._servicer.served else (False, "loading")
+
+    def _alive(self) -> tuple[bool, str]:
+        """Whether the event loop still turns; called from a thread of the HTTP server."""
+        turned = threading.Event()
+        try:
+            self._loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:
+            return False, "stopped"
+        return (True, "alive") if turned.wait(_SECONDS_TO_HEAR_THE_LOOP) else (False, "the event loop is stuck")
+
+
+def serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+
+    Args:
+        config: Settings.
+        announce: Called once the model is served.
+
+    Returns:
+        The exit code: 0 after a complete drain, 1 if calls were cut off.
+
+    Raises:
+        StartupError: A port is taken or an address is not ours.
+        BundleError: The bundle is refused.
+    """
+    return asyncio.run(_serve(config, announce))
+
+
+async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
+    server, stop = Server(config), asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(_INTERRUPTED)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    try:
+        await server.start()
+        loading, stopping = asyncio.create_task(server.load()), asyncio.create_task(stop.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+            announce(server)
+        await stopping
+        _LOG.info("draining: new calls are refused, admitted ones answered")
+    finally:
+        complete = await server.stop()
+    _LOG.info("stopped")
+    return 0 if complete else 1
+
+
+def _load(config: ServeConfig) -> Served:
+    from anomaly_vae.scorer import load
+
+    scorer = load(config.model, threads=1)
+    if scorer.num_samples > config.max_samples:
+        raise ConfigError(
+            f"the model is calibrated for {scorer.num_samples} samples a row, max_samples allows {config.max_samples}"
+        )
+    return Served(config.model_name, config.model_version, scorer)
+
+
+def _options(config: ServeConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", -1),  # replies are bounded by max_rows
+        ("grpc.max_concurrent_streams", 256),
+        ("grpc.max_metadata_size", 16_384),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
