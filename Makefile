@@ -3,28 +3,41 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Its own environment: grpcio-tools needs an older protobuf than the rest, and what it generates loads under both.
+PROTO_TOOLS := grpcio-tools==1.76.0
+PROTO_VENV := .venv-proto
+PROTO_READY := $(PROTO_VENV)/.ready-$(PROTO_TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check format proto bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
-demo: $(READY) ## Train, calibrate, export, load and score on a real table; results in anomaly-vae-demo/
+demo: $(READY) ## Train, calibrate, export, score and serve on a real table; results in anomaly-vae-demo/
 	$(BIN)/anomaly-vae demo --overwrite
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -n auto
 
-check: $(READY) ## Lint, formatting, types, import rules
+check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos and their code, Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint proto
+	$(BIN)/buf format --diff --exit-code proto
+	built=$$(mktemp -d) && proto/generate.sh $(CURDIR)/$(PROTO_VENV)/bin/python $$built && \
+		diff -ru --exclude=__init__.py --exclude=__pycache__ anomaly_vae/service/pb $$built; \
+		status=$$?; rm -rf $$built; exit $$status
+	$(BIN)/hadolint deploy/Dockerfile
 
 format: $(READY) ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+proto: $(PROTO_READY) ## Generate anomaly_vae/service/pb anew from proto/
+	proto/generate.sh $(CURDIR)/$(PROTO_VENV)/bin/python $(CURDIR)/anomaly_vae/service/pb
 
 bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	mkdir -p bench
@@ -38,7 +51,7 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the environment and everything built
-	rm -rf $(VENV) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -47,3 +60,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(READY)
+
+$(PROTO_READY):
+	rm -rf $(PROTO_VENV)
+	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(PROTO_TOOLS)"
+	touch "$@"

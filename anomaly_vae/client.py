@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,6 +23,7 @@ __all__ = ["Client"]
 
 _SCHEME = "grpc://"
 _BYTES_PER_CALL = 2**20
+_SECONDS_BETWEEN_TRIES = 0.1
 
 Reply = TypeVar("Reply")
 
@@ -43,7 +45,7 @@ class Client:
             target: "host:port" or "grpc://host:port".
             model_name: The model meant; empty for whatever is served.
             model_version: Its version; empty for whatever is served.
-            timeout: Seconds each call may take, including the wait for a server that is still starting; None for ever.
+            timeout: Seconds each call may take; None for ever.
         """
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._target = target.removeprefix(_SCHEME).rstrip("/")
@@ -66,6 +68,22 @@ class Client:
     def close(self) -> None:
         """Close the connection; calls under way fail."""
         self._channel.close()
+
+    def wait_until_ready(self, timeout: float = 30.0) -> None:
+        """Wait until the service answers and its model is loaded.
+
+        Raises:
+            ServiceError: It did not within the timeout, in seconds.
+        """
+        until = time.monotonic() + timeout
+        while True:
+            try:
+                self.get_model()
+                return
+            except ServiceError as error:
+                if error.code != "UNAVAILABLE" or time.monotonic() > until:
+                    raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
 
     def get_model(self) -> pb.Model:
         """What is served, asked anew: columns, threshold, calibration, estimator, limits.
@@ -118,8 +136,9 @@ class Client:
             Overloaded: Too many rows wait at the service.
             ServiceError: The call failed for another reason.
         """
+        scores = self.score_rows(to_rows(data, self.schema), num_samples)
         warn_uncalibrated(num_samples, self.num_samples)
-        return self.score_rows(to_rows(data, self.schema), num_samples)
+        return scores
 
     def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
         """:meth:`score` of float64 rows (N, D) in the model's order; the service has one target only."""
@@ -145,7 +164,7 @@ class Client:
 
     def _call(self, method: Callable[..., Reply], request: object) -> Reply:
         try:
-            return method(request, timeout=self._timeout, wait_for_ready=True)
+            return method(request, timeout=self._timeout)
         except grpc.RpcError as error:
             raise _explained(error, self._target) from error
 
@@ -191,5 +210,7 @@ def _explained(error: grpc.RpcError, target: str) -> Exception:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Overloaded(text, retry_after=retry_after)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        text = f"{target}: no reply in time; is the service running there, and fast enough for the timeout?"
+        text = f"{target}: no reply in time; ask for fewer rows a call, or allow a longer timeout"
+    if code is grpc.StatusCode.UNAVAILABLE and "connect" in text:
+        text = f"{target}: no service answers there; start one with `anomaly-vae serve`, or correct the address"
     return ServiceError(text, code=code.name)

@@ -91,8 +91,9 @@ class Scorer:
             InvalidInput: Columns missing or not numeric, or a value missing or not finite.
             ConfigError: A budget that cannot be.
         """
+        scores = self.score_rows(to_rows(data, self.schema), num_samples)
         warn_uncalibrated(num_samples, self.num_samples)
-        return self.score_rows(to_rows(data, self.schema), num_samples)
+        return scores
 
     def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
         """:meth:`score` of float64 rows (N, D) already checked against the schema, at another target if asked."""

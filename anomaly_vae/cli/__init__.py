@@ -13,7 +13,7 @@ from anomaly_vae.cli.errors import run
 __all__ = ["cli", "main"]
 
 _COMMANDS = {
-    "demo": "Train, calibrate, export, load and score on a real table, and show the flags.",
+    "demo": "Train, calibrate, export, score and serve on a real table, and show the flags.",
     "train": "Train a model on a table and write it as a bundle.",
     "calibrate": "Set the threshold of a model anew from other normal rows.",
     "score": "Compute log p(x), its error, a p-value and a flag for every row of a table.",
@@ -48,6 +48,7 @@ def cli() -> None:
     Try it:      anomaly-vae demo
     Your data:   anomaly-vae train normal.csv -o model
                  anomaly-vae score model new.csv -o scores.csv
+    A service:   anomaly-vae serve model
 
     Tables are .csv or .parquet files with one named column of numbers per feature. Log-densities are in nats, in the
     units of the data: higher is more normal.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import click
 
 from anomaly_vae.cli import options
-from anomaly_vae.cli.errors import warn
+from anomaly_vae.cli.errors import require_serving, warn
 from anomaly_vae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from anomaly_vae.batch import RowScorer
 
 
 @click.command("score")
@@ -35,6 +41,8 @@ def command(
 ) -> None:
     """Score every row of INPUT (.csv, .parquet, or - for CSV on standard input) with MODEL.
 
+    MODEL is a bundle, or grpc://HOST:PORT for a running service, which gives the same scores.
+
     The output has one row per input row, in input order: the kept columns, then log_px (nats, data units; higher is
     more normal), elbo, std_error, ess_ratio, p_value (small for anomalies), is_anomaly, reason. Rows that cannot be
     scored have empty cells and a reason. The file appears under its name only when it is complete.
@@ -42,19 +50,20 @@ def command(
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id
     cat new.csv | anomaly-vae score model - -o - > scores.csv
+    anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
     """  # noqa: D301 (click reads the backspace as: keep these lines)
     from anomaly_vae.batch import score_table
     from anomaly_vae.cli.progress import table_progress
-    from anomaly_vae.scorer import load
     from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import check_ending, open_table
 
     if output != "-":
         refuse_existing(check_ending(output), overwrite=overwrite)
-    scorer = load(model, threads=threads)
     table = open_table(input_)
-    _mention_extra(table.names, {*scorer.schema.names, *keep, scorer.schema.label}, strict=strict)
-    with table_progress("scoring", table, quiet=quiet) as on_batch:
+    with contextlib.ExitStack() as stack:
+        scorer = _open_scorer(model, threads, target_fpr, stack)
+        _mention_extra(table.names, {*scorer.schema.names, *keep, scorer.schema.label}, strict=strict)
+        on_batch = stack.enter_context(table_progress("scoring", table, quiet=quiet))
         summary = score_table(
             scorer,
             table,
@@ -69,6 +78,20 @@ def command(
         click.echo(f"{'standard output' if output == '-' else output}: {summary.describe()}", err=True)
     elif summary.unscored:
         warn(summary.describe())
+
+
+def _open_scorer(model: str, threads: int | None, target_fpr: float | None, stack: contextlib.ExitStack) -> RowScorer:
+    if not model.startswith("grpc://"):
+        from anomaly_vae.scorer import load
+
+        return load(model, threads=threads)
+    for name, value in (("--threads", threads), ("--target-fpr", target_fpr)):
+        if value is not None:
+            raise ConfigError(f"{name} is the service's to set; give a bundle as MODEL, or leave it out")
+    require_serving()
+    from anomaly_vae.client import Client
+
+    return stack.enter_context(Client(model))
 
 
 def _mention_extra(found: tuple[str, ...], known: set[str | None], *, strict: bool) -> None:

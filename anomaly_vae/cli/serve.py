@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ def command(**settings: Any) -> int:
     curl http://127.0.0.1:9464/metrics
     """  # noqa: D301 (click reads the backspace as: keep these lines)
     require_serving()
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print lines of its own beside ours
     from prometheus_client import disable_created_metrics
 
     from anomaly_vae.service.config import ServeConfig

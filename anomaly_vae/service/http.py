@@ -86,7 +86,7 @@ class HttpServer:
             reason = getattr(error, "strerror", None) or error
             raise StartupError(f"cannot listen on {host}, port {port}, for metrics: {reason}") from error
         self._server.set_app(self._answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="http", daemon=True)
         self._thread.start()
 
     @property
