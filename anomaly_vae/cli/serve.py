@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ def command(**settings: Any) -> int:
     anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
     curl http://127.0.0.1:9464/metrics
     """  # noqa: D301 (click reads the backspace as: keep these lines)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Until the service takes them over: an exception in the midst of an import would end as another one.
+        signal.signal(number, signal.SIG_DFL)
     require_serving()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print lines of its own beside ours
     from prometheus_client import disable_created_metrics

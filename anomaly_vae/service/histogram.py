@@ -55,13 +55,16 @@ class RowHistogram(Collector):
         return [self._family()]
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """The family with all its series."""
+        """The family with all its series; count and sum always, while the library leaves both out below zero."""
         family = self._family()
         with self._lock:
-            for labels, series in self._series.items():
-                bounds = [*map(floatToGoString, series.bounds), "+Inf"]
+            for values, series in self._series.items():
+                labels = dict(zip(self._label_names, values, strict=True))
                 cumulative = np.cumsum(series.counts).tolist()
-                family.add_metric(labels, list(zip(bounds, cumulative, strict=True)), series.total)
+                for bound, count in zip([*map(floatToGoString, series.bounds), "+Inf"], cumulative, strict=True):
+                    family.add_sample(f"{self._name}_bucket", {**labels, "le": bound}, count)
+                family.add_sample(f"{self._name}_count", labels, cumulative[-1])
+                family.add_sample(f"{self._name}_sum", labels, series.total)
         return [family]
 
     def _family(self) -> HistogramMetricFamily:

@@ -101,9 +101,14 @@ class HttpServer:
         self._thread.join()
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        method = environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
             return _text(start_response, "405 Method Not Allowed", "use GET")
+        body = self._body(environ | {"REQUEST_METHOD": "GET"}, start_response)
+        return body if method == "GET" else []
+
+    def _body(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        path = environ["PATH_INFO"]
         if path == "/metrics":
             return list(self._metrics(environ, start_response))
         if path not in self._probes:

@@ -1,0 +1,146 @@
+"""A real service in a process of its own, and small helpers to ask it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import grpc
+import numpy as np
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from prometheus_client.parser import text_string_to_metric_families
+
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
+from anomaly_vae.service.servicers import SERVICE
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+ARRAYS = ("log_px", "elbo", "std_error", "ess_ratio", "p_value", "is_anomaly", "num_samples")
+
+
+class Service:
+    def __init__(self, process, port, metrics_port):
+        self.process = process
+        self.port = port
+        self.metrics_port = metrics_port
+        self.target = f"127.0.0.1:{port}"
+
+    def stop(self, number=signal.SIGTERM, timeout=30):
+        """Signal it and wait: the exit code."""
+        self.process.send_signal(number)
+        self.process.wait(timeout)
+        return self.process.returncode
+
+    def get(self, path, method="GET", **headers):
+        """Status and text of an HTTP request to the metrics port."""
+        url = f"http://127.0.0.1:{self.metrics_port}{path}"
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, headers=headers, method=method), timeout=10
+            ) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name, **labels):
+        """The sum of a sample's values over all series that have these labels."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        values = [
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        assert values, f"no sample {name} {labels}"
+        return sum(values)
+
+    def health(self, service=""):
+        with self.channel() as channel:
+            request = health_pb2.HealthCheckRequest(service=service)
+            return health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status
+
+    def channel(self):
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+        return grpc.insecure_channel(self.target, options)
+
+
+@contextlib.contextmanager
+def running(model, *options, env=None):
+    """``anomaly-vae serve`` on free ports, stopped at the end if the test has not."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_VAE_")}
+    command = [sys.executable, "-m", "anomaly_vae", "serve", str(model), *map(str, options)]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=own | {"ANOMALY_VAE_PORT": "0", "ANOMALY_VAE_METRICS_PORT": "0"} | (env or {}),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("serving "), line + process.stderr.read()
+        grpc_part, http_part = line.split(", metrics on ")
+        service = Service(process, int(grpc_part.rsplit(":", 1)[1]), int(http_part.rsplit(":", 1)[1].split("/")[0]))
+        service.line = line
+        yield service
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+def tensor(rows, dtype="FP64"):
+    rows = np.asarray(rows)
+    data = rows.astype("<f8" if dtype == "FP64" else "<f4").tobytes()
+    return pb.Tensor(data=data, dtype=dtype, shape=rows.shape)
+
+
+def columns(rows, names):
+    return pb.Columns(
+        column=[pb.Column(name=name, fp64=rows[:, d].astype("<f8").tobytes()) for d, name in enumerate(names)]
+    )
+
+
+def score(channel, request=None, timeout=60, **fields):
+    return ScoringServiceStub(channel).Score(request or pb.ScoreRequest(**fields), timeout=timeout)
+
+
+def send_bytes(channel, data, method=f"/{SERVICE}/Score", timeout=60):
+    """A message as raw bytes, which no stub would build."""
+    return channel.unary_unary(method)(data, timeout=timeout)
+
+
+def fault_of(call, *arguments, **options):
+    """Code, text and the fields of the BadRequest of a call that must fail."""
+    try:
+        call(*arguments, **options)
+    except grpc.RpcError as error:
+        status = rpc_status.from_call(error)
+        fields = []
+        for detail in status.details if status else ():
+            bad = BadRequest()
+            if detail.Unpack(bad):
+                fields += [violation.field for violation in bad.field_violations]
+        return error.code(), error.details(), fields
+    raise AssertionError("the call did not fail")
+
+
+def assert_same_bits(reply, scores):
+    """A reply, or Scores, has exactly the values of Scores."""
+    for name in ARRAYS:
+        expected = getattr(scores, name)
+        actual = np.asarray(getattr(reply, name), dtype=expected.dtype)
+        assert actual.tobytes() == expected.tobytes(), name
+    assert [reason or None for reason in reply.reason] == scores.reason

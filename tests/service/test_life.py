@@ -1,0 +1,337 @@
+"""How the service starts, is interrupted in its work, and ends."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from anomaly_vae.errors import ConfigError
+from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
+from anomaly_vae.service.server import Server
+from anomaly_vae.service.servicers import SERVICE
+from tests.conftest import make_rows
+from tests.service.running import SERVING, assert_same_bits, fault_of, running, score, tensor
+
+SLOW = {"tensor": tensor(make_rows(20_000)), "num_samples": 4096}  # minutes of work
+
+
+def eventually(condition, seconds=10.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "never came true"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def service(model_path):
+    with running(model_path) as service:
+        yield service
+
+
+def test_a_call_past_its_deadline_ends_and_its_work_with_it(service):
+    with service.channel() as channel:
+        handled = service.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded")
+        code, _, _ = fault_of(score, channel, **SLOW, timeout=0.4)
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 0, seconds=2)
+        assert service.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded") == handled + 1
+        assert service.metric("anomaly_vae_rejected_total", reason="deadline") >= 1
+        assert_idle(service)
+
+
+def test_a_cancelled_call_ends_and_its_work_with_it(service):
+    with service.channel() as channel:
+        handled = service.metric("grpc_server_handled_total", grpc_code="Canceled")
+        call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        call.cancel()
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 0, seconds=2)
+        eventually(lambda: service.metric("grpc_server_handled_total", grpc_code="Canceled") == handled + 1)
+        assert_idle(service)
+
+
+def assert_idle(service):
+    """The threads do nothing: CPU time stands still, but for the asking."""
+    time.sleep(0.3)
+    before = service.metric("process_cpu_seconds_total")
+    time.sleep(0.5)
+    assert service.metric("process_cpu_seconds_total") - before < 0.2
+
+
+def test_a_short_request_does_not_wait_for_a_long_one(service, scorer, new_rows):
+    with service.channel() as channel:
+        long_call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        reply = score(channel, tensor=tensor(new_rows[:1]), timeout=5)
+        assert not long_call.done()
+        long_call.cancel()
+    assert_same_bits(reply, scorer.score(new_rows[:1]))
+
+
+def test_too_many_rows_are_turned_away_at_once_with_a_time_to_return(model_path):
+    with running(model_path, "--max-queue-rows", 20_000, "--max-rows", 20_000) as service, service.channel() as channel:
+        waiting = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        code, details, _ = fault_of(score, channel, tensor=tensor(make_rows(1)))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "20000 rows are waiting, at most 20000 may" in details
+        assert service.metric("anomaly_vae_rejected_total", reason="queue_full") == 1
+        assert service.metric("anomaly_vae_queue_limit_rows") == 20_000
+        waiting.cancel()
+
+
+def test_sigterm_answers_what_was_admitted_and_refuses_the_rest(model_path, scorer):
+    rows = make_rows(3000, seed=8)
+    with running(model_path) as service, service.channel() as channel:
+        admitted = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(tensor=tensor(rows)))
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 3000)
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: service.get("/readyz") == (503, "draining\n"))
+        with service.channel() as late:
+            assert fault_of(score, late, tensor=tensor(rows[:1]))[0] is grpc.StatusCode.UNAVAILABLE
+        assert_same_bits(admitted.result(), scorer.score(rows))
+        assert service.process.wait(10) == 0
+
+
+def test_drain_under_load_loses_no_reply(model_path, scorer):
+    """Every call is answered right or refused as UNAVAILABLE; nothing hangs, and the server ends well."""
+    rows = make_rows(64, seed=9)
+    expected = scorer.score(rows)
+    outcomes, lock = [], threading.Lock()
+    with running(model_path) as service:
+
+        def ask(seed):
+            rng = np.random.default_rng(seed)
+            with service.channel() as channel:
+                while True:
+                    i, n = rng.integers(0, 48), rng.integers(1, 17)
+                    try:
+                        reply = score(channel, tensor=tensor(rows[i : i + n]), timeout=20)
+                    except grpc.RpcError as error:
+                        with lock:
+                            outcomes.append(error.code())
+                        return
+                    right = np.array(reply.log_px).tobytes() == expected.log_px[i : i + n].tobytes()
+                    with lock:
+                        outcomes.append(right)
+
+        threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(12)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(outcomes) > 200)
+        start = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - start < 5
+        for thread in threads:
+            thread.join()
+    ends = [outcome for outcome in outcomes if not isinstance(outcome, bool)]
+    assert set(ends) == {grpc.StatusCode.UNAVAILABLE}
+    assert len(ends) == 12
+    assert all(outcome for outcome in outcomes if isinstance(outcome, bool))
+
+
+def test_a_watcher_of_health_sees_the_end_and_does_not_delay_it(model_path):
+    with running(model_path) as service, service.channel() as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert next(watch).status == SERVING
+        start = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - start < 3
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert fault_of(next, watch)[0] is grpc.StatusCode.UNAVAILABLE
+
+
+def test_calls_that_outlast_the_grace_are_cut_off_and_the_exit_code_says_so(model_path):
+    with running(model_path, "--grace", "0.5") as service, service.channel() as channel:
+        call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        assert service.stop() == 1
+        assert call.exception().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        assert "1 calls were cut off" in service.process.stderr.read()
+
+
+def test_a_second_signal_ends_it_at_once(model_path):
+    with running(model_path) as service, service.channel() as channel:
+        call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        service.process.send_signal(signal.SIGINT)
+        eventually(lambda: service.get("/readyz")[0] == 503)
+        assert service.stop(signal.SIGINT, timeout=2) == 130
+        assert call.exception() is not None
+
+
+@pytest.mark.parametrize("which", ["--port", "--metrics-port"])
+def test_a_port_in_use_is_exit_4_and_one_line(service, model_path, run_cli, which):
+    taken = service.port if which == "--port" else service.metrics_port
+    other = "--metrics-port" if which == "--port" else "--port"
+    done = run_cli("serve", model_path, which, taken, other, 0, code=4)
+    (line,) = done.stderr.decode().splitlines()
+    assert f"cannot listen on 127.0.0.1, port {taken}" in line
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (["--host", "0.0.0.0"], 2, "host 0.0.0.0 is reachable from other machines"),  # noqa: S104
+        (["--host", "::"], 2, "--insecure-listen"),
+        (["--host", "no.such.host.invalid"], 2, "no address of this machine"),
+        (["--metrics-host", "no.such.host.invalid"], 4, "cannot listen on no.such.host.invalid"),
+        (["--port", "70000"], 2, "port must lie between 0 and 65535, got 70000"),
+        (["--port", "50999", "--metrics-port", "50999"], 2, "port and metrics_port are both 50999"),
+        (["--max-queue-rows", "10"], 2, "the largest request could never be admitted"),
+        (["--max-samples", "64"], 2, "calibrated for 1024 samples a row, max_samples allows 64"),
+        (["--grace", "nan"], 2, "grace must lie between 0 and 3600"),
+        (["--name", "a\tb"], 2, "printable"),
+        (["--threads", "0"], 2, "threads must lie between 1 and 1024"),
+        (["--max-message-bytes", "1"], 2, "max_message_bytes must lie between 4096"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(model_path, run_cli, options, code, text):
+    defaults = ["--port", "0", "--metrics-port", "0"]
+    done = run_cli("serve", model_path, *defaults, *options, code=code)
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("anomaly-vae: error: ")
+    assert text in line
+
+
+def test_a_refused_bundle_is_exit_3(model_path, tmp_path, run_cli):
+    broken = shutil.copytree(model_path, tmp_path / "model")
+    (broken / "noise.npy").write_bytes(b"no")
+    done = run_cli("serve", broken, "--port", 0, "--metrics-port", 0, code=3)
+    assert "noise.npy" in done.stderr.decode()
+    assert len(done.stderr.decode().splitlines()) == 1
+
+
+def test_name_version_and_settings_come_from_directory_options_and_environment(model_path, tmp_path):
+    versioned = shutil.copytree(model_path, tmp_path / "fraud" / "12")
+    with running(versioned) as service:
+        assert service.line.startswith("serving fraud version 12 on 127.0.0.1:")
+        assert service.metric("anomaly_vae_model_info", model_name="fraud", model_version="12") == 1
+    with running(
+        model_path, "--name", "mine", env={"ANOMALY_VAE_NAME": "theirs", "ANOMALY_VAE_THREADS": "1"}
+    ) as service:
+        assert service.line.startswith("serving mine version 1 ")
+    with running(model_path, env={"ANOMALY_VAE_NAME": "theirs"}) as service:
+        assert service.line.startswith("serving theirs version 1 ")
+
+
+def test_the_service_listens_on_ipv6(model_path):
+    with running(model_path, "--host", "::1", "--metrics-host", "::1") as service:
+        assert "on [::1]:" in service.line
+        with grpc.insecure_channel(f"[::1]:{service.port}") as channel:
+            assert len(score(channel, tensor=tensor(make_rows(2))).log_px) == 2
+
+
+def test_it_starts_without_torch_pandas_and_tables(model_path):
+    """What serving imports is what it costs to start and to hold in memory."""
+    code = (
+        "import sys, asyncio\n"
+        "from pathlib import Path\n"
+        "from anomaly_vae.service.config import ServeConfig\n"
+        "from anomaly_vae.service.server import Server\n"
+        "async def main():\n"
+        f"    server = Server(ServeConfig(model=Path({str(model_path)!r}), port=0, metrics_port=0))\n"
+        "    await server.start()\n"
+        "    await server.load()\n"
+        "    await server.stop()\n"
+        "asyncio.run(main())\n"
+        "print([m for m in ('torch', 'sklearn', 'scipy', 'onnx', 'pandas', 'pyarrow', 'rich') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_before_the_model_is_loaded_calls_are_unavailable_and_health_says_so(model_path):
+    async def scenario():
+        server = Server(ServeConfig(model=model_path, port=0, metrics_port=0, threads=1))
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            stub = ScoringServiceStub(channel)
+            check = health_pb2_grpc.HealthStub(channel).Check
+            before = await check(health_pb2.HealthCheckRequest(service=SERVICE))
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await stub.Score(pb.ScoreRequest(tensor=tensor(make_rows(1))))
+            await server.load()
+            after = await check(health_pb2.HealthCheckRequest(service=SERVICE))
+            reply = await stub.Score(pb.ScoreRequest(tensor=tensor(make_rows(1))))
+        assert await server.stop()
+        return before.status, error.value.code(), after.status, len(reply.log_px)
+
+    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+    assert asyncio.run(scenario()) == (not_serving, grpc.StatusCode.UNAVAILABLE, SERVING, 1)
+
+
+def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
+    """The text of an error may hold values of a row: neither the caller nor the log gets it."""
+
+    class Faulty:
+        def __init__(self, scorer):
+            self.scorer = scorer
+
+        def __getattr__(self, name):
+            return getattr(self.scorer, name)
+
+        def score_rows(self, rows, _num_samples):
+            raise MemoryError(f"no room for {rows[0, 0]}")
+
+    async def scenario():
+        server = Server(ServeConfig(model=model_path, port=0, metrics_port=0))
+        await server.start()
+        await server.load()
+        served = server._servicer.served
+        object.__setattr__(served, "scorer", Faulty(served.scorer))
+        codes = []
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            for num_rows in (1, 100):
+                with pytest.raises(grpc.aio.AioRpcError) as error:
+                    await ScoringServiceStub(channel).Score(pb.ScoreRequest(tensor=tensor(make_rows(num_rows))))
+                codes.append((error.value.code(), error.value.details()))
+        assert await server.stop()
+        return codes
+
+    assert asyncio.run(scenario()) == [(grpc.StatusCode.INTERNAL, "internal error; the server's log says where")] * 2
+    assert "Score failed with MemoryError" in caplog.text
+    assert "in score_rows" in caplog.text
+    assert str(make_rows(1)[0, 0]) not in caplog.text
+
+
+def test_sigterm_while_loading_ends_well(model_path):
+    """Sent early, it meets the process anywhere on its way up."""
+    for delay in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "anomaly_vae", "serve", str(model_path), "--port", "0", "--metrics-port", "0"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        time.sleep(delay)
+        process.terminate()
+        _, log = process.communicate(timeout=10)
+        assert process.returncode in (0, 143, -signal.SIGTERM), log
+        assert b"rror" not in log
+
+
+def test_a_client_that_connects_and_says_nothing_does_not_delay_the_end(model_path):
+    with running(model_path) as service, socket.create_connection(("127.0.0.1", service.port)) as silent:
+        silent.send(os.urandom(3))
+        assert service.health() == SERVING
+        start = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - start < 4
+
+
+def test_a_model_name_needs_letters():
+    with pytest.raises(ConfigError, match="name must have 1 to 128 printable characters"):
+        ServeConfig(model="/", name="")

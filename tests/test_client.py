@@ -1,0 +1,156 @@
+"""The client, against a real service: what comes back is what the scorer gives."""
+
+import socket
+import threading
+import time
+
+import grpc
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from anomaly_vae.client import Client
+from anomaly_vae.errors import ConfigError, InvalidInput, Overloaded, ServiceError
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from tests.conftest import NAMES, make_rows
+from tests.service.running import assert_same_bits, running, tensor
+
+
+@pytest.fixture(scope="module")
+def service(model_path):
+    with running(model_path) as service:
+        yield service
+
+
+@pytest.fixture
+def client(service):
+    with Client(service.target) as client:
+        yield client
+
+
+def test_arrays_frames_and_tables_score_as_in_the_scorer(client, scorer, new_rows):
+    expected = scorer.score(new_rows)
+    frame = pd.DataFrame(new_rows, columns=NAMES)[[*NAMES[::-1]]].assign(extra="text")
+    table = pa.table({name: new_rows[:, d] for d, name in enumerate(NAMES)})
+    for data in (new_rows, np.asfortranarray(new_rows), new_rows.tolist(), frame, table):
+        scores = client.score(data)
+        assert_same_bits(scores, expected)
+        assert scores.is_anomaly.dtype == bool
+        assert scores.num_samples.dtype == np.int64
+    assert_same_bits(client.score(new_rows.astype(np.float32)), scorer.score(new_rows.astype(np.float32)))
+
+
+def test_many_rows_go_in_several_calls_and_come_back_in_order(service, client, scorer):
+    rows = make_rows(60_000, seed=4)
+    before = service.metric("grpc_server_started_total", grpc_method="Score")
+    with pytest.warns(UserWarning, match="no p-value and no flag"):
+        scores = client.score(rows, num_samples=16)
+    assert scores.log_px.tobytes() == scorer.score_rows(rows, 16).log_px.tobytes()
+    assert scores.p_value is None
+    assert scores.is_anomaly is None
+    assert service.metric("grpc_server_started_total", grpc_method="Score") >= before + 3
+
+
+def test_no_rows_give_no_scores(client, scorer):
+    nothing = np.empty((0, 5))
+    assert_same_bits(client.score(nothing), scorer.score(nothing))
+
+
+def test_the_schema_and_the_threshold_are_the_model_s(client, scorer):
+    assert client.schema == scorer.schema
+    assert client.threshold == scorer.threshold
+    assert client.num_samples == scorer.num_samples
+    assert client.get_model().name == "model"
+
+
+def test_bad_rows_are_named_before_they_are_sent(service, client, new_rows):
+    before = service.metric("grpc_server_started_total", grpc_method="Score")
+    rows = new_rows.copy()
+    rows[3, 1] = np.nan
+    with pytest.raises(InvalidInput, match="row 3, column 'flow' is missing") as error:
+        client.score(rows)
+    assert error.value.field == "flow"
+    with pytest.raises(InvalidInput, match="the model is expecting 5 features"):
+        client.score(new_rows[:, :3])
+    assert service.metric("grpc_server_started_total", grpc_method="Score") == before
+
+
+def test_what_the_service_refuses_is_invalid_input_with_the_field(client, new_rows):
+    with pytest.raises(InvalidInput, match="num_samples: is 17, expected 0") as error:
+        client.score(new_rows, num_samples=17)
+    assert error.value.field == "num_samples"
+
+
+def test_another_model_is_not_found(service, new_rows):
+    with Client(service.target, model_name="other") as client, pytest.raises(ServiceError, match="'model' is") as error:
+        client.score(new_rows)
+    assert error.value.code == "NOT_FOUND"
+    with Client(f"grpc://{service.target}/", model_name="model", model_version="1") as client:
+        assert len(client.score(new_rows)) == len(new_rows)
+
+
+def test_a_full_queue_is_overloaded_with_a_time_to_return(model_path):
+    with running(model_path, "--max-queue-rows", 2000, "--max-rows", 2000) as service, Client(service.target) as client:
+        slow = pb.ScoreRequest(tensor=tensor(make_rows(2000)), num_samples=4096)
+        waiting = client._stub.Score.future(slow)
+        while service.metric("anomaly_vae_queue_rows") == 0:
+            time.sleep(0.01)
+        with pytest.raises(Overloaded, match="rows are waiting") as error:
+            client.score(make_rows(1))
+        assert 0 < error.value.retry_after <= 30
+        waiting.cancel()
+
+
+def test_a_call_that_takes_too_long_says_so(service):
+    with Client(service.target, timeout=0.2) as client, pytest.raises(ServiceError, match="no reply in time") as error:
+        client.score_rows(make_rows(20_000), num_samples=4096)
+    assert error.value.code == "DEADLINE_EXCEEDED"
+
+
+def test_no_service_is_said_at_once():
+    start = time.monotonic()
+    with Client("127.0.0.1:9") as client, pytest.raises(ServiceError, match="no service answers there") as error:
+        client.score(make_rows(1))
+    assert error.value.code == "UNAVAILABLE"
+    assert time.monotonic() - start < 5
+
+
+def test_waiting_for_a_service_that_starts_later(model_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    found = []
+
+    def wait():
+        with Client(f"127.0.0.1:{port}") as client:
+            client.wait_until_ready()
+            found.append(client.threshold)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    time.sleep(0.3)
+    with running(model_path, "--port", port) as service:
+        waiter.join(20)
+        assert found == [service.metric("anomaly_vae_threshold_nats")]
+    with Client(f"127.0.0.1:{port}") as client, pytest.raises(ServiceError):
+        client.wait_until_ready(timeout=0.3)
+
+
+def test_a_target_of_its_own_is_refused(client, new_rows):
+    with pytest.raises(ConfigError, match="a service flags at the target of its model"):
+        client.score_rows(new_rows, target_fpr=0.1)
+
+
+def test_a_reply_of_the_wrong_length_is_not_believed(client, new_rows, monkeypatch):
+    reply = pb.ScoreResponse(log_px=[1.0, 2.0])
+    client.get_model()
+    monkeypatch.setattr(client, "_call", lambda *_: reply)
+    with pytest.raises(ServiceError, match="2 entries of log_px for 75 rows"):
+        client.score(new_rows)
+
+
+def test_a_port_that_speaks_another_language(service):
+    with Client(f"127.0.0.1:{service.metrics_port}", timeout=5) as client, pytest.raises(ServiceError) as error:
+        client.score(make_rows(1))
+    assert error.value.code in {code.name for code in grpc.StatusCode}
