@@ -98,13 +98,13 @@ class Server:
         self._servicer.draining = True
         with contextlib.suppress(TimeoutError):  # a watcher that does not read must not hold this up
             await asyncio.wait_for(self._health.enter_graceful_shutdown(), 1.0)
-        stopped = asyncio.create_task(self._grpc.stop(self.config.grace))
-        answered = asyncio.create_task(self._calls.wait_until_answered())
-        await asyncio.wait({stopped, answered}, return_when=asyncio.FIRST_COMPLETED)
+        stopped = asyncio.create_task(self._grpc.stop(self.config.grace + _SECONDS_FOR_STRAYS))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._calls.wait_until_answered(), self.config.grace)
         cut_off = self._calls.unfinished
-        answered.cancel()
         self._calls.end_streams()
-        await asyncio.wait({stopped}, timeout=_SECONDS_FOR_STRAYS)
+        if not cut_off:  # what is left now are calls whose message has not come yet
+            await asyncio.wait({stopped}, timeout=_SECONDS_FOR_STRAYS)
         await self._grpc.stop(None)
         await stopped
         await asyncio.to_thread(self._queue.close)
