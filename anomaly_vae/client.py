@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpc_status import rpc_status
 
@@ -22,7 +24,10 @@ from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 __all__ = ["Client"]
 
 _SCHEME = "grpc://"
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
 _BYTES_PER_CALL = 2**20
+_SAMPLES_PER_CALL = 2**22
+_REPLACED = "ABORTED"
 _SECONDS_BETWEEN_TRIES = 0.1
 
 Reply = TypeVar("Reply")
@@ -47,11 +52,17 @@ class Client:
             model_version: Its version; empty for whatever is served.
             timeout: Seconds each call may take; None for ever.
         """
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
+        ]
         self._target = target.removeprefix(_SCHEME).rstrip("/")
         self._model: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
-        self._timeout = timeout
-        self._channel = grpc.insecure_channel(self._target, unlimited)
+        self._timeout = None if timeout == math.inf else timeout
+        if self._target.startswith(_LOOPBACK):
+            options.append(("grpc.enable_http_proxy", 0))  # a proxy of the environment leads off this machine
+        self._channel = grpc.insecure_channel(self._target, options)
         self._stub: Any = ScoringServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._described: pb.Model | None = None
 
@@ -77,11 +88,12 @@ class Client:
         """
         until = time.monotonic() + timeout
         while True:
+            left = max(until - time.monotonic(), 0.001)
             try:
-                self.get_model()
+                self._describe(left if self._timeout is None else min(left, self._timeout))
                 return
             except ServiceError as error:
-                if error.code != "UNAVAILABLE" or time.monotonic() > until:
+                if error.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED") or time.monotonic() > until:
                     raise
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
@@ -91,9 +103,7 @@ class Client:
         Raises:
             ServiceError: The call failed.
         """
-        described: pb.Model = self._call(self._stub.GetModel, pb.GetModelRequest(**self._model))
-        self._described = described
-        return described
+        return self._describe(self._timeout)
 
     @property
     def model(self) -> pb.Model:
@@ -133,38 +143,64 @@ class Client:
 
         Raises:
             InvalidInput: Columns missing or not numeric, or a value missing or not finite.
+            ConfigError: A budget that cannot be.
             Overloaded: Too many rows wait at the service.
             ServiceError: The call failed for another reason.
         """
-        scores = self.score_rows(to_rows(data, self.schema), num_samples)
+        try:
+            scores = self.score_rows(to_rows(data, self.schema), num_samples)
+        except (InvalidInput, ConfigError, ServiceError) as error:
+            if not self._has_changed(error):
+                raise
+            scores = self.score_rows(to_rows(data, self.schema), num_samples)
         warn_uncalibrated(num_samples, self.num_samples)
         return scores
 
+    def _has_changed(self, error: InvalidInput | ConfigError | ServiceError) -> bool:
+        """Whether a failure may be due to another model in this one's place, with other columns or their order."""
+        if isinstance(error, ServiceError) and error.code != _REPLACED:
+            return False
+        before = self.model.bundle_digest
+        return self.get_model().bundle_digest != before
+
     def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
-        """:meth:`score` of float64 rows (N, D) in the model's order; the service has one target only."""
+        """:meth:`score` of float64 rows (N, D) in the order of :attr:`schema`; the service has one target only."""
         if target_fpr is not None:
             raise ConfigError("target_fpr: a service flags at the target of its model; calibrate and serve another")
-        return join_scores([self._score_part(part, num_samples) for part in self._parts(rows)])
-
-    def _parts(self, rows: FloatArray) -> Iterator[FloatArray]:
-        """Rows in messages of about a megabyte: admitted one by one, answered well within the timeout."""
-        limits = self.model.limits
-        step = min(_BYTES_PER_CALL, limits.max_message_bytes // 2) // (8 * rows.shape[1])
-        step = max(1, min(step, limits.max_rows))
-        return (rows[start : start + step] for start in range(0, max(len(rows), 1), step))
-
-    def _score_part(self, rows: FloatArray, num_samples: int | None) -> Scores:
+        budgets = list(self.model.estimator.budgets)
+        if num_samples is not None and num_samples not in budgets:
+            raise ConfigError(f"num_samples must be one of {', '.join(map(str, budgets))}, got {num_samples!r}")
+        budget = self.num_samples if num_samples is None else num_samples
         if len(rows) == 0:
-            return _no_scores()
+            return _no_scores(calibrated=budget == self.num_samples)
+        step = self._rows_per_call(rows.shape[1], budget)
+        return join_scores([self._score_part(rows[i : i + step], budget) for i in range(0, len(rows), step)])
+
+    def _rows_per_call(self, num_columns: int, budget: int) -> int:
+        """Rows in messages of about a megabyte, and of a few seconds' work: far from the limits and the timeout."""
+        limits = self.model.limits
+        fitting = min(_BYTES_PER_CALL, limits.max_message_bytes // 2) // (8 * num_columns)
+        return max(1, min(fitting, _SAMPLES_PER_CALL // budget, limits.max_rows))
+
+    def _score_part(self, rows: FloatArray, budget: int) -> Scores:
         values = np.ascontiguousarray(rows, dtype="<f8")
         tensor = pb.Tensor(data=values.tobytes(), dtype="FP64", shape=values.shape)
-        request = pb.ScoreRequest(**self._model, num_samples=num_samples or 0, tensor=tensor)
-        reply: pb.ScoreResponse = self._call(self._stub.Score, request)
+        request = pb.ScoreRequest(**self._model, num_samples=budget, tensor=tensor)
+        reply: pb.ScoreResponse = self._call(self._stub.Score, request, self._timeout)
+        if reply.bundle_digest != self.model.bundle_digest:
+            raise ServiceError(
+                f"{self._target}: another model is served now than a moment ago; score the rows again", code=_REPLACED
+            )
         return _scores(reply, len(rows))
 
-    def _call(self, method: Callable[..., Reply], request: object) -> Reply:
+    def _describe(self, timeout: float | None) -> pb.Model:
+        described: pb.Model = self._call(self._stub.GetModel, pb.GetModelRequest(**self._model), timeout)
+        self._described = described
+        return described
+
+    def _call(self, method: Callable[..., Reply], request: object, timeout: float | None) -> Reply:
         try:
-            return method(request, timeout=self._timeout)
+            return method(request, timeout=timeout)
         except grpc.RpcError as error:
             raise _explained(error, self._target) from error
 
@@ -187,30 +223,45 @@ def _scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
     return scores
 
 
-def _no_scores() -> Scores:
+def _no_scores(*, calibrated: bool) -> Scores:
     none = np.empty(0)
     return Scores(
-        log_px=none, elbo=none, std_error=none, ess_ratio=none, p_value=none,
-        is_anomaly=np.empty(0, dtype=bool), num_samples=np.empty(0, dtype=np.int64), reason=[],
-    )  # fmt: skip
+        log_px=none,
+        elbo=none,
+        std_error=none,
+        ess_ratio=none,
+        p_value=none if calibrated else None,
+        is_anomaly=np.empty(0, dtype=bool) if calibrated else None,
+        num_samples=np.empty(0, dtype=np.int64),
+        reason=[],
+    )
 
 
 def _explained(error: grpc.RpcError, target: str) -> Exception:
     code, text = error.code(), f"{target}: {error.details()}"
+    field, retry_after = _details(error)
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidInput(text, field=field)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after is not None:
+        return Overloaded(text, retry_after=retry_after)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        text = f"{target}: no reply in time; ask for fewer rows a call, or allow a longer timeout"
+    if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in text:
+        text = f"{target}: no service answers there; start one with `anomaly-vae serve`, or correct the address"
+    return ServiceError(text, code=code.name)
+
+
+def _details(error: grpc.RpcError) -> tuple[str | None, float | None]:
+    """The field at fault and the seconds to wait, where the status has them."""
     field, retry_after = None, None
-    status = rpc_status.from_call(error)
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, DecodeError):  # not what the service sends: something between it and us
+        return field, retry_after
     for detail in status.details if status else ():
         violations, retry = BadRequest(), RetryInfo()
         if detail.Unpack(violations) and violations.field_violations:
             field = violations.field_violations[0].field
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.ToMilliseconds() / 1000
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return InvalidInput(text, field=field)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Overloaded(text, retry_after=retry_after)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        text = f"{target}: no reply in time; ask for fewer rows a call, or allow a longer timeout"
-    if code is grpc.StatusCode.UNAVAILABLE and "connect" in text:
-        text = f"{target}: no service answers there; start one with `anomaly-vae serve`, or correct the address"
-    return ServiceError(text, code=code.name)
+    return field, retry_after

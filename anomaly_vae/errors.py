@@ -72,9 +72,9 @@ class Overloaded(ServiceError):
     """The service has too many rows waiting.
 
     Attributes:
-        retry_after: Seconds after which it asks to be called again, or None.
+        retry_after: Seconds after which it asks to be called again.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None) -> None:
+    def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message, code="RESOURCE_EXHAUSTED")
         self.retry_after = retry_after

@@ -32,10 +32,10 @@ from anomaly_vae.runtime import Float32Array, Network
 from anomaly_vae.schema import Schema
 from anomaly_vae.transforms import Standardise
 
-__all__ = ["DensityEstimator", "Estimates", "default_threads"]
+__all__ = ["BLOCK_ROWS", "DensityEstimator", "Estimates", "default_threads"]
 
 # One block of rows is one task of a thread and one call of the encoder; one tile is one call of log_joint.
-_BLOCK_ROWS = 16
+BLOCK_ROWS = 16
 _TILE_PAIRS = 1024
 
 # Values are cut here, in standard deviations, so that squares stay finite in float32.
@@ -117,7 +117,7 @@ class DensityEstimator:
 
     def encode(self, rows: FloatArray) -> FloatArray:
         """Means of q(z|x), (N, D) -> (N, L)."""
-        parts = [self._propose(_padded(block, _BLOCK_ROWS))[0][: len(block)] for block in self._blocks(rows)]
+        parts = [self._propose(_padded(block, BLOCK_ROWS))[0][: len(block)] for block in self._blocks(rows)]
         return np.concatenate([np.empty((0, self._noise.shape[2])), *parts])
 
     def model_input(self, rows: FloatArray) -> FloatArray:
@@ -135,7 +135,7 @@ class DensityEstimator:
 
     def _blocks(self, rows: FloatArray) -> list[Float32Array]:
         x = self.model_input(rows).astype(np.float32)
-        return [x[start : start + _BLOCK_ROWS] for start in range(0, len(x), _BLOCK_ROWS)]
+        return [x[start : start + BLOCK_ROWS] for start in range(0, len(x), BLOCK_ROWS)]
 
     def _estimate_block(self, num_samples: int, block: Float32Array) -> Estimates:
         log_weights, largest = self._log_weights(block, num_samples)
@@ -149,7 +149,7 @@ class DensityEstimator:
     def _log_weights(self, block: Float32Array, num_samples: int) -> tuple[FloatArray, FloatArray]:
         """Log-weights (N, R, n) of a block of rows, and the largest absolute term that entered each row's (N,)."""
         points = self.points(num_samples)
-        x = _padded(block, _BLOCK_ROWS)
+        x = _padded(block, BLOCK_ROWS)
         loc, scale = self._propose(x)
         log_joint = self._log_joint(x, loc, scale, points, len(block))
         log_q = proposal_log_prob(points.astype(np.float64), scale[: len(block)].astype(np.float64))
@@ -165,7 +165,7 @@ class DensityEstimator:
     ) -> FloatArray:
         """log p(x, z) of the first ``num_rows`` rows at every point, float64, shape (num_rows, K)."""
         samples = min(len(points), _TILE_PAIRS)
-        rows = min(_TILE_PAIRS // samples, _BLOCK_ROWS)
+        rows = min(_TILE_PAIRS // samples, BLOCK_ROWS)
         out = np.empty((num_rows, len(points)))
         mask = np.ones((rows, x.shape[1]), dtype=np.float32)
         for i in range(0, num_rows, rows):

@@ -14,6 +14,8 @@ from anomaly_vae.errors import InvalidInput
 
 __all__ = ["Column", "Schema", "check_finite", "check_names", "column_names", "match_columns", "to_matrix", "to_rows"]
 
+_MOST_REASONS = 3
+
 
 class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One column.
@@ -90,11 +92,17 @@ class Schema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def describe(self, changed: NDArray[np.bool_], rows: FloatArray) -> list[str | None]:
         """For each row, in words, which constant columns :meth:`changed`; None for most rows."""
         reasons: list[str | None] = [None] * len(rows)
-        for i, d in np.argwhere(changed):
-            column = self.columns[d]
-            text = f"column {column.name!r} was always {column.value!r} in training, is {float(rows[i, d])!r}"
-            reasons[i] = text if reasons[i] is None else f"{reasons[i]}; {text}"
+        for i in np.flatnonzero(changed.any(axis=1)):
+            found = np.flatnonzero(changed[i])
+            texts = [self._change(int(d), float(rows[i, d])) for d in found[:_MOST_REASONS]]
+            if len(found) > _MOST_REASONS:
+                texts.append(f"and {len(found) - _MOST_REASONS} more columns")
+            reasons[i] = "; ".join(texts)
         return reasons
+
+    def _change(self, d: int, value: float) -> str:
+        column = self.columns[d]
+        return f"column {column.name!r} was always {column.value!r} in training, is {value!r}"
 
 
 def to_rows(data: Any, schema: Schema) -> FloatArray:

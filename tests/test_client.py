@@ -10,9 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from anomaly_vae.bundle import write_bundle
 from anomaly_vae.client import Client
+from anomaly_vae.config import TrainConfig
 from anomaly_vae.errors import ConfigError, InvalidInput, Overloaded, ServiceError
+from anomaly_vae.scorer import load
 from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.training.pipeline import train_model
 from tests.conftest import NAMES, make_rows
 from tests.service.running import assert_same_bits, running, tensor
 
@@ -76,10 +80,44 @@ def test_bad_rows_are_named_before_they_are_sent(service, client, new_rows):
     assert service.metric("grpc_server_started_total", grpc_method="Score") == before
 
 
+@pytest.mark.parametrize("num_samples", [0, 17, -1, 2**40])
+def test_a_budget_that_cannot_be_is_refused_as_by_the_scorer(client, scorer, new_rows, num_samples):
+    for ask in (client, scorer):
+        with pytest.raises(ConfigError, match="num_samples must be one of 16, 32"):
+            ask.score(new_rows, num_samples=num_samples)
+
+
 def test_what_the_service_refuses_is_invalid_input_with_the_field(client, new_rows):
-    with pytest.raises(InvalidInput, match="num_samples: is 17, expected 0") as error:
-        client.score(new_rows, num_samples=17)
-    assert error.value.field == "num_samples"
+    with pytest.raises(InvalidInput, match=r"tensor.shape: has 4 columns, the model has 5") as error:
+        client.score_rows(new_rows[:, :4])
+    assert error.value.field == "tensor.shape"
+
+
+@pytest.fixture(scope="module")
+def backwards(tmp_path_factory):
+    """A model of the same columns in reverse order, under the same name."""
+    config = TrainConfig(random_state=4, max_steps=60, target_fpr=0.05)
+    path = tmp_path_factory.mktemp("backwards") / "model"
+    write_bundle(train_model(make_rows(600)[:, ::-1], NAMES[::-1], config).bundle, path)
+    return path
+
+
+def test_a_model_that_took_another_s_place_is_asked_for_its_columns(model_path, backwards, new_rows):
+    """Name and version are the same, only the digest tells: rows must not go in the old order."""
+    table = pa.table({name: new_rows[:, d] for d, name in enumerate(NAMES)})
+    with running(model_path) as first, Client(first.target) as client:
+        client.score(table)
+        assert first.stop() == 0
+        with running(backwards, "--port", first.port):
+            scores = None
+            while scores is None:
+                try:
+                    scores = client.score(table)
+                except ServiceError as error:
+                    if error.code != "UNAVAILABLE":  # as it is until the client connects again
+                        raise
+                    time.sleep(0.05)
+    assert_same_bits(scores, load(backwards).score(table))
 
 
 def test_another_model_is_not_found(service, new_rows):
@@ -143,8 +181,7 @@ def test_a_target_of_its_own_is_refused(client, new_rows):
 
 
 def test_a_reply_of_the_wrong_length_is_not_believed(client, new_rows, monkeypatch):
-    reply = pb.ScoreResponse(log_px=[1.0, 2.0])
-    client.get_model()
+    reply = pb.ScoreResponse(log_px=[1.0, 2.0], bundle_digest=client.get_model().bundle_digest)
     monkeypatch.setattr(client, "_call", lambda *_: reply)
     with pytest.raises(ServiceError, match="2 entries of log_px for 75 rows"):
         client.score(new_rows)

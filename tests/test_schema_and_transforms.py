@@ -72,6 +72,20 @@ def test_a_changed_constant_is_novel_and_named():
     assert SCHEMA.describe(SCHEMA.changed(rows), rows) == [None, "column 'b' was always 3.0 in training, is 3.5"]
 
 
+def test_a_reason_names_three_changed_columns_and_counts_the_rest():
+    """A row may change hundreds of them, and a table may have a million such rows."""
+    names = tuple("abcdefgh")
+    schema = Schema(columns=tuple(Column(name=name, kind="constant", value=1.0) for name in names))
+    rows = np.ones((3, 8))
+    rows[1, 2:] = 0.0
+    rows[2, 7] = 2.0
+    first, second, third = schema.describe(schema.changed(rows), rows)
+    assert first is None
+    assert second.startswith("column 'c' was always 1.0 in training, is 0.0; column 'd'")
+    assert second.endswith("column 'e' was always 1.0 in training, is 0.0; and 3 more columns")
+    assert third == "column 'h' was always 1.0 in training, is 2.0"
+
+
 def test_kinds_are_read_off_the_rows():
     schema = Schema.infer(ROWS, ("a", "b", "c"))
     assert schema == SCHEMA

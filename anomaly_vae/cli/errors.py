@@ -99,12 +99,9 @@ def _explain(error: BaseException, *, details: bool) -> int:
         return _say(f"{error.format_message()} (see `{path} --help`)", _EXIT_USAGE)
     if isinstance(error, AnomalyVaeError):
         return _say(str(error), error.exit_code)
-    for extra, names in (("train", _TRAINING), ("serve", _SERVING)):
-        if isinstance(error, ModuleNotFoundError) and (
-            error.name in names or (error.name or "").split(".")[0] in names
-        ):
-            text = f"this needs {error.name}; install the {extra} extra: pip install 'anomaly_vae[{extra}]'"
-            return _say(text, _EXIT_USAGE)
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):
+        text = f"this needs {error.name}; install the {extra} extra: pip install 'anomaly_vae[{extra}]'"
+        return _say(text, _EXIT_USAGE)
     if isinstance(error, MemoryError):
         return _say("out of memory", _EXIT_FAULT)
     if isinstance(error, OSError):

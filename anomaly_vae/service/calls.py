@@ -19,6 +19,9 @@ __all__ = ["Calls"]
 
 _LOG = logging.getLogger("anomaly_vae.service")
 
+_ABOUT_NOW = 0.05
+_MOST_BYTES = 4_096
+
 Context: TypeAlias = grpc.aio.ServicerContext
 Labels = tuple[str, str, str]
 Parser = Callable[[bytes], Any]
@@ -74,7 +77,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _wrap_unary(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         labels = _labels("unary", method)
-        parse: Parser = handler.request_deserializer or _as_it_is
+        parse: Parser | None = handler.request_deserializer
         serialise: Callable[[Any], bytes] = handler.response_serializer or _as_it_is
 
         async def reply_to(data: bytes, context: Context) -> bytes:
@@ -89,7 +92,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(answer)
 
     def _wrap_stream(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        parse: Parser = handler.request_deserializer or _as_it_is
+        parse: Parser = handler.request_deserializer
         if handler.request_streaming:
             labels, behaviour = _labels("bidi_stream", method), handler.stream_stream
             read: Callable[[Parser, Any], Any] = _parsed_one_by_one
@@ -129,21 +132,18 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._metrics.started.labels(*labels).inc()
         code = grpc.StatusCode.OK
         try:
-            return await work
-        except Fault as fault:
-            code = fault.code
-            await abort(context, fault)
+            return await _or_abort(labels, context, work)
         except grpc.aio.AbortError:
             code = context.code()
             raise
         except asyncio.CancelledError:
-            late = context.time_remaining() == 0
+            remaining = context.time_remaining()  # the caller, whose clock started earlier, hangs up a little before 0
+            late = remaining is not None and remaining < _ABOUT_NOW
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
-        except Exception as error:  # noqa: BLE001 (a fault of ours, whatever it is)
-            code = grpc.StatusCode.INTERNAL
-            _log_fault(labels, error)
-            await abort(context, Fault(code, "internal error; the server's log says where"))
+        except grpc.aio.InternalError:  # nothing can be sent any more: the caller is gone
+            code = grpc.StatusCode.CANCELLED
+            raise asyncio.CancelledError from None
         finally:
             self._metrics.count_call(labels, code, time.perf_counter() - start)
 
@@ -151,6 +151,18 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._unfinished -= 1
         if not self._unfinished:
             self._all_answered.set()
+
+
+async def _or_abort(labels: Labels, context: Context, work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except (grpc.aio.AbortError, grpc.aio.InternalError):
+        raise
+    except Fault as fault:
+        await abort(context, fault)
+    except Exception as error:  # noqa: BLE001 (a fault of ours, whatever it is)
+        _log_fault(labels, error)
+        await abort(context, Fault(grpc.StatusCode.INTERNAL, "internal error; the server's log says where"))
 
 
 def _labels(kind: str, method: str) -> Labels:
@@ -162,7 +174,12 @@ def _as_it_is(data: bytes) -> bytes:
     return data
 
 
-def _parsed(parse: Parser, data: bytes) -> Any:
+def _parsed(parse: Parser | None, data: bytes) -> Any:
+    """A small message, or the bytes themselves where the handler parses them."""
+    if parse is None:
+        return data
+    if len(data) > _MOST_BYTES:
+        raise invalid("request", f"has {len(data)} bytes, at most {_MOST_BYTES} are needed here")
     try:
         return parse(data)
     except DecodeError as error:

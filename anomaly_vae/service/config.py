@@ -40,7 +40,7 @@ class ServeConfig:
     metrics_port: int = 9464
     insecure_listen: bool = False
     threads: int | None = None
-    max_rows: int = 65_536
+    max_rows: int = 16_384
     max_columns: int = 4_096
     max_samples: int = 4_096
     max_message_bytes: int = 16 * 2**20

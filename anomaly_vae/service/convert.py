@@ -17,7 +17,7 @@ from anomaly_vae.service.faults import invalid
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.wire import WireError, fields
 
-__all__ = ["fill_reply", "parse_request", "rows_of"]
+__all__ = ["count_rows", "fill_reply", "parse_request", "rows_of"]
 
 _DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 _LONGEST_NAME = 256
@@ -26,7 +26,7 @@ _LONGEST_ID = 128
 # Below this many bytes no message can grow to much: an empty submessage of two bytes becomes about fifty.
 _SMALL_MESSAGE = 2**18
 _TENSOR, _COLUMNS, _SHAPE, _STRINGS = 6, 7, 3, 3
-_MOST_FIELDS = 64
+_MOST_FIELDS, _MOST_IN_COLUMN = 64, 8
 _LONGEST_SHAPE = 40
 
 
@@ -47,6 +47,17 @@ def parse_request(data: bytes, limits: ServeConfig) -> pb.ScoreRequest:
     return request
 
 
+def count_rows(request: pb.ScoreRequest) -> int:
+    """How many rows a request has, 0 where its claim does not fit its bytes."""
+    if request.WhichOneof("rows") == "columns":
+        return max((len(column.fp64) // 8 for column in request.columns.column), default=0)
+    dtype, shape = _DTYPES.get(request.tensor.dtype), request.tensor.shape
+    if dtype is None or len(shape) != 2 or min(shape) < 1:
+        return 0
+    num_rows = int(shape[0])
+    return num_rows if num_rows * shape[1] * dtype.itemsize == len(request.tensor.data) else 0
+
+
 def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> FloatArray:
     """The rows of a request in the schema's order, finite float64, shape (N, D).
 
@@ -63,7 +74,7 @@ def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> Fl
     try:
         check_finite(rows, schema.names)
     except InvalidInput as error:
-        raise invalid(field, str(error), rows=len(rows)) from error
+        raise invalid(field, str(error)) from error
     return rows
 
 
@@ -149,12 +160,11 @@ def _check_counts(data: bytes, max_columns: int) -> None:
         if number == _TENSOR and isinstance(value, bytes):
             _check_shape(value)
         elif number == _COLUMNS and isinstance(value, bytes):
-            for _, column in _few(value, max_columns, "columns"):
-                num_columns += 1
+            columns = _few(value, max_columns - num_columns, "columns")
+            num_columns += len(columns)
+            for _, column in columns:
                 if isinstance(column, bytes):
                     _check_column(column)
-    if num_columns > max_columns:
-        raise invalid("columns", f"has over {max_columns} columns, more than a request may have")
 
 
 def _check_shape(tensor: bytes) -> None:
@@ -164,7 +174,7 @@ def _check_shape(tensor: bytes) -> None:
 
 
 def _check_column(column: bytes) -> None:
-    for number, _ in _few(column, _MOST_FIELDS, "columns.column"):
+    for number, _ in _few(column, _MOST_IN_COLUMN, "columns.column"):
         if number == _STRINGS:
             raise invalid("columns.column.strings", "holds text; set fp64, little-endian doubles")
 
@@ -173,6 +183,6 @@ def _few(data: bytes, most: int, field: str) -> list[tuple[int, int | bytes]]:
     found: list[tuple[int, int | bytes]] = []
     for item in fields(data):
         if len(found) == most:
-            raise invalid(field, f"has over {most} entries, more than a request may have")
+            raise invalid(field, "has more entries than a request may have; see the limits in GetModel")
         found.append(item)
     return found

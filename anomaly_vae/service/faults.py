@@ -14,7 +14,7 @@ from google.rpc.status_pb2 import Status
 __all__ = ["Fault", "abort", "invalid"]
 
 # gRPC clients refuse more than 8 KiB of trailing metadata; the text stands there three times, percent-encoded once.
-_LONGEST_TEXT = 500
+_MOST_BYTES = 500
 
 
 class Fault(Exception):
@@ -24,7 +24,6 @@ class Fault(Exception):
         code: Its status.
         text: What was found, what was expected and what to do.
         field: The request's field at fault, if one is.
-        rows: Rows of the request, where their number is certain.
         retry_after: Seconds after which to call again, or None.
     """
 
@@ -34,20 +33,18 @@ class Fault(Exception):
         text: str,
         *,
         field: str | None = None,
-        rows: int = 0,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(text)
         self.code = code
         self.text = _clean(text)
         self.field = field
-        self.rows = rows
         self.retry_after = retry_after
 
 
-def invalid(field: str, text: str, *, rows: int = 0) -> Fault:
+def invalid(field: str, text: str) -> Fault:
     """A request that must be changed before it is sent again."""
-    return Fault(grpc.StatusCode.INVALID_ARGUMENT, text, field=field, rows=rows)
+    return Fault(grpc.StatusCode.INVALID_ARGUMENT, text, field=field)
 
 
 async def abort(context: grpc.aio.ServicerContext, fault: Fault) -> NoReturn:
@@ -75,4 +72,5 @@ async def abort(context: grpc.aio.ServicerContext, fault: Fault) -> NoReturn:
 
 def _clean(text: str) -> str:
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}..."
+    data = line.encode(errors="replace")
+    return line if len(data) <= _MOST_BYTES else f"{data[:_MOST_BYTES].decode(errors='ignore')}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -15,14 +16,27 @@ from anomaly_vae.errors import StartupError
 
 __all__ = ["HttpServer"]
 
-_SECONDS_TO_SEND = 5
-_MOST_CONNECTIONS = 32
+_SECONDS_PER_CONNECTION = 5.0
+_MOST_CONNECTIONS = 128
 
 Probe = Callable[[], tuple[bool, str]]
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _SECONDS_TO_SEND
+    def setup(self) -> None:
+        super().setup()
+        # For the whole connection: a timeout of the socket would start anew with every byte.
+        self._hang_up = threading.Timer(_SECONDS_PER_CONNECTION, self._shut)
+        self._hang_up.daemon = True
+        self._hang_up.start()
+
+    def finish(self) -> None:
+        self._hang_up.cancel()
+        super().finish()
+
+    def _shut(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: Any) -> None:
         """Probes come every few seconds: nothing to log."""
@@ -31,6 +45,7 @@ class _Handler(WSGIRequestHandler):
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = _MOST_CONNECTIONS
 
     def __init__(self, address: tuple[str, int], family: socket.AddressFamily) -> None:
         self.address_family = family
@@ -110,11 +125,17 @@ class HttpServer:
     def _body(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            return list(self._metrics(environ, start_response))
+            return self._show(environ, start_response)
         if path not in self._probes:
             return _text(start_response, "404 Not Found", "see /metrics, /livez and /readyz")
         good, text = self._probes[path]()
         return _text(start_response, "200 OK" if good else "503 Service Unavailable", text)
+
+    def _show(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        try:
+            return list(self._metrics(environ, start_response))
+        except (ValueError, IndexError):  # the library fails on a version in Accept that is none: plain text, then
+            return list(self._metrics(environ | {"HTTP_ACCEPT": ""}, start_response))
 
 
 def _text(start_response: Callable[..., Any], status: str, text: str) -> list[bytes]:

@@ -96,6 +96,7 @@ class Metrics:
         self._loaded.set(time.time())
         self._threshold.set(calibration.threshold)
         self._expected.set(calibration.effective_fpr)
+        self._calibration_rows.set(calibration.num_rows)
 
     def count_scores(self, version: str, scores: Scores) -> None:
         """Count scored rows; log p(x) and p-values only where they are the calibrated ones."""
@@ -141,6 +142,9 @@ class Metrics:
         self._info = Gauge("anomaly_vae_model_info", "The model served; always 1.", labels, registry=registry)
         self._loaded = Gauge(
             "anomaly_vae_model_loaded_timestamp_seconds", "When the model was loaded.", registry=registry
+        )
+        self._calibration_rows = Gauge(
+            "anomaly_vae_calibration_rows", "Rows that set the threshold: fewer make it vaguer.", registry=registry
         )
         self._threshold = Gauge(
             "anomaly_vae_threshold_nats", "Rows with log p(x) below it are anomalies.", registry=registry

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from anomaly_vae.densities import FloatArray
+from anomaly_vae.estimator import BLOCK_ROWS
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Scores, join_scores
 from anomaly_vae.service.faults import Fault
@@ -20,7 +21,6 @@ __all__ = ["ScoringQueue"]
 # One task of a thread: small enough that a short request is not held up by a long one, and a multiple of the
 # estimator's block of rows. What a row scores does not depend on where the cuts are.
 _TASK_PAIRS = 16_384
-_BLOCK_ROWS = 16
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
 _SMOOTHING = 0.1
@@ -42,6 +42,20 @@ class ScoringQueue:
         self._seconds_per_row = 0.0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="score")
 
+    def check_room(self, num_rows: int) -> None:
+        """Refuse rows, before anything is made of them, if too many wait.
+
+        Raises:
+            Fault: RESOURCE_EXHAUSTED, with the time after which to come back.
+        """
+        if self._rows + num_rows > self._limit_rows:
+            self._metrics.rejected.labels("queue_full").inc()
+            raise Fault(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._rows} rows are waiting, at most {self._limit_rows} may; send them again later",
+                retry_after=self._retry_after(),
+            )
+
     async def submit(
         self, scorer: Scorer, rows: FloatArray, num_samples: int | None, time_remaining: float | None
     ) -> Scores:
@@ -50,13 +64,7 @@ class ScoringQueue:
         Raises:
             Fault: RESOURCE_EXHAUSTED at once if too many rows wait, DEADLINE_EXCEEDED when the time is up.
         """
-        if self._rows + len(rows) > self._limit_rows:
-            self._metrics.rejected.labels("queue_full").inc()
-            raise Fault(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self._rows} rows are waiting, at most {self._limit_rows} may; send them again later",
-                retry_after=self._retry_after(),
-            )
+        self.check_room(len(rows))
         self._admit(len(rows))
         try:
             async with asyncio.timeout(time_remaining):
@@ -75,32 +83,37 @@ class ScoringQueue:
         self._metrics.queue_rows.set(self._rows)
 
     async def _score(self, scorer: Scorer, rows: FloatArray, num_samples: int | None) -> Scores:
-        submitted = time.perf_counter()
-        begun: list[float] = []
-        step = max(_TASK_PAIRS // (num_samples or scorer.num_samples) // _BLOCK_ROWS, 1) * _BLOCK_ROWS
+        step = max(_TASK_PAIRS // (num_samples or scorer.num_samples) // BLOCK_ROWS, 1) * BLOCK_ROWS
         tasks = [rows[start : start + step] for start in range(0, len(rows), step)]
+        side_by_side = min(self._threads, len(tasks))
+        spent: list[float] = []
 
         def run(task: FloatArray) -> Scores:
             start = time.perf_counter()
-            begun.append(start)
             scores = scorer.score_rows(task, num_samples)
-            self._learn_speed((time.perf_counter() - start) / len(task))
+            spent.append(time.perf_counter() - start)
+            self._learn_speed(spent[-1] / len(task))
             return scores
 
-        if len(tasks) == 1:
-            parts = [await asyncio.get_running_loop().run_in_executor(self._pool, run, rows)]
-        else:
-            parts = await self._run_in_turns(tasks, run)
-        finished = time.perf_counter()
-        self._metrics.stage_seconds.labels("queue").observe(begun[0] - submitted)
-        self._metrics.stage_seconds.labels("infer").observe(finished - begun[0])
+        submitted = time.perf_counter()
+        try:
+            parts = await self._run_in_turns(tasks, run, side_by_side)
+        finally:
+            computing = sum(spent) / side_by_side
+            waiting = max(time.perf_counter() - submitted - computing, 0.0)
+            self._metrics.stage_seconds.labels("queue").observe(waiting)
+            self._metrics.stage_seconds.labels("infer").observe(computing)
         self._metrics.batch_rows.observe(len(rows))
         return join_scores(parts)
 
-    async def _run_in_turns(self, tasks: list[FloatArray], run: Callable[[FloatArray], Scores]) -> list[Scores]:
+    async def _run_in_turns(
+        self, tasks: list[FloatArray], run: Callable[[FloatArray], Scores], side_by_side: int
+    ) -> list[Scores]:
+        loop = asyncio.get_running_loop()
+        if len(tasks) == 1:
+            return [await loop.run_in_executor(self._pool, run, tasks[0])]
         waiting = iter(enumerate(tasks))
         parts: dict[int, Scores] = {}
-        loop = asyncio.get_running_loop()
 
         async def work() -> None:
             for i, task in waiting:
@@ -108,7 +121,7 @@ class ScoringQueue:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._threads, len(tasks))):
+                for _ in range(side_by_side):
                     group.create_task(work())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None

@@ -11,14 +11,14 @@ import threading
 from collections.abc import Callable
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from anomaly_vae.errors import ConfigError, StartupError
 from anomaly_vae.estimator import default_threads
 from anomaly_vae.service.calls import Calls
 from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.health import HEALTH, Health
 from anomaly_vae.service.http import HttpServer
 from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.queueing import ScoringQueue
@@ -28,9 +28,9 @@ __all__ = ["Server", "serve"]
 
 _LOG = logging.getLogger("anomaly_vae.service")
 
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _INTERRUPTED = 130
 _SECONDS_TO_HEAR_THE_LOOP = 2.0
+_SECONDS_FOR_ACCEPTED = 0.1
 _SECONDS_FOR_STRAYS = 1.0
 
 
@@ -45,7 +45,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._queue = ScoringQueue(threads, config.max_queue_rows, self.metrics)
         self._servicer = ScoringServicer(config, self._queue, self.metrics)
-        self._health = HealthServicer()
+        self._health = Health((SERVICE,))
         self._calls = Calls(self.metrics)
         self._grpc = grpc.aio.server(interceptors=[self._calls], options=_options(config))
         self._http: HttpServer | None = None
@@ -68,9 +68,8 @@ class Server:
         )
         self._grpc.add_generic_rpc_handlers((self._servicer.handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._grpc)
+        reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), self._grpc)
         self.metrics.show_methods([("unary", SERVICE, "Score"), ("unary", SERVICE, "GetModel")])
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         host = f"[{config.host}]" if ":" in config.host else config.host
         try:
             self.port = self._grpc.add_insecure_port(f"{host}:{config.port}")
@@ -91,13 +90,14 @@ class Server:
         served = await asyncio.to_thread(_load, self.config)
         self.metrics.serve_model(served.name, served.version, served.scorer)
         self._servicer.served = served
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set_serving(True)
 
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close; whether all were answered."""
         self._servicer.draining = True
-        with contextlib.suppress(TimeoutError):  # a watcher that does not read must not hold this up
-            await asyncio.wait_for(self._health.enter_graceful_shutdown(), 1.0)
+        self._health.set_serving(False)
+        # gRPC may drop a call it has accepted but not handed over when told to stop: let those come, and be refused.
+        await asyncio.sleep(_SECONDS_FOR_ACCEPTED)
         stopped = asyncio.create_task(self._grpc.stop(self.config.grace + _SECONDS_FOR_STRAYS))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._calls.wait_until_answered(), self.config.grace)
@@ -113,10 +113,6 @@ class Server:
         if cut_off:
             _LOG.error("%d calls were cut off: the grace of %g s was over", cut_off, self.config.grace)
         return not cut_off
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", SERVICE):
-            await self._health.set(service, status)
 
     def _ready(self) -> tuple[bool, str]:
         if self._servicer.draining:
@@ -190,7 +186,7 @@ def _options(config: ServeConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
         ("grpc.max_receive_message_length", config.max_message_bytes),
-        ("grpc.max_send_message_length", -1),  # replies are bounded by max_rows
+        ("grpc.max_send_message_length", -1),  # max_rows bounds a reply
         ("grpc.max_concurrent_streams", 256),
         ("grpc.max_metadata_size", 16_384),
         ("grpc.keepalive_time_ms", 60_000),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import grpc
 
+from anomaly_vae.densities import FloatArray
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Scores
 from anomaly_vae.service.config import ServeConfig
-from anomaly_vae.service.convert import fill_reply, parse_request, rows_of
+from anomaly_vae.service.convert import count_rows, fill_reply, parse_request, rows_of
 from anomaly_vae.service.faults import Fault, invalid
 from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.queueing import ScoringQueue
 
 __all__ = ["SERVICE", "ScoringServicer", "Served"]
+
+# Above this many bytes, reading a request would hold up the event loop.
+_LARGE_MESSAGE = 2**18
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["ScoringService"].full_name
 
@@ -60,14 +65,10 @@ class ScoringServicer:
         """Score every row of a ScoreRequest, or none: one bad value refuses the call."""
         start = time.perf_counter()
         served = self._model()
-        try:
-            request = parse_request(data, self._config)
-            self._check_model(served, request.model_name, request.model_version)
-            num_samples = self._budget(served.scorer, request)
-            rows = rows_of(request, served.scorer.schema, self._config)
-        except Fault as fault:
-            self._metrics.count_invalid(served.version, fault.rows)
-            raise
+        if len(data) <= _LARGE_MESSAGE:
+            request, num_samples, rows = self._decode(served, data)
+        else:
+            request, num_samples, rows = await asyncio.to_thread(self._decode, served, data)
         decoded = time.perf_counter()
         scores = await self._queue.submit(served.scorer, rows, num_samples, context.time_remaining())
         scored = time.perf_counter()
@@ -90,6 +91,21 @@ class ScoringServicer:
         if self.served is None:
             raise Fault(grpc.StatusCode.UNAVAILABLE, "the model is still being loaded; try again soon", retry_after=0.5)
         return self.served
+
+    def _decode(self, served: Served, data: bytes) -> tuple[pb.ScoreRequest, int | None, FloatArray]:
+        """The request, its budget and its rows, all checked; the queue's room before the rows are made."""
+        num_rows = 0
+        try:
+            request = parse_request(data, self._config)
+            num_rows = count_rows(request)
+            self._check_model(served, request.model_name, request.model_version)
+            num_samples = self._budget(served.scorer, request)
+            self._queue.check_room(num_rows)
+            return request, num_samples, rows_of(request, served.scorer.schema, self._config)
+        except Fault as fault:
+            if fault.code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                self._metrics.count_invalid(served.version, num_rows)
+            raise
 
     def _check_model(self, served: Served, name: str, version: str) -> None:
         for field, asked, here in (("model_name", name, served.name), ("model_version", version, served.version)):
@@ -120,6 +136,7 @@ class ScoringServicer:
             model_name=served.name,
             model_version=served.version,
             request_id=request.request_id,
+            bundle_digest=served.scorer.bundle.digest,
         )
         fill_reply(reply, scores, flag_only=request.flag_only)
         return bytes(reply.SerializeToString())

@@ -24,7 +24,7 @@ from anomaly_vae.service.servicers import SERVICE
 from tests.conftest import make_rows
 from tests.service.running import SERVING, assert_same_bits, fault_of, running, score, tensor
 
-SLOW = {"tensor": tensor(make_rows(20_000)), "num_samples": 4096}  # minutes of work
+SLOW = {"tensor": tensor(make_rows(16_000)), "num_samples": 4096}  # minutes of work
 
 
 def eventually(condition, seconds=10.0):
@@ -51,11 +51,25 @@ def test_a_call_past_its_deadline_ends_and_its_work_with_it(service):
         assert_idle(service)
 
 
+def test_expired_calls_are_not_counted_as_cancelled(service):
+    """The caller hangs up when its time is up, a little before the server's clock says so."""
+    labels = {"grpc_method": "Score"}
+    expired = service.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded", **labels)
+    cancelled = service.metric("grpc_server_handled_total", grpc_code="Canceled", **labels)
+    with service.channel() as channel:
+        calls = [ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW), timeout=0.3) for _ in range(10)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    eventually(
+        lambda: service.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded", **labels) == expired + 10
+    )
+    assert service.metric("grpc_server_handled_total", grpc_code="Canceled", **labels) == cancelled
+
+
 def test_a_cancelled_call_ends_and_its_work_with_it(service):
     with service.channel() as channel:
         handled = service.metric("grpc_server_handled_total", grpc_code="Canceled")
         call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
-        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 16_000)
         call.cancel()
         eventually(lambda: service.metric("anomaly_vae_queue_rows") == 0, seconds=2)
         eventually(lambda: service.metric("grpc_server_handled_total", grpc_code="Canceled") == handled + 1)
@@ -73,7 +87,7 @@ def assert_idle(service):
 def test_a_short_request_does_not_wait_for_a_long_one(service, scorer, new_rows):
     with service.channel() as channel:
         long_call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
-        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 16_000)
         reply = score(channel, tensor=tensor(new_rows[:1]), timeout=5)
         assert not long_call.done()
         long_call.cancel()
@@ -81,14 +95,14 @@ def test_a_short_request_does_not_wait_for_a_long_one(service, scorer, new_rows)
 
 
 def test_too_many_rows_are_turned_away_at_once_with_a_time_to_return(model_path):
-    with running(model_path, "--max-queue-rows", 20_000, "--max-rows", 20_000) as service, service.channel() as channel:
+    with running(model_path, "--max-queue-rows", 16_000, "--max-rows", 16_000) as service, service.channel() as channel:
         waiting = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
-        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 16_000)
         code, details, _ = fault_of(score, channel, tensor=tensor(make_rows(1)))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "20000 rows are waiting, at most 20000 may" in details
+        assert "16000 rows are waiting, at most 16000 may" in details
         assert service.metric("anomaly_vae_rejected_total", reason="queue_full") == 1
-        assert service.metric("anomaly_vae_queue_limit_rows") == 20_000
+        assert service.metric("anomaly_vae_queue_limit_rows") == 16_000
         waiting.cancel()
 
 
@@ -150,13 +164,14 @@ def test_a_watcher_of_health_sees_the_end_and_does_not_delay_it(model_path):
         assert service.stop() == 0
         assert time.monotonic() - start < 3
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        assert fault_of(next, watch)[0] is grpc.StatusCode.UNAVAILABLE
+        code, details, _ = fault_of(next, watch)
+        assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
 
 
 def test_calls_that_outlast_the_grace_are_cut_off_and_the_exit_code_says_so(model_path):
     with running(model_path, "--grace", "0.5") as service, service.channel() as channel:
         call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
-        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 16_000)
         assert service.stop() == 1
         assert call.exception().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         assert "1 calls were cut off" in service.process.stderr.read()
@@ -165,7 +180,7 @@ def test_calls_that_outlast_the_grace_are_cut_off_and_the_exit_code_says_so(mode
 def test_a_second_signal_ends_it_at_once(model_path):
     with running(model_path) as service, service.channel() as channel:
         call = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW))
-        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 20_000)
+        eventually(lambda: service.metric("anomaly_vae_queue_rows") == 16_000)
         service.process.send_signal(signal.SIGINT)
         eventually(lambda: service.get("/readyz")[0] == 503)
         assert service.stop(signal.SIGINT, timeout=2) == 130
@@ -274,6 +289,23 @@ def test_before_the_model_is_loaded_calls_are_unavailable_and_health_says_so(mod
     assert asyncio.run(scenario()) == (not_serving, grpc.StatusCode.UNAVAILABLE, SERVING, 1)
 
 
+def test_a_call_that_reaches_a_draining_service_is_refused_and_counted(model_path):
+    async def scenario():
+        server = Server(ServeConfig(model=model_path, port=0, metrics_port=0))
+        await server.start()
+        await server.load()
+        server._servicer.draining = True  # as it is between the signal and the moment gRPC stops accepting
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await ScoringServiceStub(channel).Score(pb.ScoreRequest(tensor=tensor(make_rows(1))))
+        assert await server.stop()
+        return error.value.code(), server.metrics.registry.get_sample_value(
+            "anomaly_vae_rejected_total", {"reason": "draining"}
+        )
+
+    assert asyncio.run(scenario()) == (grpc.StatusCode.UNAVAILABLE, 1)
+
+
 def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
     """The text of an error may hold values of a row: neither the caller nor the log gets it."""
 
@@ -303,7 +335,7 @@ def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
         return codes
 
     assert asyncio.run(scenario()) == [(grpc.StatusCode.INTERNAL, "internal error; the server's log says where")] * 2
-    assert "Score failed with MemoryError" in caplog.text
+    assert caplog.text.count("Score failed with MemoryError") == 2
     assert "in score_rows" in caplog.text
     assert str(make_rows(1)[0, 0]) not in caplog.text
 

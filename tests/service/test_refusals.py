@@ -163,10 +163,11 @@ def test_a_message_over_the_limit_is_refused_and_does_no_harm(channel, service):
 
 def test_long_texts_of_a_caller_come_back_short(channel):
     """Trailing metadata over 8 KiB would turn the status into another one on its way."""
-    names = [f"{'ü' * 250}{i}" for i in range(40)]
-    code, details, _ = fault_of(score, channel, columns=renamed(*names[:10]))
-    assert code is INVALID
-    assert len(details) < 600
+    for letter in ("x", "ü", "\N{GRINNING FACE}"):
+        names = [f"{letter * 250}{i}" for i in range(10)]
+        code, details, _ = fault_of(score, channel, columns=renamed(*names))
+        assert code is INVALID
+        assert len(details.encode()) < 600
 
 
 def random_request(rng):
@@ -270,7 +271,13 @@ def raise_again(error):
 def test_refused_rows_are_counted_where_their_number_is_certain(model_path):
     with running(model_path) as service, service.channel() as channel:
         fault_of(score, channel, tensor=tensor(with_cell(np.nan)))
-        fault_of(score, channel, tensor=reshaped(2**62, 5))
-        assert service.metric("anomaly_vae_rows_total", outcome="invalid") == 6
-        assert service.metric("grpc_server_handled_total", grpc_code="InvalidArgument") == 2
+        fault_of(score, channel, tensor=reshaped(10, 3))
+        fault_of(score, channel, columns=renamed(*NAMES[:4]))
+        fault_of(score, channel, tensor=tensor(ROWS), num_samples=17)
+        assert service.metric("anomaly_vae_rows_total", outcome="invalid") == 28
+        for shape in ([2**62, 5], [-6, -5], [7, 5], [30]):
+            fault_of(score, channel, tensor=reshaped(*shape))
+        fault_of(send_bytes, channel, b"\xff")
+        assert service.metric("anomaly_vae_rows_total", outcome="invalid") == 28
+        assert service.metric("grpc_server_handled_total", grpc_code="InvalidArgument") == 9
         assert service.metric("anomaly_vae_queue_rows") == 0

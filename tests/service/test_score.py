@@ -106,7 +106,7 @@ def test_get_model_tells_what_inspect_does(channel, scorer):
     assert not model.calibration.HasField("confidence")
     assert model.estimator.num_samples == scorer.num_samples
     assert tuple(model.estimator.budgets) == scorer.budgets
-    assert model.limits.max_rows == 65_536
+    assert model.limits.max_rows == 16_384
 
 
 def test_health_names_the_service_and_the_whole(service):

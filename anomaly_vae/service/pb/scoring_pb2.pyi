@@ -57,7 +57,7 @@ class Strings(_message.Message):
     def __init__(self, value: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id")
+    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id", "bundle_digest")
     LOG_PX_FIELD_NUMBER: _ClassVar[int]
     ELBO_FIELD_NUMBER: _ClassVar[int]
     STD_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,7 @@ class ScoreResponse(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     log_px: _containers.RepeatedScalarFieldContainer[float]
     elbo: _containers.RepeatedScalarFieldContainer[float]
     std_error: _containers.RepeatedScalarFieldContainer[float]
@@ -84,7 +85,8 @@ class ScoreResponse(_message.Message):
     model_name: str
     model_version: str
     request_id: str
-    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    bundle_digest: str
+    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model_name", "model_version")
