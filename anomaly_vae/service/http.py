@@ -134,7 +134,11 @@ class HttpServer:
     def _show(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         try:
             return list(self._metrics(environ, start_response))
-        except (ValueError, IndexError):  # the library fails on a version in Accept that is none: plain text, then
+        except (
+            ValueError,
+            TypeError,
+            IndexError,
+        ):  # the library fails on a version in Accept that is none: plain text, then
             return list(self._metrics(environ | {"HTTP_ACCEPT": ""}, start_response))
 
 

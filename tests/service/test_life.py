@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -53,16 +54,23 @@ def test_a_call_past_its_deadline_ends_and_its_work_with_it(service):
 
 def test_expired_calls_are_not_counted_as_cancelled(service):
     """The caller hangs up when its time is up, a little before the server's clock says so."""
-    labels = {"grpc_method": "Score"}
-    expired = service.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded", **labels)
-    cancelled = service.metric("grpc_server_handled_total", grpc_code="Canceled", **labels)
+
+    def counts():
+        handled = [
+            service.metric("grpc_server_handled_total", grpc_code=code, grpc_method="Score")
+            for code in ("DeadlineExceeded", "Canceled")
+        ]
+        return np.array([service.metric("grpc_server_started_total", grpc_method="Score"), *handled])
+
+    before = counts()
+    slow = pb.ScoreRequest(tensor=tensor(make_rows(2_000)), num_samples=4096)
     with service.channel() as channel:
-        calls = [ScoringServiceStub(channel).Score.future(pb.ScoreRequest(**SLOW), timeout=0.3) for _ in range(10)]
+        calls = [ScoringServiceStub(channel).Score.future(slow, timeout=0.5) for _ in range(10)]
         assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    eventually(
-        lambda: service.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded", **labels) == expired + 10
-    )
-    assert service.metric("grpc_server_handled_total", grpc_code="Canceled", **labels) == cancelled
+    eventually(lambda: service.metric("anomaly_vae_queue_rows") == 0)
+    started, expired, cancelled = counts() - before
+    assert started == expired > 0
+    assert cancelled == 0
 
 
 def test_a_cancelled_call_ends_and_its_work_with_it(service):
@@ -353,6 +361,42 @@ def test_sigterm_while_loading_ends_well(model_path):
         _, log = process.communicate(timeout=10)
         assert process.returncode in (0, 143, -signal.SIGTERM), log
         assert b"rror" not in log
+
+
+def test_a_watcher_that_reads_nothing_holds_up_nobody(model_path):
+    """HTTP/2 by hand: a window of 0 bytes, then Watch. The status must still change for everyone else."""
+
+    def frame(kind, flags, stream, payload):
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    def literal(name, value):
+        return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    headers = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/grpc.health.v1.Health/Watch")]
+    headers += [(b":authority", b"x"), (b"te", b"trailers"), (b"content-type", b"application/grpc")]
+
+    async def scenario():
+        server = Server(ServeConfig(model=model_path, port=0, metrics_port=0))
+        await server.start()
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, struct.pack(">HI", 4, 0)))
+        block = b"".join(literal(name, value) for name, value in headers)
+        writer.write(frame(1, 4, 1, block) + frame(0, 1, 1, bytes(5)))
+        await writer.drain()
+        until = time.monotonic() + 10
+        watching = {"grpc_type": "server_stream", "grpc_service": "grpc.health.v1.Health", "grpc_method": "Watch"}
+        while not server.metrics.registry.get_sample_value("grpc_server_started_total", watching):
+            assert time.monotonic() < until
+            await asyncio.sleep(0.02)
+        await asyncio.wait_for(server.load(), 10)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check
+            status = (await check(health_pb2.HealthCheckRequest(), timeout=5)).status
+        assert await asyncio.wait_for(server.stop(), 10)
+        writer.close()
+        return status
+
+    assert asyncio.run(scenario()) == SERVING
 
 
 def test_a_client_that_connects_and_says_nothing_does_not_delay_the_end(model_path):

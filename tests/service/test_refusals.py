@@ -4,6 +4,7 @@ import random
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from google.protobuf.internal import encoder
 
@@ -108,7 +109,7 @@ def test_an_invalid_request_is_told_its_field(channel, name):
 @pytest.mark.parametrize("field", ["model_name", "model_version"])
 def test_another_model_or_version_is_not_found(channel, field):
     for call, fields in ((score, {"tensor": tensor(ROWS)}), (get_model, {})):
-        code, details, found = fault_of(call, channel, **fields, **{field: "2" * 5000})
+        code, details, found = fault_of(call, channel, **fields, **{field: "2" * 2000})
         assert (code, found) == (NOT_FOUND, [field])
         assert "is served" in details
 
@@ -140,7 +141,8 @@ def entry(number, value):
 FLOOD = 2**19
 FLOODS = {
     "columns": (entry(7, entry(1, b"") * FLOOD), "columns"),
-    "columns in parts": (entry(7, entry(1, b"")) * 40 + entry(7, entry(1, b"\x22\x00" * FLOOD)), "columns.column"),
+    "columns in parts": (entry(7, entry(1, b"") * 30) * 2 + entry(7, entry(1, b"x" * FLOOD)), "columns"),
+    "fields of a column": (entry(7, entry(1, b"\x22\x00" * FLOOD)), "columns.column"),
     "requests in parts": (entry(7, entry(1, b"")) * FLOOD, "ScoreRequest"),
     "strings": (entry(7, entry(1, entry(3, entry(1, b"") * FLOOD))), "columns.column.strings"),
     "dimensions": (entry(6, entry(3, b"\1" * FLOOD)), "tensor.shape"),
@@ -155,10 +157,17 @@ def test_floods_are_refused_before_they_are_parsed(channel, service, name):
     assert (code, found) == (INVALID, [field]), details
 
 
-def test_a_message_over_the_limit_is_refused_and_does_no_harm(channel, service):
-    code, _, _ = fault_of(send_bytes, channel, bytes(17 * 2**20))
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert service.health() == SERVING
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+def test_a_message_over_the_limit_is_refused_however_small_it_travels(service, compression):
+    """A megabyte of gzip may hold a gigabyte; what counts is what it would take here."""
+    with service.channel() as channel:
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        code, _, _ = fault_of(next, watch(entry(1, b"x" * 2**22), timeout=10, compression=compression))
+        assert code is INVALID
+        ask = channel.unary_unary(f"/{SERVICE}/Score")
+        code, _, _ = fault_of(ask, bytes(64 * 2**20), timeout=30, compression=compression)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert psutil.Process(service.process.pid).memory_info().rss < 300 * 2**20
 
 
 def test_long_texts_of_a_caller_come_back_short(channel):
