@@ -56,6 +56,13 @@ def test_many_rows_go_in_several_calls_and_come_back_in_order(service, client, s
     assert service.metric("grpc_server_started_total", grpc_method="Score") >= before + 3
 
 
+def test_calls_keep_to_the_limits_of_the_service(model_path, scorer, new_rows):
+    with running(model_path, "--max-rows", 10, "--max-message-bytes", 4096) as service:
+        with Client(service.target) as client:
+            assert_same_bits(client.score(new_rows), scorer.score(new_rows))
+        assert service.metric("grpc_server_started_total", grpc_method="Score") == 8
+
+
 def test_no_rows_give_no_scores(client, scorer):
     nothing = np.empty((0, 5))
     assert_same_bits(client.score(nothing), scorer.score(nothing))

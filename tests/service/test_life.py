@@ -35,12 +35,6 @@ def eventually(condition, seconds=10.0):
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def service(model_path):
-    with running(model_path) as service:
-        yield service
-
-
 def test_a_call_past_its_deadline_ends_and_its_work_with_it(service):
     with service.channel() as channel:
         handled = service.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded")

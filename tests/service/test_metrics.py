@@ -33,18 +33,6 @@ def needs(program):
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
 
 
-@pytest.fixture(scope="module")
-def service(model_path):
-    with running(model_path) as service:
-        yield service
-
-
-@pytest.fixture
-def channel(service):
-    with service.channel() as channel:
-        yield channel
-
-
 class TestRowHistogram:
     def exposed(self, values, bounds=(-1.0, 0.0, 2.5)):
         registry = CollectorRegistry()
@@ -166,10 +154,19 @@ def test_probes_and_paths(service):
     assert service.get("/readyz") == (200, "ready\n")
     assert service.get("/") == (404, "see /metrics, /livez and /readyz\n")
     assert service.get("/metrics", method="POST")[0] == 405
-    assert service.get("/metrics", method="HEAD") == (200, "")
+    assert answer_to(service, b"HEAD /metrics HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\n")
+    assert answer_to(service, b"HEAD /livez HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\n")
+    assert answer_to(service, b"GET /livez HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nalive\n")
     text = service.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")[1]
     assert text.endswith("# EOF\n")
     assert service.get("/metrics", Accept="application/openmetrics-text; version=abc")[0] == 200
+
+
+def answer_to(service, request):
+    """The very bytes that come back."""
+    with socket.create_connection(("127.0.0.1", service.metrics_port), timeout=10) as client:
+        client.sendall(request)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def test_slow_http_clients_do_not_shut_others_out(service):

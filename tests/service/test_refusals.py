@@ -24,12 +24,6 @@ def service(model_path):
         yield service
 
 
-@pytest.fixture
-def channel(service):
-    with service.channel() as channel:
-        yield channel
-
-
 def with_cell(value, i=2, d=1):
     rows = ROWS.copy()
     rows[i, d] = value

@@ -9,19 +9,7 @@ from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.servicers import SERVICE
 from tests.conftest import NAMES, make_rows
-from tests.service.running import SERVING, assert_same_bits, columns, running, score, tensor
-
-
-@pytest.fixture(scope="module")
-def service(model_path):
-    with running(model_path) as service:
-        yield service
-
-
-@pytest.fixture
-def channel(service):
-    with service.channel() as channel:
-        yield channel
+from tests.service.running import SERVING, assert_same_bits, columns, score, tensor
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 15, 16, 17, 75, 300])
