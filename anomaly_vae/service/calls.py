@@ -15,11 +15,10 @@ from google.protobuf.message import DecodeError
 from anomaly_vae.service.faults import Fault, abort, invalid
 from anomaly_vae.service.metrics import Metrics
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "is_expired"]
 
 _LOG = logging.getLogger("anomaly_vae.service")
 
-_ABOUT_NOW = 0.05
 _MOST_BYTES = 4_096
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -128,7 +127,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             raise
 
     async def _counted(self, labels: Labels, context: Context, work: Awaitable[Any]) -> Any:
-        start = time.perf_counter()
+        start, allowed = time.perf_counter(), context.time_remaining()
         self._metrics.started.labels(*labels).inc()
         code = grpc.StatusCode.OK
         try:
@@ -137,8 +136,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             code = context.code()
             raise
         except asyncio.CancelledError:
-            remaining = context.time_remaining()  # the caller, whose clock started earlier, hangs up a little before 0
-            late = remaining is not None and remaining < _ABOUT_NOW
+            late = is_expired(context.time_remaining(), allowed)
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         except grpc.aio.InternalError:  # nothing can be sent any more: the caller is gone
@@ -151,6 +149,14 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._unfinished -= 1
         if not self._unfinished:
             self._all_answered.set()
+
+
+def is_expired(remaining: float | None, allowed: float | None) -> bool:
+    """Whether a call that was hung up on has reached its deadline, seconds.
+
+    The caller hangs up by its own clock, which starts before ours by the time the request takes to get here.
+    """
+    return remaining is not None and allowed is not None and remaining <= max(0.05, 0.1 * allowed)
 
 
 async def _or_abort(labels: Labels, context: Context, work: Awaitable[Any]) -> Any:

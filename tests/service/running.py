@@ -82,7 +82,6 @@ def running(model, *options, env=None):
         stderr=subprocess.PIPE,
         text=True,
         env=own | {"ANOMALY_VAE_PORT": "0", "ANOMALY_VAE_METRICS_PORT": "0"} | (env or {}),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         line = process.stdout.readline()
