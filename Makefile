@@ -30,6 +30,8 @@ check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos 
 	built=$$(mktemp -d) && proto/generate.sh $(CURDIR)/$(PROTO_VENV)/bin/python $$built && \
 		diff -ru --exclude=__init__.py --exclude=__pycache__ anomaly_vae/service/pb $$built; \
 		status=$$?; rm -rf $$built; exit $$status
+	# The service runs with protobuf 7 here; other libraries of a user's may want 6, which this environment has.
+	$(PROTO_VENV)/bin/python -W error -c "from anomaly_vae.service.pb import scoring_pb2_grpc"
 	$(BIN)/hadolint deploy/Dockerfile
 
 format: $(READY) ## Rewrite the code in the house format
