@@ -14,6 +14,8 @@ from anomaly_vae.errors import ConfigError
 if TYPE_CHECKING:
     from anomaly_vae.batch import RowScorer
 
+_SECONDS_TO_START = 3.0  # for a service that was started a moment ago
+
 
 @click.command("score")
 @click.argument("model")
@@ -91,7 +93,9 @@ def _open_scorer(model: str, threads: int | None, target_fpr: float | None, stac
     require_serving()
     from anomaly_vae.client import Client
 
-    return stack.enter_context(Client(model))
+    client = stack.enter_context(Client(model))
+    client.wait_until_ready(_SECONDS_TO_START)
+    return client
 
 
 def _mention_extra(found: tuple[str, ...], known: set[str | None], *, strict: bool) -> None:

@@ -64,13 +64,16 @@ class ScoringQueue:
         Raises:
             Fault: RESOURCE_EXHAUSTED at once if too many rows wait, DEADLINE_EXCEEDED when the time is up.
         """
+        late = Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the rows were scored")
+        if time_remaining is not None and time_remaining <= 0:
+            raise late
         self.check_room(len(rows))
         self._admit(len(rows))
         try:
             async with asyncio.timeout(time_remaining):
                 return await self._score(scorer, rows, num_samples)
         except TimeoutError:
-            raise Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the rows were scored") from None
+            raise late from None
         finally:
             self._admit(-len(rows))
 

@@ -1,0 +1,73 @@
+"""``anomaly-vae score grpc://...``: the same file as with the model itself."""
+
+import socket
+import threading
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import NAMES, make_rows
+from tests.service.running import running
+
+
+@pytest.fixture(scope="module")
+def service(model_path):
+    with running(model_path) as service:
+        yield service
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Columns in another order than the model's, an extra one, a missing cell, and more rows than one call takes."""
+    rows = make_rows(3000, seed=6)
+    columns = {"id": [f"r{i}" for i in range(3000)]} | {name: rows[:, d] for d, name in enumerate(NAMES)}
+    columns["flow"] = [None if i == 7 else value for i, value in enumerate(columns["flow"])]
+    path = tmp_path / "new.parquet"
+    pq.write_table(pa.table(dict(reversed(columns.items()))), path)
+    return path
+
+
+def test_the_output_is_the_same_file(service, model_path, run_cli, tmp_path, table):
+    for model, output in ((model_path, "local.csv"), (f"grpc://{service.target}", "remote.csv")):
+        run_cli("score", model, table, "-o", output, "--keep", "id")
+    assert (tmp_path / "remote.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+    assert len((tmp_path / "remote.csv").read_text().splitlines()) == 3001
+
+
+def test_another_budget_is_the_service_s_to_give(service, model_path, run_cli, tmp_path, table):
+    for model, output in ((model_path, "local.csv"), (f"grpc://{service.target}", "remote.csv")):
+        done = run_cli("score", model, table, "-o", output, "--num-samples", "64")
+        assert b"there is no p-value and no flag" in done.stderr
+    assert (tmp_path / "remote.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+    done = run_cli("score", f"grpc://{service.target}", table, "-o", "x.csv", "--num-samples", "65", code=2)
+    assert b"num_samples must be one of 16, 32" in done.stderr
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["--threads", "--target-fpr"])
+def test_what_is_the_service_s_to_set_is_refused(run_cli, table, option):
+    done = run_cli(
+        "score", "grpc://127.0.0.1:1", table, "-o", "x.csv", option, "1" if option == "--threads" else "0.5", code=2
+    )
+    assert f"{option} is the service's to set" in done.stderr.decode()
+
+
+def test_no_service_is_one_line(run_cli, table, tmp_path):
+    done = run_cli("score", "grpc://127.0.0.1:1", table, "-o", "x.csv", code=1)
+    (line,) = done.stderr.decode().splitlines()
+    assert "127.0.0.1:1: no service answers there; start one with `anomaly-vae serve`" in line
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_service_that_is_just_starting_is_waited_for(model_path, run_cli, table, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    scoring = threading.Thread(target=run_cli, args=("score", f"grpc://127.0.0.1:{port}", table, "-o", "late.csv"))
+    scoring.start()
+    time.sleep(0.6)
+    with running(model_path, "--port", port):
+        scoring.join(30)
+    assert (tmp_path / "late.csv").exists()
