@@ -105,6 +105,8 @@ def score_table(
     match_columns(table.names, scorer.schema.names)
     _check_keep(table, keep, output)
     schema = pa.schema([*table.schema_of(keep), *OUTPUT_SCHEMA])
+    # Refuse a budget or a target that cannot be before anything is read or said.
+    scorer.score_rows(np.empty((0, len(scorer.schema.names))), num_samples, target_fpr)
     warn_uncalibrated(num_samples, scorer.num_samples)
     summary = ScoreSummary()
     with open_writer(output, schema, overwrite=overwrite) as writer:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import math
@@ -51,6 +52,7 @@ _NPY_HEADER = re.compile(
 _MANIFEST_LIMIT = 16 * 2**20
 _FILE_LIMIT = 2**30
 _MOST_POINTS = 4096
+_LINKED = "{}: is a link or no regular file; copy the folder's files themselves"
 _MOST_GOLDEN = 256
 
 
@@ -227,13 +229,18 @@ def _read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
     except FileNotFoundError as error:
         raise BundleError(f"{path}: {name} is missing; is this the directory made by `anomaly-vae train`?") from error
     except OSError as error:
-        raise BundleError(f"{path}/{name}: cannot be read, or is a link: {error.strerror}") from error
+        if error.errno == errno.ELOOP:
+            raise BundleError(_LINKED.format(f"{path}/{name}")) from error
+        raise BundleError(f"{path}/{name}: cannot be read: {error.strerror}") from error
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise BundleError(f"{path}/{name}: is a link or no regular file; copy the folder's files themselves")
+            raise BundleError(_LINKED.format(f"{path}/{name}"))
         if status.st_size > min(limit, _FILE_LIMIT):
-            raise BundleError(f"{path}/{name}: {status.st_size} bytes, expected at most {min(limit, _FILE_LIMIT)}")
+            raise BundleError(
+                f"{path}/{name}: {status.st_size} bytes, expected at most {min(limit, _FILE_LIMIT)}; the file was "
+                "changed after export. Copy the folder again"
+            )
         return file.read(min(limit, _FILE_LIMIT) + 1)
 
 

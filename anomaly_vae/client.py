@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -24,6 +25,8 @@ from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 __all__ = ["Client"]
 
 _SCHEME = "grpc://"
+_TARGET = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):[0-9]{1,5}")
+_LAST_PORT = 65_535
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 _BYTES_PER_CALL = 2**20
 _SAMPLES_PER_CALL = 2**22
@@ -51,6 +54,9 @@ class Client:
             model_name: The model meant; empty for whatever is served.
             model_version: Its version; empty for whatever is served.
             timeout: Seconds each call may take; None for ever.
+
+        Raises:
+            ConfigError: The target is no host and port.
         """
         options = [
             ("grpc.max_receive_message_length", -1),
@@ -58,6 +64,8 @@ class Client:
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         self._target = target.removeprefix(_SCHEME).rstrip("/")
+        if not _TARGET.fullmatch(self._target) or int(self._target.rsplit(":", 1)[1]) > _LAST_PORT:
+            raise ConfigError(f"{target!r} is no address of a service; give grpc://HOST:PORT, such as 127.0.0.1:50051")
         self._model: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
         self._timeout = None if timeout == math.inf else timeout
         if self._target.startswith(_LOOPBACK):
@@ -246,8 +254,11 @@ def _explained(error: grpc.RpcError, target: str) -> Exception:
         return Overloaded(text, retry_after=retry_after)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         text = f"{target}: no reply in time; ask for fewer rows a call, or allow a longer timeout"
-    if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in text:
-        text = f"{target}: no service answers there; start one with `anomaly-vae serve`, or correct the address"
+    if code is grpc.StatusCode.UNAVAILABLE and ("failed to connect" in text or "resol" in text):
+        text = (
+            f"{target}: no service answers there: it is not started (`anomaly-vae serve`), or shutting down, "
+            "or the address is wrong"
+        )
     return ServiceError(text, code=code.name)
 
 

@@ -153,7 +153,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
             )
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{where}: not a manifest of a model bundle: {error}") from error
+        raise BundleError(f"{where}: not a manifest of a model bundle: {error}. Copy the folder again") from error
     _check_consistent(manifest, where)
     return manifest
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -84,6 +87,8 @@ def command(
 
 def _open_scorer(model: str, threads: int | None, target_fpr: float | None, stack: contextlib.ExitStack) -> RowScorer:
     if not model.startswith("grpc://"):
+        if "://" in model or (re.fullmatch(r"[^/]+:\d+", model) and not Path(model).exists()):
+            raise ConfigError(f"{model}: no model has such a name; a service is grpc://HOST:PORT")
         from anomaly_vae.scorer import load
 
         return load(model, threads=threads)
@@ -91,6 +96,7 @@ def _open_scorer(model: str, threads: int | None, target_fpr: float | None, stac
         if value is not None:
             raise ConfigError(f"{name} is the service's to set; give a bundle as MODEL, or leave it out")
     require_serving()
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print lines of its own beside ours
     from anomaly_vae.client import Client
 
     client = stack.enter_context(Client(model))

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from anomaly_vae.service.server import Server
 
 
-def _setting(name: str, **attributes: Any) -> Callable[[Any], Any]:
+def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
     """An option that an environment variable can set as well."""
     variable = f"ANOMALY_VAE_{name.removeprefix('--').replace('-', '_').upper()}"
-    return click.option(name, envvar=variable, show_envvar=True, **attributes)
+    return click.option(name, *field, envvar=variable, show_envvar=True, **attributes)
 
 
 @click.command("serve")
 @click.argument("model", type=click.Path(path_type=Path), envvar="ANOMALY_VAE_MODEL")
-@_setting("--name", help="The model's name to clients.  [default: the directory's]")
+@_setting("--name", help="The model's name to clients.  [default: NAME of models/NAME or models/NAME/3]")
+@_setting("--model-version", "version", type=int, help="Its version.  [default: 3 of models/NAME/3, otherwise 1]")
 @_setting("--host", default="127.0.0.1", show_default=True, help="Address gRPC listens on.")
 @_setting("--port", type=int, default=50051, show_default=True, help="Port of gRPC; 0 takes a free one.")
 @_setting("--metrics-host", default="127.0.0.1", show_default=True, help="Address of /metrics, /livez, /readyz.")
@@ -45,7 +46,7 @@ def command(**settings: Any) -> int:
 
     gRPC: anomaly_vae.v1.ScoringService (Score, GetModel), health and reflection. HTTP: /metrics, /livez, /readyz.
     At the first signal the server drains: admitted calls are answered, new ones refused; at the second it ends at
-    once. The default addresses are this machine's own.
+    once. The default addresses are this machine's own. The environment variable ANOMALY_VAE_MODEL can name MODEL.
 
     \b
     anomaly-vae serve model &

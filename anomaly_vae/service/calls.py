@@ -135,12 +135,9 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         except grpc.aio.AbortError:
             code = context.code()
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, grpc.aio.InternalError):  # the caller is gone; the latter found out in sending
             late = is_expired(context.time_remaining(), allowed)
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
-        except grpc.aio.InternalError:  # nothing can be sent any more: the caller is gone
-            code = grpc.StatusCode.CANCELLED
             raise asyncio.CancelledError from None
         finally:
             self._metrics.count_call(labels, code, time.perf_counter() - start)

@@ -22,6 +22,7 @@ class ServeConfig:
     Attributes:
         model: The bundle to serve.
         name: Its name to clients; None takes the directory's.
+        version: Its version to clients; None takes the directory's name if that is an integer, otherwise 1.
         host, port: Where gRPC listens; port 0 takes a free one.
         metrics_host, metrics_port: Where HTTP listens, for /metrics, /livez and /readyz.
         insecure_listen: Whether gRPC may listen beyond loopback, in plaintext.
@@ -34,6 +35,7 @@ class ServeConfig:
 
     model: Path
     name: str | None = None
+    version: int | None = None
     host: str = "127.0.0.1"
     port: int = 50051
     metrics_host: str = "127.0.0.1"
@@ -54,6 +56,8 @@ class ServeConfig:
         for name in ("max_rows", "max_columns", "max_samples", "max_queue_rows"):
             _check_range(name, getattr(self, name), 1, 2**31 - 1)
         _check_range("max_message_bytes", self.max_message_bytes, 4_096, 2**31 - 1)
+        if self.version is not None:
+            _check_range("version", self.version, 1, 2**31 - 1)
         if self.threads is not None:
             _check_range("threads", self.threads, 1, 1_024)
         if not (math.isfinite(self.grace) and 0 <= self.grace <= 3_600):
@@ -69,7 +73,7 @@ class ServeConfig:
             raise ConfigError(
                 f"a model's name must have 1 to {_LONGEST_NAME} printable characters; set another by name"
             )
-        if not self.insecure_listen and not _is_loopback(self.host):
+        if not _is_loopback(self.host) and not self.insecure_listen:
             raise ConfigError(
                 f"host {self.host} is reachable from other machines, and the service speaks plaintext without "
                 "authentication; keep it on 127.0.0.1, or pass --insecure-listen if the network is trusted"
@@ -85,7 +89,9 @@ class ServeConfig:
 
     @property
     def model_version(self) -> str:
-        """The directory's name if it is an integer, otherwise 1."""
+        """The version given, or the directory's name if it is an integer, otherwise 1."""
+        if self.version is not None:
+            return str(self.version)
         name = self.model.resolve().name
         return str(int(name)) if _is_version(name) else "1"
 

@@ -85,12 +85,24 @@ class Server:
 
         Raises:
             BundleError: The bundle is refused.
-            ConfigError: The model needs more samples a row than a request may ask for.
+            ConfigError: The model needs more samples a row, or columns, than a request may have.
         """
         served = await asyncio.to_thread(_load, self.config)
         self.metrics.serve_model(served.name, served.version, served.scorer)
         self._servicer.served = served
         self._health.set_serving(True)
+
+    def log_start(self) -> None:
+        """Log what is served, where and within which limits."""
+        config, served = self.config, self._servicer.served
+        if served is not None:
+            _LOG.info(
+                "serving %s version %s, bundle %.12s, threshold %.6g nats: gRPC on %s port %d, HTTP on %s port %d, "
+                "%d threads, at most %d rows a request and %d in the queue",
+                *(served.name, served.version, served.scorer.bundle.digest, served.scorer.threshold),
+                *(config.host, self.port, config.metrics_host, self.metrics_port),
+                *(config.threads or default_threads(), config.max_rows, config.max_queue_rows),
+            )
 
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close; whether all were answered."""
@@ -162,6 +174,7 @@ async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
+            server.log_start()
             announce(server)
         await stopping
         _LOG.info("draining: new calls are refused, admitted ones answered")
@@ -178,6 +191,10 @@ def _load(config: ServeConfig) -> Served:
     if scorer.num_samples > config.max_samples:
         raise ConfigError(
             f"the model is calibrated for {scorer.num_samples} samples a row, max_samples allows {config.max_samples}"
+        )
+    if len(scorer.schema.columns) > config.max_columns:
+        raise ConfigError(
+            f"the model has {len(scorer.schema.columns)} columns, max_columns allows {config.max_columns}"
         )
     return Served(config.model_name, config.model_version, scorer)
 

@@ -41,8 +41,11 @@ def test_another_budget_is_the_service_s_to_give(service, model_path, run_cli, t
         done = run_cli("score", model, table, "-o", output, "--num-samples", "64")
         assert b"there is no p-value and no flag" in done.stderr
     assert (tmp_path / "remote.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
-    done = run_cli("score", f"grpc://{service.target}", table, "-o", "x.csv", "--num-samples", "65", code=2)
-    assert b"num_samples must be one of 16, 32" in done.stderr
+    done = run_cli(
+        "score", f"grpc://{service.target}", table, "-o", "x.csv", "--keep", "id", "--num-samples", "65", code=2
+    )
+    (line,) = done.stderr.decode().splitlines()
+    assert "num_samples must be one of 16, 32" in line
     assert not (tmp_path / "x.csv").exists()
 
 
@@ -54,10 +57,26 @@ def test_what_is_the_service_s_to_set_is_refused(run_cli, table, option):
     assert f"{option} is the service's to set" in done.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["http://127.0.0.1:52000", "127.0.0.1:52000", "grpc://", "grpc://127.0.0.1", "grpc://::1:5", "grpc://h:99999"],
+)
+def test_what_is_no_address_of_a_service_is_told_how_one_looks(run_cli, table, model):
+    done = run_cli("score", model, table, "-o", "x.csv", code=2)
+    (line,) = done.stderr.decode().splitlines()
+    assert "grpc://HOST:PORT" in line
+
+
+def test_an_unknown_host_is_one_line(run_cli, table):
+    done = run_cli("score", "grpc://no.such.host.invalid:50051", table, "-o", "x.csv", code=1)
+    (line,) = done.stderr.decode().splitlines()
+    assert "no service answers there" in line
+
+
 def test_no_service_is_one_line(run_cli, table, tmp_path):
     done = run_cli("score", "grpc://127.0.0.1:1", table, "-o", "x.csv", code=1)
     (line,) = done.stderr.decode().splitlines()
-    assert "127.0.0.1:1: no service answers there; start one with `anomaly-vae serve`" in line
+    assert "127.0.0.1:1: no service answers there: it is not started (`anomaly-vae serve`)" in line
     assert not (tmp_path / "x.csv").exists()
 
 

@@ -17,6 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.scorer import load
 from anomaly_vae.service.calls import is_expired
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.pb import scoring_pb2 as pb
@@ -207,6 +208,9 @@ def test_a_port_in_use_is_exit_4_and_one_line(service, model_path, run_cli, whic
         (["--port", "70000"], 2, "port must lie between 0 and 65535, got 70000"),
         (["--port", "50999", "--metrics-port", "50999"], 2, "port and metrics_port are both 50999"),
         (["--max-queue-rows", "10"], 2, "the largest request could never be admitted"),
+        (["--max-columns", "4"], 2, "the model has 5 columns, max_columns allows 4"),
+        (["--host", "no.such.host.invalid", "--insecure-listen"], 2, "no address of this machine"),
+        (["--model-version", "0"], 2, "version must lie between 1 and"),
         (["--max-samples", "64"], 2, "calibrated for 1024 samples a row, max_samples allows 64"),
         (["--grace", "nan"], 2, "grace must lie between 0 and 3600"),
         (["--name", "a\tb"], 2, "printable"),
@@ -239,6 +243,15 @@ def test_name_version_and_settings_come_from_directory_options_and_environment(m
         model_path, "--name", "mine", env={"ANOMALY_VAE_NAME": "theirs", "ANOMALY_VAE_THREADS": "1"}
     ) as service:
         assert service.line.startswith("serving mine version 1 ")
+    with running(versioned, "--model-version", "13") as service:
+        assert service.line.startswith("serving fraud version 13 on ")
+        assert service.stop() == 0
+        start, draining, stopped = service.process.stderr.read().splitlines()
+        digest = load(versioned).info["bundle_digest"]
+        assert f"INFO serving fraud version 13, bundle {digest[:12]}, threshold " in start
+        assert f"gRPC on 127.0.0.1 port {service.port}, HTTP on 127.0.0.1 port {service.metrics_port}, " in start
+        assert "draining" in draining
+        assert "stopped" in stopped
     with running(model_path, env={"ANOMALY_VAE_NAME": "theirs"}) as service:
         assert service.line.startswith("serving theirs version 1 ")
 

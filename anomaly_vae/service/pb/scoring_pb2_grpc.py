@@ -31,9 +31,10 @@ class ScoringServiceStub(object):
     Every log-density is in nats, in the units of the data; higher is more normal. The same row gets the same reply in
     any request, bit for bit.
 
-    Errors: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, NOT_FOUND for another model or version,
-    RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many rows wait, DEADLINE_EXCEEDED, UNAVAILABLE while the model
-    loads or the server drains.
+    Errors: INVALID_ARGUMENT with google.rpc.BadRequest, whose field violation names the field and, in its description,
+    the row (counted from 0) and the column; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when too many rows wait, and without it for a message over Limits.max_message_bytes, which must
+    be split; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server drains.
     """
 
     def __init__(self, channel):
@@ -60,9 +61,10 @@ class ScoringServiceServicer(object):
     Every log-density is in nats, in the units of the data; higher is more normal. The same row gets the same reply in
     any request, bit for bit.
 
-    Errors: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, NOT_FOUND for another model or version,
-    RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many rows wait, DEADLINE_EXCEEDED, UNAVAILABLE while the model
-    loads or the server drains.
+    Errors: INVALID_ARGUMENT with google.rpc.BadRequest, whose field violation names the field and, in its description,
+    the row (counted from 0) and the column; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when too many rows wait, and without it for a message over Limits.max_message_bytes, which must
+    be split; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server drains.
     """
 
     def Score(self, request, context):
@@ -106,9 +108,10 @@ class ScoringService(object):
     Every log-density is in nats, in the units of the data; higher is more normal. The same row gets the same reply in
     any request, bit for bit.
 
-    Errors: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, NOT_FOUND for another model or version,
-    RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many rows wait, DEADLINE_EXCEEDED, UNAVAILABLE while the model
-    loads or the server drains.
+    Errors: INVALID_ARGUMENT with google.rpc.BadRequest, whose field violation names the field and, in its description,
+    the row (counted from 0) and the column; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when too many rows wait, and without it for a message over Limits.max_message_bytes, which must
+    be split; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server drains.
     """
 
     @staticmethod
