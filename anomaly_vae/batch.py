@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.schema import Schema, match_columns
-from anomaly_vae.scores import Scores, warn_uncalibrated
+from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
 from anomaly_vae.table import Batch, Table, fits_csv, open_writer
 from anomaly_vae.table.arrays import from_strings, spread
 
-__all__ = ["OUTPUT_SCHEMA", "RowScorer", "ScoreSummary", "read_usable", "score_table"]
+__all__ = ["FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "ScoreOptions", "ScoreSummary", "read_usable", "score_table"]
 
 OUTPUT_SCHEMA = pa.schema(
     [
@@ -29,8 +29,12 @@ OUTPUT_SCHEMA = pa.schema(
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
         ("reason", pa.string()),
+        ("pareto_k", pa.float64()),
+        ("reliable", pa.bool_()),
+        ("num_samples", pa.int64()),
     ]
 )
+FLAG_SCHEMA = pa.schema([("is_anomaly", pa.bool_()), ("reason", pa.string()), ("num_samples", pa.int64())])
 
 
 class RowScorer(Protocol):
@@ -46,8 +50,18 @@ class RowScorer(Protocol):
         """The calibrated budget."""
         ...
 
-    def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
+    def score_rows(
+        self,
+        rows: FloatArray,
+        num_samples: int | None = None,
+        target_fpr: float | None = None,
+        max_std_error: float | None = None,
+    ) -> Scores:
         """Score checked rows (N, D)."""
+        ...
+
+    def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
+        """Decide on checked rows (N, D)."""
         ...
 
 
@@ -85,14 +99,39 @@ class ScoreSummary:
         return text
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What to compute of each row: see :meth:`anomaly_vae.scorer.Scorer.score` and ``flag``."""
+
+    num_samples: int | None = None
+    max_std_error: float | None = None
+    target_fpr: float | None = None
+    flag_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse options that exclude each other."""
+        if self.flag_only and (self.num_samples is not None or self.max_std_error is not None):
+            raise ConfigError("--flag-only decides at the calibrated budget; leave out --num-samples, --max-std-error")
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The output's columns, without the kept ones."""
+        return FLAG_SCHEMA if self.flag_only else OUTPUT_SCHEMA
+
+    def apply(self, scorer: RowScorer, rows: FloatArray) -> Scores | Flags:
+        """Score or decide on checked rows (N, D)."""
+        if self.flag_only:
+            return scorer.flag_rows(rows, self.target_fpr)
+        return scorer.score_rows(rows, self.num_samples, self.target_fpr, self.max_std_error)
+
+
 def score_table(
     scorer: RowScorer,
     table: Table,
     output: str,
     *,
     keep: Sequence[str] = (),
-    num_samples: int | None = None,
-    target_fpr: float | None = None,
+    options: ScoreOptions | None = None,
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
 ) -> ScoreSummary:
@@ -102,20 +141,20 @@ def score_table(
         InvalidInput: A column of the model or a kept one is missing, or of the wrong type.
         ConfigError: A kept name clashes with an output, or the output cannot be written.
     """
+    options = options or ScoreOptions()
     match_columns(table.names, scorer.schema.names)
-    _check_keep(table, keep, output)
-    schema = pa.schema([*table.schema_of(keep), *OUTPUT_SCHEMA])
+    _check_keep(table, keep, output, options.columns)
+    schema = pa.schema([*table.schema_of(keep), *options.columns])
     # Refuse a budget or a target that cannot be before anything is read or said.
-    scorer.score_rows(np.empty((0, len(scorer.schema.names))), num_samples, target_fpr)
-    warn_uncalibrated(num_samples, scorer.num_samples)
+    options.apply(scorer, np.empty((0, len(scorer.schema.names))))
+    warn_uncalibrated(options.num_samples, scorer.num_samples, options.max_std_error)
     summary = ScoreSummary()
     with open_writer(output, schema, overwrite=overwrite) as writer:
         for batch in table.batches(scorer.schema.names, keep):
             usable = np.array([fault is None for fault in batch.faults], dtype=bool)
-            scores = scorer.score_rows(batch.rows[usable], num_samples, target_fpr)
-            writer.write(
-                pa.RecordBatch.from_arrays([*batch.kept.columns, *_columns(scores, usable, batch)], schema=schema)
-            )
+            scores = options.apply(scorer, batch.rows[usable])
+            columns = [*batch.kept.columns, *_columns(scores, options.columns, usable, batch)]
+            writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
             summary.note(batch)
             if scores.is_anomaly is not None:
                 summary.anomalies = (summary.anomalies or 0) + int(scores.is_anomaly.sum())
@@ -138,9 +177,9 @@ def read_usable(
     return np.concatenate(parts), summary
 
 
-def _check_keep(table: Table, keep: Sequence[str], output: str) -> None:
+def _check_keep(table: Table, keep: Sequence[str], output: str, columns: pa.Schema) -> None:
     for name in keep:
-        if name in OUTPUT_SCHEMA.names:
+        if name in columns.names:
             raise ConfigError(f"--keep {name}: the output has a column of that name itself; rename it in the input")
         if name not in table.names:
             raise InvalidInput(f"--keep {name}: the input has no such column", field=name)
@@ -151,12 +190,15 @@ def _check_keep(table: Table, keep: Sequence[str], output: str) -> None:
             raise InvalidInput(f"--keep {name}: {kind} does not fit in CSV; write to a .parquet file", field=name)
 
 
-def _columns(scores: Scores, usable: NDArray[np.bool_], batch: Batch) -> list[pa.Array]:
+def _columns(scores: Scores | Flags, schema: pa.Schema, usable: NDArray[np.bool_], batch: Batch) -> list[pa.Array]:
     """The output columns of a batch: nulls where there is no value, reasons of faults and novelties."""
     reason = iter(scores.reason)
     reasons = [next(reason) if fault is None else fault.text for fault in batch.faults]
     columns = []
-    for column in OUTPUT_SCHEMA:
-        values = None if column.name == "reason" else getattr(scores, column.name)
-        columns.append(pa.nulls(len(usable), column.type) if values is None else spread(values, usable))
-    return [*columns[:-1], from_strings(reasons)]
+    for column in schema:
+        values = getattr(scores, column.name)
+        if column.name == "reason":
+            columns.append(from_strings(reasons))
+        else:
+            columns.append(pa.nulls(len(usable), column.type) if values is None else spread(values, usable))
+    return columns

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import BadRequest, RetryInfo
-from grpc_status import rpc_status
 
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.errors import ConfigError, InvalidInput, Overloaded, ServiceError
+from anomaly_vae.errors import ConfigError, InvalidInput, ServiceError
 from anomaly_vae.schema import Column, Schema, to_rows
-from anomaly_vae.scores import Scores, join_scores, warn_uncalibrated
+from anomaly_vae.scores import Flags, Part, Scores, join, warn_uncalibrated
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
+from anomaly_vae.service.replies import explained, no_scores, to_flags, to_scores
 
 __all__ = ["Client"]
 
@@ -141,28 +140,45 @@ class Client:
         """Rows with ``log_px`` strictly below it are anomalies, nats in data units."""
         return float(self.model.calibration.threshold)
 
-    def score(self, data: Any, num_samples: int | None = None) -> Scores:
+    def score(self, data: Any, num_samples: int | None = None, max_std_error: float | None = None) -> Scores:
         """Score every row, or none, as :meth:`anomaly_vae.scorer.Scorer.score` does, with the same bits.
 
         Args:
             data: Rows in data units: an array (N, D) in the model's order, a DataFrame or an Arrow table with its
                 columns in any order.
             num_samples: Another budget than the calibrated one; then there is no p-value and no flag.
+            max_std_error: Stop at a row when its standard error is at most this, nats; no p-value and no flag either.
 
         Raises:
             InvalidInput: Columns missing or not numeric, or a value missing or not finite.
-            ConfigError: A budget that cannot be.
+            ConfigError: A budget or an error that cannot be.
             Overloaded: Too many rows wait at the service.
             ServiceError: The call failed for another reason.
         """
+        score = partial(self.score_rows, num_samples=num_samples, max_std_error=max_std_error)
+        scores = self._retried(lambda: score(to_rows(data, self.schema)))
+        warn_uncalibrated(num_samples, self.num_samples, max_std_error)
+        return scores
+
+    def flag(self, data: Any) -> Flags:
+        """Decide only which rows are anomalies, as :meth:`anomaly_vae.scorer.Scorer.flag` does.
+
+        Args:
+            data: As for :meth:`score`.
+
+        Raises:
+            InvalidInput, Overloaded, ServiceError: As for :meth:`score`.
+        """
+        return self._retried(lambda: self.flag_rows(to_rows(data, self.schema)))
+
+    def _retried(self, call: Callable[[], Part]) -> Part:
+        """Once more, if a failure may be due to another model in this one's place."""
         try:
-            scores = self.score_rows(to_rows(data, self.schema), num_samples)
+            return call()
         except (InvalidInput, ConfigError, ServiceError) as error:
             if not self._has_changed(error):
                 raise
-            scores = self.score_rows(to_rows(data, self.schema), num_samples)
-        warn_uncalibrated(num_samples, self.num_samples)
-        return scores
+            return call()
 
     def _has_changed(self, error: InvalidInput | ConfigError | ServiceError) -> bool:
         """Whether a failure may be due to another model in this one's place, with other columns or their order."""
@@ -171,18 +187,41 @@ class Client:
         before = self.model.bundle_digest
         return self.get_model().bundle_digest != before
 
-    def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
+    def score_rows(
+        self,
+        rows: FloatArray,
+        num_samples: int | None = None,
+        target_fpr: float | None = None,
+        max_std_error: float | None = None,
+    ) -> Scores:
         """:meth:`score` of float64 rows (N, D) in the order of :attr:`schema`; the service has one target only."""
-        if target_fpr is not None:
-            raise ConfigError("target_fpr: a service flags at the target of its model; calibrate and serve another")
+        _refuse_target(target_fpr)
         budgets = list(self.model.estimator.budgets)
         if num_samples is not None and num_samples not in budgets:
             raise ConfigError(f"num_samples must be one of {', '.join(map(str, budgets))}, got {num_samples!r}")
+        if max_std_error is not None and not 0.0 < max_std_error < math.inf:
+            raise ConfigError(f"max_std_error must be a positive number of nats, got {max_std_error!r}")
         budget = self.num_samples if num_samples is None else num_samples
         if len(rows) == 0:
-            return _no_scores(calibrated=budget == self.num_samples)
+            return no_scores(calibrated=budget == self.num_samples and max_std_error is None)
+        options = {"num_samples": budget, "max_std_error": max_std_error or 0.0}
+        return join([to_scores(reply, n) for reply, n in self._replies(rows, budget, options)])
+
+    def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
+        """:meth:`flag` of float64 rows (N, D) in the order of :attr:`schema`; the service has one target only."""
+        _refuse_target(target_fpr)
+        if len(rows) == 0:
+            return Flags(is_anomaly=np.empty(0, dtype=bool), num_samples=np.empty(0, dtype=np.int64), reason=[])
+        return join([to_flags(reply, n) for reply, n in self._replies(rows, self.num_samples, {"flag_only": True})])
+
+    def _replies(
+        self, rows: FloatArray, budget: int, options: dict[str, Any]
+    ) -> Iterator[tuple[pb.ScoreResponse, int]]:
+        """Replies to calls of some of the rows each, with their number."""
         step = self._rows_per_call(rows.shape[1], budget)
-        return join_scores([self._score_part(rows[i : i + step], budget) for i in range(0, len(rows), step)])
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            yield self._score_part(part, options), len(part)
 
     def _rows_per_call(self, num_columns: int, budget: int) -> int:
         """Rows in messages of about a megabyte, and of a few seconds' work: far from the limits and the timeout."""
@@ -190,16 +229,17 @@ class Client:
         fitting = min(_BYTES_PER_CALL, limits.max_message_bytes // 2) // (8 * num_columns)
         return max(1, min(fitting, _SAMPLES_PER_CALL // budget, limits.max_rows))
 
-    def _score_part(self, rows: FloatArray, budget: int) -> Scores:
+    def _score_part(self, rows: FloatArray, options: dict[str, Any]) -> pb.ScoreResponse:
         values = np.ascontiguousarray(rows, dtype="<f8")
         tensor = pb.Tensor(data=values.tobytes(), dtype="FP64", shape=values.shape)
-        request = pb.ScoreRequest(**self._model, num_samples=budget, tensor=tensor)
-        reply: pb.ScoreResponse = self._call(self._stub.Score, request, self._timeout)
+        reply: pb.ScoreResponse = self._call(
+            self._stub.Score, pb.ScoreRequest(**self._model, **options, tensor=tensor), self._timeout
+        )
         if reply.bundle_digest != self.model.bundle_digest:
             raise ServiceError(
                 f"{self._target}: another model is served now than a moment ago; score the rows again", code=_REPLACED
             )
-        return _scores(reply, len(rows))
+        return reply
 
     def _describe(self, timeout: float | None) -> pb.Model:
         described: pb.Model = self._call(self._stub.GetModel, pb.GetModelRequest(**self._model), timeout)
@@ -210,69 +250,9 @@ class Client:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise _explained(error, self._target) from error
+            raise explained(error, self._target) from error
 
 
-def _scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
-    calibrated = len(reply.p_value) > 0
-    scores = Scores(
-        log_px=np.array(reply.log_px, dtype=np.float64),
-        elbo=np.array(reply.elbo, dtype=np.float64),
-        std_error=np.array(reply.std_error, dtype=np.float64),
-        ess_ratio=np.array(reply.ess_ratio, dtype=np.float64),
-        p_value=np.array(reply.p_value, dtype=np.float64) if calibrated else None,
-        is_anomaly=np.array(reply.is_anomaly, dtype=bool) if calibrated else None,
-        num_samples=np.array(reply.num_samples, dtype=np.int64),
-        reason=[reason or None for reason in reply.reason],
-    )
-    for name, values in vars(scores).items():
-        if values is not None and len(values) != num_rows:
-            raise ServiceError(f"the reply has {len(values)} entries of {name} for {num_rows} rows", code="INTERNAL")
-    return scores
-
-
-def _no_scores(*, calibrated: bool) -> Scores:
-    none = np.empty(0)
-    return Scores(
-        log_px=none,
-        elbo=none,
-        std_error=none,
-        ess_ratio=none,
-        p_value=none if calibrated else None,
-        is_anomaly=np.empty(0, dtype=bool) if calibrated else None,
-        num_samples=np.empty(0, dtype=np.int64),
-        reason=[],
-    )
-
-
-def _explained(error: grpc.RpcError, target: str) -> Exception:
-    code, text = error.code(), f"{target}: {error.details()}"
-    field, retry_after = _details(error)
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return InvalidInput(text, field=field)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after is not None:
-        return Overloaded(text, retry_after=retry_after)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        text = f"{target}: no reply in time; ask for fewer rows a call, or allow a longer timeout"
-    if code is grpc.StatusCode.UNAVAILABLE and ("failed to connect" in text or "resol" in text):
-        text = (
-            f"{target}: no service answers there: it is not started (`anomaly-vae serve`), or shutting down, "
-            "or the address is wrong"
-        )
-    return ServiceError(text, code=code.name)
-
-
-def _details(error: grpc.RpcError) -> tuple[str | None, float | None]:
-    """The field at fault and the seconds to wait, where the status has them."""
-    field, retry_after = None, None
-    try:
-        status = rpc_status.from_call(error)
-    except (ValueError, DecodeError):  # not what the service sends: something between it and us
-        return field, retry_after
-    for detail in status.details if status else ():
-        violations, retry = BadRequest(), RetryInfo()
-        if detail.Unpack(violations) and violations.field_violations:
-            field = violations.field_violations[0].field
-        elif detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToMilliseconds() / 1000
-    return field, retry_after
+def _refuse_target(target_fpr: float | None) -> None:
+    if target_fpr is not None:
+        raise ConfigError("target_fpr: a service flags at the target of its model; calibrate and serve another")

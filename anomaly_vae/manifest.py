@@ -24,7 +24,7 @@ __all__ = [
     "encode_manifest",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Positive = Annotated[int, Meta(ge=1, le=2**40)]
 Count = Annotated[int, Meta(ge=0, le=2**40)]

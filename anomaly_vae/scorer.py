@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from anomaly_vae.config import check_rate
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError, ConfigError
 from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.likelihood import GaussianLikelihood
 from anomaly_vae.manifest import Calibration
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.sampling import sample_rows
 from anomaly_vae.schema import Schema, to_rows
-from anomaly_vae.scores import Scores, warn_uncalibrated
+from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
 
-__all__ = ["GOLDEN_TOLERANCE", "Scorer", "Scores", "load"]
+__all__ = ["GOLDEN_TOLERANCE", "Flags", "Scorer", "Scores", "load"]
 
 # Two machines, or onnxruntime and torch, may differ by this much: see DensityEstimator.relative_difference.
 GOLDEN_TOLERANCE = 1e-4
@@ -56,7 +58,12 @@ class Scorer:
             bundle.files, latent_dim=manifest.architecture.latent_dim, num_columns=len(manifest.schema.modelled)
         )
         self._estimator = DensityEstimator(
-            network, bundle.noise, schema=manifest.schema, transform=manifest.transform, threads=threads
+            network,
+            bundle.noise,
+            schema=manifest.schema,
+            transform=manifest.transform,
+            likelihood=GaussianLikelihood(manifest.likelihood.log_var),
+            threads=threads,
         )
         self._check_golden()
 
@@ -80,27 +87,37 @@ class Scorer:
         """The manifest as plain Python, with the ``bundle_digest``: what ``anomaly-vae inspect`` prints."""
         return {"bundle_digest": self.bundle.digest, **msgspec.to_builtins(self.bundle.manifest)}
 
-    def score(self, data: Any, num_samples: int | None = None) -> Scores:
+    def score(self, data: Any, num_samples: int | None = None, max_std_error: float | None = None) -> Scores:
         """Score every row, or none: one bad value refuses the call.
 
         Args:
             data: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table.
             num_samples: Another budget than the calibrated one, from ``budgets``; then there is no p-value and no flag.
+            max_std_error: Stop at a row when its standard error is at most this, nats, or the budget ends; there is no
+                p-value and no flag then either.
 
         Raises:
             InvalidInput: Columns missing or not numeric, or a value missing or not finite.
-            ConfigError: A budget that cannot be.
+            ConfigError: A budget or an error that cannot be.
         """
-        scores = self.score_rows(to_rows(data, self.schema), num_samples)
-        warn_uncalibrated(num_samples, self.num_samples)
+        scores = self.score_rows(to_rows(data, self.schema), num_samples, max_std_error=max_std_error)
+        warn_uncalibrated(num_samples, self.num_samples, max_std_error)
         return scores
 
-    def score_rows(self, rows: FloatArray, num_samples: int | None = None, target_fpr: float | None = None) -> Scores:
+    def score_rows(
+        self,
+        rows: FloatArray,
+        num_samples: int | None = None,
+        target_fpr: float | None = None,
+        max_std_error: float | None = None,
+    ) -> Scores:
         """:meth:`score` of float64 rows (N, D) already checked against the schema, at another target if asked."""
         budget = self.num_samples if num_samples is None else self._estimator.check_budget(num_samples)
-        calibrated = budget == self.num_samples
+        if max_std_error is not None and not 0.0 < max_std_error < math.inf:
+            raise ConfigError(f"max_std_error must be a positive number of nats, got {max_std_error!r}")
+        calibrated = budget == self.num_samples and max_std_error is None
         k = self._rank_at(target_fpr)
-        estimates = self._estimator.estimate(rows, budget)
+        estimates = self._estimator.estimate(rows, budget, max_std_error)
         changed = self.schema.changed(rows)
         ranks = self._ranks(estimates.log_px, np.asarray(changed.any(axis=1)))
         penalty = self._novelty_penalty(estimates.log_px, changed.sum(axis=1))
@@ -109,11 +126,41 @@ class Scorer:
             elbo=estimates.elbo - penalty,
             std_error=estimates.std_error,
             ess_ratio=estimates.ess_ratio,
+            pareto_k=estimates.pareto_k,
+            reliable=estimates.reliable,
             p_value=conformal_p_value(ranks, self.bundle.manifest.calibration.num_rows) if calibrated else None,
             is_anomaly=ranks < k if calibrated else None,
-            num_samples=np.full(len(rows), budget, dtype=np.int64),
+            num_samples=estimates.num_samples,
             reason=self.schema.describe(changed, rows),
         )
+
+    def flag(self, data: Any) -> Flags:
+        """Decide only which rows are anomalies, with a fraction of the samples that :meth:`score` takes.
+
+        Rows that are clearly normal leave after 16 or 64 samples; every flagged row has had the full budget, so the
+        flags are among those of ``score``, and the guarantee on false positives holds.
+
+        Args:
+            data: As for :meth:`score`.
+
+        Raises:
+            InvalidInput: As for :meth:`score`.
+        """
+        return self.flag_rows(to_rows(data, self.schema))
+
+    def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
+        """:meth:`flag` of float64 rows (N, D) already checked against the schema, at another target if asked."""
+        calibration = self.bundle.manifest.calibration
+        k = self._rank_at(target_fpr)
+        changed = self.schema.changed(rows)
+        novel = np.asarray(changed.any(axis=1))
+        is_anomaly = np.full(len(rows), calibration.num_novel < k) & novel
+        num_samples = np.zeros(len(rows), dtype=np.int64)  # a novelty is decided without any
+        threshold = threshold_at_rank(self.bundle.calibration, calibration.num_novel, k)
+        known = np.flatnonzero(~novel)
+        decisions = self._estimator.decide(rows[known], self.num_samples, threshold)
+        is_anomaly[known], num_samples[known] = decisions
+        return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self.schema.describe(changed, rows))
 
     def calibration_of(
         self,
@@ -123,7 +170,7 @@ class Scorer:
         on_rows: Callable[[int], None] | None = None,
     ) -> tuple[Calibration, FloatArray]:
         """Calibrate anew on checked rows (N, D): the record for a manifest, and the sorted finite scores."""
-        log_px = self._estimator.estimate(rows, self.num_samples, on_rows).log_px
+        log_px = self._estimator.estimate(rows, self.num_samples, on_rows=on_rows).log_px
         return calibrate(log_px, self.schema.is_novel(rows), target_fpr, confidence)
 
     def threshold_at(self, target_fpr: float) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.densities import FloatArray
 
-__all__ = ["Scores", "join_scores", "warn_uncalibrated"]
+__all__ = ["Flags", "Scores", "join", "warn_uncalibrated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,10 @@ class Scores:
         log_px: Importance-sampled log p(x).
         elbo: Evidence lower bound, at most ``log_px`` up to its error.
         std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
-        ess_ratio: Effective sample size over samples, in (0, 1].
+        ess_ratio: Effective sample size over the samples behind ``log_px``, in (0, 1].
+        pareto_k: Tail of the importance weights: the larger, the heavier; NaN with fewer than 256 samples behind
+            ``log_px``.
+        reliable: Whether ``log_px`` and its error can be taken at their word: see :mod:`anomaly_vae.diagnostics`.
         p_value: Conformal p-value, in (0, 1]; None for another budget than the calibrated one.
         is_anomaly: Whether the row is below the threshold; None for another budget than the calibrated one.
         num_samples: Decoder evaluations spent.
@@ -34,6 +37,8 @@ class Scores:
     elbo: FloatArray
     std_error: FloatArray
     ess_ratio: FloatArray
+    pareto_k: FloatArray
+    reliable: NDArray[np.bool_]
     p_value: FloatArray | None
     is_anomaly: NDArray[np.bool_] | None
     num_samples: NDArray[np.int64]
@@ -49,22 +54,54 @@ class Scores:
         return f"Scores({len(self)} rows, {flagged}, fields {', '.join(f.name for f in fields(self))})"
 
 
-def join_scores(parts: Sequence[Scores]) -> Scores:
-    """Scores of consecutive rows as one, in order; all of one budget, and at least one part."""
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Decisions on N rows; every array has shape (N,).
+
+    Attributes:
+        is_anomaly: Whether the row is below the threshold.
+        num_samples: Decoder evaluations spent.
+        reason: Why a row ranks below all others (a constant column changed), else None.
+    """
+
+    is_anomaly: NDArray[np.bool_]
+    num_samples: NDArray[np.int64]
+    reason: list[str | None]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.is_anomaly)
+
+    def __repr__(self) -> str:
+        """Rows and flags at a glance."""
+        return f"Flags({len(self)} rows, {int(self.is_anomaly.sum())} anomalies)"
+
+
+Part = TypeVar("Part", Scores, Flags)
+
+
+def join(parts: Sequence[Part]) -> Part:
+    """What was found for consecutive rows as one, in order; all of one budget, and at least one part."""
     if len(parts) == 1:
         return parts[0]
     joined: dict[str, Any] = {}
-    for field in fields(Scores):
+    for field in fields(parts[0]):
         values = [getattr(part, field.name) for part in parts]
         if field.name == "reason":
             joined[field.name] = [reason for part in parts for reason in part.reason]
         else:
             joined[field.name] = None if values[0] is None else np.concatenate(values)
-    return Scores(**joined)
+    return type(parts[0])(**joined)
 
 
-def warn_uncalibrated(num_samples: int | None, calibrated: int) -> None:
-    """Warn the caller's caller if the budget asked for has neither p-values nor flags."""
+def warn_uncalibrated(num_samples: int | None, calibrated: int, max_std_error: float | None = None) -> None:
+    """Warn the caller's caller if what was asked for has neither p-values nor flags."""
+    if max_std_error is not None:
+        warnings.warn(
+            "with max_std_error rows have fewer samples than in the calibration: there is no p-value and no flag",
+            stacklevel=3,
+        )
+        return
     if num_samples is not None and num_samples != calibrated:
         warnings.warn(
             f"{num_samples} samples a row were asked for, the calibration used {calibrated}: "

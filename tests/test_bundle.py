@@ -104,7 +104,7 @@ def test_a_named_pipe_does_not_hang_the_reader(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format_version=2), "format version 2, this release reads 1"),
+        (lambda m: m.update(format_version=1), "format version 1, this release reads 2"),
         (lambda m: m.update(pickle="x"), "unknown field `pickle`"),
         (lambda m: m.pop("transform"), "missing required field `transform`"),
         (lambda m: m["transform"].update(scale=[0.0] * 4), "scale must be positive"),

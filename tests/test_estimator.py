@@ -9,11 +9,12 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.stats import norm, t
 from sklearn.decomposition import FactorAnalysis
 
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.likelihood import GaussianLikelihood
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.schema import Column, Schema
 from anomaly_vae.training.export import export_graphs
@@ -22,13 +23,23 @@ from anomaly_vae.training.vae import VAE
 from anomaly_vae.transforms import Standardise
 
 
-def estimator_of(vae: VAE, transform: Standardise, threads: int = 1, points: int = 64) -> DensityEstimator:
+def estimator_of(
+    vae: VAE, transform: Standardise, threads: int = 1, points: int = 64, adaptive: bool = True
+) -> DensityEstimator:
     """Export a model and score with it."""
     columns = len(transform.scale)
     schema = Schema(columns=tuple(Column(name=f"x{d}", kind="continuous") for d in range(columns)))
     network = OnnxNetwork(export_graphs(vae), latent_dim=vae.latent_dim, num_columns=columns)
     noise = sobol_normal(16, points, vae.latent_dim, seed=0)
-    return DensityEstimator(network, noise, schema=schema, transform=transform, threads=threads)
+    return DensityEstimator(
+        network,
+        noise,
+        schema=schema,
+        transform=transform,
+        likelihood=GaussianLikelihood(vae.head.log_var.detach().double().tolist()),
+        threads=threads,
+        adaptive=adaptive,
+    )
 
 
 def set_linear(layer: torch.nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
@@ -121,9 +132,9 @@ def test_a_nonlinear_decoder_agrees_with_quadrature():
 def test_the_density_integrates_to_one_in_data_units():
     """Every constant and the Jacobian of the transform are there."""
     transform = Standardise(center=(40.0,), scale=(0.25,))
-    estimator = estimator_of(nonlinear(columns=1), transform)
+    estimator = estimator_of(nonlinear(columns=1), transform, points=256)
     grid = np.linspace(40 - 4, 40 + 4, 1501)
-    density = np.exp(estimator.estimate(grid[:, None], 1024).log_px)
+    density = np.exp(estimator.estimate(grid[:, None], 4096).log_px)
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=2e-3)
 
 
@@ -210,3 +221,130 @@ def test_graphs_hold_standard_operators_only_and_no_randomness(bundle):
         assert {node.domain for node in model.graph.node} == {""}
         assert not [node.op_type for node in model.graph.node if "Random" in node.op_type or node.op_type == "Dropout"]
         assert not model.metadata_props
+
+
+def wrong_encoder() -> tuple[np.ndarray, VAE, Standardise, np.ndarray]:
+    """FactorAnalysis in four latent dimensions, its encoder half a posterior deviation off and half as wide again."""
+    fitted, vae, transform, _ = factor_analysis(latent_dim=4)
+    with torch.no_grad():
+        vae.encoder.net[0].bias[4:] += 2 * math.log(1.5)
+        vae.encoder.net[0].bias[:4] += 0.5 * torch.exp(0.5 * (vae.encoder.net[0].bias[4:] - 2 * math.log(1.5)))
+    rows = transform.inverse(np.random.default_rng(4).normal(size=(200, 6)) * 2)
+    return fitted.score_samples(transform.forward(rows)) + transform.log_abs_det, vae, transform, rows
+
+
+def test_a_wrong_encoder_costs_little_at_the_default_budget():
+    """The proposal is fitted to the row; its error bars hold the truth."""
+    exact, vae, transform, rows = wrong_encoder()
+    got = estimator_of(vae, transform).estimate(rows, 1024)
+    error = np.abs(got.log_px - exact)
+    assert np.median(error) < 0.02
+    assert np.mean(error <= student(got.std_error)) >= 0.97
+    assert got.reliable.mean() > 0.97
+    assert np.all(got.num_samples < 1024)
+
+
+def test_the_exact_encoder_is_kept_and_exact_on_every_row():
+    fitted, vae, transform, rows = factor_analysis()
+    rows = np.concatenate([rows, transform.inverse(transform.forward(rows) * 2)])
+    exact = fitted.score_samples(transform.forward(rows)) + transform.log_abs_det
+    got = estimator_of(vae, transform).estimate(rows, 1024)
+    assert np.all(np.abs(got.log_px - exact) <= np.maximum(1e-3, 1e-6 * np.abs(exact)))
+    assert np.all(got.num_samples == 1024)
+    assert np.all(got.pareto_k == 0.0)
+    assert got.reliable.all()
+
+
+def student(std_error: np.ndarray) -> np.ndarray:
+    """Half of the 99.7 % interval of 16 scramblings."""
+    return t(15).ppf(0.9985) * std_error
+
+
+def nonlinear_2d(seed: int) -> VAE:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = VAE(4, (16,), 2, learned_variance=True)
+        with torch.no_grad():
+            for parameter in vae.decoder.parameters():
+                parameter.mul_(3.0)
+            vae.head.raw_log_var.copy_(torch.linspace(-2, 0.5, 4))
+    return vae
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_non_linear_decoders_agree_with_quadrature(latent_dim):
+    """Over several decoders and many rows, against the integral over z on fine grids."""
+    errors, inside = [], []
+    for seed in range(4):
+        vae = nonlinear(seed, columns=4) if latent_dim == 1 else nonlinear_2d(seed)
+        transform = Standardise(center=(1.0, -5.0, 0.0, 2.0), scale=(2.0, 0.1, 30.0, 1.0))
+        rows = np.random.default_rng(seed).normal(size=(30, 4)) * 1.5 * transform.scale + transform.center
+        exact = on_a_grid(vae, transform.forward(rows)) + transform.log_abs_det
+        got = estimator_of(vae, transform).estimate(rows, 1024)
+        errors.append(np.abs(got.log_px - exact))
+        inside.append(errors[-1] <= student(got.std_error))
+    assert np.median(errors) <= 0.01
+    assert np.mean(inside) >= 0.97
+
+
+def on_a_grid(vae: VAE, y: np.ndarray) -> np.ndarray:
+    """log of the integral of p(y|z) p(z) over [-6, 6]^L by the trapezoidal rule, which is exact for smooth peaks."""
+    side = np.linspace(-6, 6, 20_001 if vae.latent_dim == 1 else 501)
+    z = np.stack(np.meshgrid(*[side] * vae.latent_dim, indexing="ij"), axis=-1).reshape(-1, vae.latent_dim)
+    double = VAE.in_float64(vae)
+    with torch.no_grad():
+        loc = double.decoder(torch.as_tensor(z)).numpy()
+    log_var = double.head.log_var.detach().numpy()
+    log_prior = -0.5 * (math.log(2 * math.pi) + z**2).sum(-1) + vae.latent_dim * math.log(side[1] - side[0])
+    squares = [((row - loc) ** 2 / np.exp(log_var)).sum(-1) for row in y]
+    constant = -0.5 * (math.log(2 * math.pi) + log_var).sum()
+    return np.array([logsumexp(log_prior - 0.5 * square) for square in squares]) + constant
+
+
+def test_asked_for_an_error_a_row_spends_no_more_than_it_needs():
+    exact, vae, transform, rows = wrong_encoder()
+    estimator = estimator_of(vae, transform, points=256)
+    coarse, fine = (estimator.estimate(rows, 4096, max_std_error=error) for error in (0.1, 0.01))
+    full = estimator.estimate(rows, 4096)
+    assert np.all(coarse.std_error <= 0.1)
+    assert np.all((fine.std_error <= 0.01) | (fine.num_samples == full.num_samples))
+    assert coarse.num_samples.mean() < fine.num_samples.mean() < full.num_samples.mean()
+    assert np.all(coarse.num_samples <= fine.num_samples)
+    assert np.mean(np.abs(coarse.log_px - exact) <= student(coarse.std_error)) >= 0.97
+
+
+def test_an_error_that_cannot_be_met_ends_with_the_budget():
+    """The last round is that of the budget: nothing more is spent, and the estimate has all samples behind it."""
+    _, vae, transform, rows = wrong_encoder()
+    estimator = estimator_of(vae, transform)
+    got, full = estimator.estimate(rows[:9], 1024, max_std_error=1e-12), estimator.estimate(rows[:9], 1024)
+    np.testing.assert_array_equal(got.num_samples, full.num_samples)
+    assert np.abs(got.log_px - full.log_px).max() < 0.1
+
+
+@pytest.mark.parametrize("error", [None, 0.05])
+@pytest.mark.parametrize("latent_dim", [2, 9, 16])
+def test_rows_with_fitted_proposals_have_one_score_whatever_stands_beside_them(error, latent_dim):
+    """Some rows keep the encoder, others are fitted: every mixture of them gives the same bits, 1 and 2 threads."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        vae = VAE(20, (64, 64), latent_dim, learned_variance=True)
+    transform = Standardise(center=(0.0,) * 20, scale=(2.0,) * 20)
+    one, two = (estimator_of(vae, transform, threads=threads) for threads in (1, 2))
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(150, 20)) * rng.choice([0.1, 3.0, 30.0], size=(150, 1))
+    together = one.estimate(rows, 1024, error)
+    assert 0 < np.sum(together.num_samples == 1024) < 150 or error or latent_dim > 2
+
+    def same(got, chosen):
+        for field in together._fields:
+            np.testing.assert_array_equal(getattr(got, field), getattr(together, field)[chosen], err_msg=field)
+
+    same(two.estimate(rows, 1024, error), slice(None))
+    order = rng.permutation(150)
+    same(two.estimate(rows[order], 1024, error), order)
+    for i in range(0, 150, 11):
+        same(one.estimate(rows[i : i + 1], 1024, error), slice(i, i + 1))
+    for start in range(0, 150, 7):
+        same(one.estimate(rows[start : start + 7], 1024, error), slice(start, start + 7))
+    same(two.estimate(np.asfortranarray(rows)[::-1], 1024, error), slice(None, None, -1))

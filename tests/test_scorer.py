@@ -23,13 +23,24 @@ from tests.conftest import NAMES, make_rows
 def test_scores_have_an_entry_per_row_and_the_promised_relations(scorer, new_rows):
     s = scorer.score(new_rows)
     assert len(s) == len(new_rows)
-    for values in (s.log_px, s.elbo, s.std_error, s.ess_ratio, s.p_value, s.is_anomaly, s.num_samples, s.reason):
+    for values in (
+        s.log_px,
+        s.elbo,
+        s.std_error,
+        s.ess_ratio,
+        s.p_value,
+        s.is_anomaly,
+        s.num_samples,
+        s.reason,
+        s.pareto_k,
+        s.reliable,
+    ):
         assert len(values) == len(new_rows)
     assert np.isfinite(s.log_px).all()
     assert np.all(s.elbo <= s.log_px)
     assert np.all((s.p_value > 0) & (s.p_value <= 1))
     assert np.all((s.ess_ratio > 0) & (s.ess_ratio <= 1))
-    assert set(s.num_samples) == {1024}
+    assert np.all((s.num_samples > 1000) & (s.num_samples <= 1024))  # a fit may leave a remainder
     np.testing.assert_array_equal(s.is_anomaly, s.log_px < scorer.threshold)
     calibration = scorer.bundle.manifest.calibration
     np.testing.assert_array_equal(s.is_anomaly, s.p_value <= calibration.rank / (calibration.num_rows + 1) + 1e-12)

@@ -26,6 +26,8 @@ _SECONDS_TO_START = 3.0  # for a service that was started a moment ago
 @click.option("-o", "--output", required=True, help="Table to write: .csv, .parquet, or - for standard output.")
 @click.option("--keep", type=options.Names(), default="", help="Input columns to copy to the output, comma-separated.")
 @click.option("--num-samples", type=int, help="Decoder evaluations a row; only the calibrated budget gives flags.")
+@click.option("--max-std-error", type=float, help="Stop at a row once its standard error is at most this, in nats.")
+@click.option("--flag-only", is_flag=True, help="Decide only, many times faster: is_anomaly, reason, num_samples.")
 @click.option("--target-fpr", type=options.Rate, help="Flag at another false-positive rate than the model's.")
 @click.option("--strict", is_flag=True, help="Refuse input columns the model does not know.")
 @options.threads
@@ -38,6 +40,8 @@ def command(
     output: str,
     keep: tuple[str, ...],
     num_samples: int | None,
+    max_std_error: float | None,
+    flag_only: bool,
     target_fpr: float | None,
     strict: bool,
     threads: int | None,
@@ -49,19 +53,27 @@ def command(
     MODEL is a bundle, or grpc://HOST:PORT for a running service, which gives the same scores.
 
     The output has one row per input row, in input order: the kept columns, then log_px (nats, data units; higher is
-    more normal), elbo, std_error, ess_ratio, p_value (small for anomalies), is_anomaly, reason. Rows that cannot be
-    scored have empty cells and a reason. The file appears under its name only when it is complete.
+    more normal), elbo, std_error, ess_ratio, p_value (small for anomalies), is_anomaly, reason, pareto_k, reliable,
+    num_samples. Rows that cannot be scored have empty cells and a reason. The file appears under its name only when it
+    is complete.
+
+    With --flag-only, rows that are clearly normal take a fraction of the samples, and every flagged row the full
+    budget: the flags are those of a full run.
 
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id
+    anomaly-vae score model new.parquet -o flags.parquet --flag-only
     cat new.csv | anomaly-vae score model - -o - > scores.csv
     anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
     """  # noqa: D301 (click reads the backspace as: keep these lines)
-    from anomaly_vae.batch import score_table
+    from anomaly_vae.batch import ScoreOptions, score_table
     from anomaly_vae.cli.progress import table_progress
     from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import check_ending, open_table
 
+    asked = ScoreOptions(
+        num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr, flag_only=flag_only
+    )
     if output != "-":
         refuse_existing(check_ending(output), overwrite=overwrite)
     table = open_table(input_)
@@ -74,8 +86,7 @@ def command(
             table,
             output,
             keep=keep,
-            num_samples=num_samples,
-            target_fpr=target_fpr,
+            options=asked,
             overwrite=overwrite,
             on_batch=on_batch,
         )

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.schema import Schema, check_finite, match_columns
-from anomaly_vae.scores import Scores
+from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import invalid
 from anomaly_vae.service.pb import scoring_pb2 as pb
@@ -78,18 +78,20 @@ def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> Fl
     return rows
 
 
-def fill_reply(reply: pb.ScoreResponse, scores: Scores, *, flag_only: bool) -> None:
-    """Copy scores into a reply, one entry per row."""
+def fill_reply(reply: pb.ScoreResponse, scores: Scores | Flags) -> None:
+    """Copy scores or decisions into a reply, one entry per row."""
     if scores.is_anomaly is not None:
         reply.is_anomaly.extend(scores.is_anomaly.tolist())
     reply.num_samples.extend(scores.num_samples.tolist())
     reply.reason.extend(reason or "" for reason in scores.reason)
-    if flag_only:
+    if isinstance(scores, Flags):
         return
     reply.log_px.extend(scores.log_px.tolist())
     reply.elbo.extend(scores.elbo.tolist())
     reply.std_error.extend(scores.std_error.tolist())
     reply.ess_ratio.extend(scores.ess_ratio.tolist())
+    reply.pareto_k.extend(scores.pareto_k.tolist())
+    reply.reliable.extend(scores.reliable.tolist())
     if scores.p_value is not None:
         reply.p_value.extend(scores.p_value.tolist())
 

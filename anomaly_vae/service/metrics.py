@@ -10,7 +10,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.scores import Scores
+from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.histogram import RowHistogram
 
 __all__ = ["Metrics"]
@@ -98,18 +98,21 @@ class Metrics:
         self._expected.set(calibration.effective_fpr)
         self._calibration_rows.set(calibration.num_rows)
 
-    def count_scores(self, version: str, scores: Scores) -> None:
-        """Count scored rows; log p(x) and p-values only where they are the calibrated ones."""
-        self._ess_ratio.observe(scores.ess_ratio)
+    def count_scores(self, version: str, scores: Scores | Flags) -> None:
+        """Count scored or decided rows; log p(x) and p-values only where there are calibrated ones."""
         self._samples.observe(scores.num_samples.astype(np.float64))
-        if scores.is_anomaly is None or scores.p_value is None:
+        if scores.is_anomaly is None:
             self.rows.labels(version, "unflagged").inc(len(scores))
+        else:
+            anomalies = int(scores.is_anomaly.sum())
+            self.rows.labels(version, "anomaly").inc(anomalies)
+            self.rows.labels(version, "normal").inc(len(scores) - anomalies)
+        if isinstance(scores, Flags):
             return
-        anomalies = int(scores.is_anomaly.sum())
-        self.rows.labels(version, "anomaly").inc(anomalies)
-        self.rows.labels(version, "normal").inc(len(scores) - anomalies)
-        self._log_px.observe(scores.log_px, (version,))
-        self._p_value.observe(scores.p_value, (version,))
+        self._ess_ratio.observe(scores.ess_ratio)
+        if scores.p_value is not None:
+            self._log_px.observe(scores.log_px, (version,))
+            self._p_value.observe(scores.p_value, (version,))
 
     def count_invalid(self, version: str, num_rows: int) -> None:
         """Count the rows of a refused request."""

@@ -10,16 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.estimator import BLOCK_ROWS
-from anomaly_vae.scorer import Scorer
-from anomaly_vae.scores import Scores, join_scores
+from anomaly_vae.scores import Part, join
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.metrics import Metrics
+from anomaly_vae.tiles import TILE_ROWS
 
 __all__ = ["ScoringQueue"]
 
 # One task of a thread: small enough that a short request is not held up by a long one, and a multiple of the
-# estimator's block of rows. What a row scores does not depend on where the cuts are.
+# networks' tile of rows. What a row scores does not depend on where the cuts are.
 _TASK_PAIRS = 16_384
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
@@ -57,9 +56,15 @@ class ScoringQueue:
             )
 
     async def submit(
-        self, scorer: Scorer, rows: FloatArray, num_samples: int | None, time_remaining: float | None
-    ) -> Scores:
+        self, score: Callable[[FloatArray], Part], rows: FloatArray, num_samples: int, time_remaining: float | None
+    ) -> Part:
         """Score checked rows (N, D).
+
+        Args:
+            score: What to do with some of the rows.
+            rows: All of them.
+            num_samples: The most it takes for a row.
+            time_remaining: Seconds until nobody waits any more.
 
         Raises:
             Fault: RESOURCE_EXHAUSTED at once if too many rows wait, DEADLINE_EXCEEDED when the time is up.
@@ -71,7 +76,7 @@ class ScoringQueue:
         self._admit(len(rows))
         try:
             async with asyncio.timeout(time_remaining):
-                return await self._score(scorer, rows, num_samples)
+                return await self._score(score, rows, num_samples)
         except TimeoutError:
             raise late from None
         finally:
@@ -85,15 +90,15 @@ class ScoringQueue:
         self._rows += num_rows
         self._metrics.queue_rows.set(self._rows)
 
-    async def _score(self, scorer: Scorer, rows: FloatArray, num_samples: int | None) -> Scores:
-        step = max(_TASK_PAIRS // (num_samples or scorer.num_samples) // BLOCK_ROWS, 1) * BLOCK_ROWS
+    async def _score(self, score: Callable[[FloatArray], Part], rows: FloatArray, num_samples: int) -> Part:
+        step = max(_TASK_PAIRS // num_samples // TILE_ROWS, 1) * TILE_ROWS
         tasks = [rows[start : start + step] for start in range(0, len(rows), step)]
         side_by_side = min(self._threads, len(tasks))
         spent: list[float] = []
 
-        def run(task: FloatArray) -> Scores:
+        def run(task: FloatArray) -> Part:
             start = time.perf_counter()
-            scores = scorer.score_rows(task, num_samples)
+            scores = score(task)
             spent.append(time.perf_counter() - start)
             self._learn_speed(spent[-1] / len(task))
             return scores
@@ -107,16 +112,16 @@ class ScoringQueue:
             self._metrics.stage_seconds.labels("queue").observe(waiting)
             self._metrics.stage_seconds.labels("infer").observe(computing)
         self._metrics.batch_rows.observe(len(rows))
-        return join_scores(parts)
+        return join(parts)
 
     async def _run_in_turns(
-        self, tasks: list[FloatArray], run: Callable[[FloatArray], Scores], side_by_side: int
-    ) -> list[Scores]:
+        self, tasks: list[FloatArray], run: Callable[[FloatArray], Part], side_by_side: int
+    ) -> list[Part]:
         loop = asyncio.get_running_loop()
         if len(tasks) == 1:
             return [await loop.run_in_executor(self._pool, run, tasks[0])]
         waiting = iter(enumerate(tasks))
-        parts: dict[int, Scores] = {}
+        parts: dict[int, Part] = {}
 
         async def work() -> None:
             for i, task in waiting:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import grpc
 
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.scores import Scores
+from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.convert import count_rows, fill_reply, parse_request, rows_of
 from anomaly_vae.service.faults import Fault, invalid
@@ -66,11 +68,11 @@ class ScoringServicer:
         start = time.perf_counter()
         served = self._model()
         if len(data) <= _LARGE_MESSAGE:
-            request, num_samples, rows = self._decode(served, data)
+            request, rows = self._decode(served, data)
         else:
-            request, num_samples, rows = await asyncio.to_thread(self._decode, served, data)
+            request, rows = await asyncio.to_thread(self._decode, served, data)
         decoded = time.perf_counter()
-        scores = await self._queue.submit(served.scorer, rows, num_samples, context.time_remaining())
+        scores = await self._score(served.scorer, request, rows, context.time_remaining())
         scored = time.perf_counter()
         reply = self._reply(served, request, scores)
         self._metrics.stage_seconds.labels("decode").observe(decoded - start)
@@ -92,16 +94,25 @@ class ScoringServicer:
             raise Fault(grpc.StatusCode.UNAVAILABLE, "the model is still being loaded; try again soon", retry_after=0.5)
         return self.served
 
-    def _decode(self, served: Served, data: bytes) -> tuple[pb.ScoreRequest, int | None, FloatArray]:
-        """The request, its budget and its rows, all checked; the queue's room before the rows are made."""
+    async def _score(
+        self, scorer: Scorer, request: pb.ScoreRequest, rows: FloatArray, time_remaining: float | None
+    ) -> Scores | Flags:
+        budget = request.num_samples or scorer.num_samples
+        if request.flag_only:
+            return await self._queue.submit(scorer.flag_rows, rows, budget, time_remaining)
+        score = partial(scorer.score_rows, num_samples=budget, max_std_error=request.max_std_error or None)
+        return await self._queue.submit(score, rows, budget, time_remaining)
+
+    def _decode(self, served: Served, data: bytes) -> tuple[pb.ScoreRequest, FloatArray]:
+        """The request and its rows, all checked; the queue's room before the rows are made."""
         num_rows = 0
         try:
             request = parse_request(data, self._config)
             num_rows = count_rows(request)
             self._check_model(served, request.model_name, request.model_version)
-            num_samples = self._budget(served.scorer, request)
+            self._check_budget(served.scorer, request)
             self._queue.check_room(num_rows)
-            return request, num_samples, rows_of(request, served.scorer.schema, self._config)
+            return request, rows_of(request, served.scorer.schema, self._config)
         except Fault as fault:
             if fault.code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                 self._metrics.count_invalid(served.version, num_rows)
@@ -116,19 +127,23 @@ class ScoringServicer:
                     field=field,
                 )
 
-    def _budget(self, scorer: Scorer, request: pb.ScoreRequest) -> int | None:
+    def _check_budget(self, scorer: Scorer, request: pb.ScoreRequest) -> None:
+        error = request.max_std_error
+        if not 0.0 <= error < math.inf:
+            raise invalid("max_std_error", f"is {error}, expected a positive number of nats, or 0 for the whole budget")
+        if request.flag_only and error:
+            raise invalid("max_std_error", "flag_only has no error to meet; set one of the two")
         budget = request.num_samples
         if budget == 0:
-            return None
+            return
         budgets = [allowed for allowed in scorer.budgets if allowed <= self._config.max_samples]
         if budget not in budgets:
             text = f"is {budget}, expected 0 for the calibrated budget, or one of {', '.join(map(str, budgets))}"
             raise invalid("num_samples", text)
         if request.flag_only and budget != scorer.num_samples:
             raise invalid("flag_only", f"only the calibrated budget, {scorer.num_samples} samples, gives flags")
-        return budget
 
-    def _reply(self, served: Served, request: pb.ScoreRequest, scores: Scores) -> bytes:
+    def _reply(self, served: Served, request: pb.ScoreRequest, scores: Scores | Flags) -> bytes:
         calibration = served.scorer.bundle.manifest.calibration
         reply = pb.ScoreResponse(
             threshold=calibration.threshold,
@@ -138,7 +153,7 @@ class ScoringServicer:
             request_id=request.request_id,
             bundle_digest=served.scorer.bundle.digest,
         )
-        fill_reply(reply, scores, flag_only=request.flag_only)
+        fill_reply(reply, scores)
         return bytes(reply.SerializeToString())
 
 

@@ -10,7 +10,6 @@ import torch
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import GateFailed
 from anomaly_vae.estimator import DensityEstimator
-from anomaly_vae.importance import importance_log_prob
 from anomaly_vae.scorer import GOLDEN_TOLERANCE
 from anomaly_vae.training.vae import VAE
 
@@ -43,5 +42,6 @@ def log_px_in_float64(vae: VAE, estimator: DensityEstimator, rows: FloatArray, n
     loc, log_var = vae.encoder(x, mask)
     scale = torch.exp(0.5 * log_var)
     log_q = -0.5 * (math.log(2.0 * math.pi) + points**2).sum(-1) - torch.log(scale).sum(-1, keepdim=True)
-    log_weights = (vae.log_joint(x, mask, loc, scale, points) - log_q).numpy()
-    return importance_log_prob(log_weights[:, None, :]) + estimator.transform.log_abs_det
+    log_weights = vae.log_joint(x, mask, loc, scale, points) - log_q
+    log_px = torch.logsumexp(log_weights, dim=-1) - math.log(len(points))
+    return np.asarray(log_px.numpy() + estimator.transform.log_abs_det)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from anomaly_vae.config import TrainConfig
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import AnomalyVaeError, ConfigError, InvalidInput
 from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.likelihood import GaussianLikelihood
 from anomaly_vae.manifest import Architecture, Estimator, GaussianHead, Manifest, Training
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.sampling import sample_rows
@@ -175,17 +177,25 @@ def _export(
     graphs = export_graphs(vae)
     noise = sobol_normal(_SCRAMBLINGS, _POINTS, plan.latent_dim, plan.seed)
     network = OnnxNetwork(graphs, latent_dim=plan.latent_dim, num_columns=len(schema.modelled))
-    estimator = DensityEstimator(network, noise, schema=schema, transform=transform)
     likelihood = GaussianHead(
         variance="learned" if vae.head.learned else "fixed", log_var=tuple(vae.head.log_var.detach().double().tolist())
     )
+    make_estimator = partial(
+        DensityEstimator,
+        network,
+        noise,
+        schema=schema,
+        transform=transform,
+        likelihood=GaussianLikelihood(likelihood.log_var),
+    )
+    estimator = make_estimator()
     golden = sample_rows(
         network, _GOLDEN_ROWS, 0, latent_dim=plan.latent_dim, schema=schema, transform=transform, likelihood=likelihood
     )
     calibration_rows = rows[split.calibration]
     checked = np.concatenate([golden, rows[split.held_out[:_CHECKED_ROWS]]])  # not the rows that set the threshold
-    onnx_error = check_onnx(vae, estimator, checked, _NUM_SAMPLES)
-    scores = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_calibrated).log_px
+    onnx_error = check_onnx(vae, make_estimator(adaptive=False), checked, _NUM_SAMPLES)
+    scores = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_rows=on_calibrated).log_px
     calibration, sorted_scores = calibrate(scores, schema.is_novel(calibration_rows), plan.config.target_fpr)
     for caveat in caveats(calibration):
         warnings.warn(caveat, stacklevel=2)

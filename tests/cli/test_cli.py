@@ -85,6 +85,7 @@ def test_scores_of_the_command_line_are_those_of_python_bit_for_bit(folder):
     assert done.returncode == 0, done.stderr
     rows = read_csv(done.stdout)
     header = ["id", "flow", "log_px", "elbo", "std_error", "ess_ratio", "p_value", "is_anomaly", "reason"]
+    header += ["pareto_k", "reliable", "num_samples"]
     assert list(rows[0]) == header
     expected = load(folder / "model").score(make_rows(60, seed=2))
     for name in ("log_px", "elbo", "std_error", "ess_ratio", "p_value"):

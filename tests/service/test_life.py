@@ -329,7 +329,7 @@ def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
         def __getattr__(self, name):
             return getattr(self.scorer, name)
 
-        def score_rows(self, rows, _num_samples):
+        def score_rows(self, rows, **_options):
             raise MemoryError(f"no room for {rows[0, 0]}")
 
     async def scenario():

@@ -55,12 +55,23 @@ def test_the_calibrated_budget_by_name_is_the_default(channel, scorer, new_rows)
 def test_flag_only_gives_the_decisions_of_the_full_reply(channel, scorer, new_rows):
     new_rows = np.concatenate([new_rows, new_rows + 0.5])
     reply = score(channel, tensor=tensor(new_rows), flag_only=True)
-    expected = scorer.score(new_rows)
-    assert list(reply.is_anomaly) == expected.is_anomaly.tolist()
+    expected = scorer.flag(new_rows)
+    assert list(reply.is_anomaly) == expected.is_anomaly.tolist() == scorer.score(new_rows).is_anomaly.tolist()
     assert any(reply.is_anomaly)
     assert list(reply.num_samples) == expected.num_samples.tolist()
+    assert np.mean(reply.num_samples) < 512
     assert len(reply.reason) == len(new_rows)
     assert not any(len(getattr(reply, name)) for name in ("log_px", "elbo", "std_error", "ess_ratio", "p_value"))
+
+
+def test_a_wished_error_ends_a_row_early_and_gives_no_flags(channel, scorer, new_rows):
+    reply = score(channel, tensor=tensor(new_rows), max_std_error=0.2)
+    with pytest.warns(UserWarning, match="no p-value and no flag"):
+        expected = scorer.score(new_rows, max_std_error=0.2)
+    assert list(reply.log_px) == expected.log_px.tolist()
+    assert list(reply.num_samples) == expected.num_samples.tolist()
+    assert not reply.is_anomaly
+    assert not reply.p_value
 
 
 def test_a_changed_constant_column_is_flagged_with_its_reason(channel, scorer, new_rows):

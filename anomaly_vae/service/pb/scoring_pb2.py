@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61nomaly_vae/v1/scoring.proto\x12\x0e\x61nomaly_vae.v1\"\xd3\x01\n\x0cScoreRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0bnum_samples\x18\x04 \x01(\x05\x12\x11\n\tflag_only\x18\x05 \x01(\x08\x12(\n\x06tensor\x18\x06 \x01(\x0b\x32\x16.anomaly_vae.v1.TensorH\x00\x12*\n\x07\x63olumns\x18\x07 \x01(\x0b\x32\x17.anomaly_vae.v1.ColumnsH\x00\x42\x06\n\x04rows\"4\n\x06Tensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"1\n\x07\x43olumns\x12&\n\x06\x63olumn\x18\x01 \x03(\x0b\x32\x16.anomaly_vae.v1.Column\"\\\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04\x66p64\x18\x02 \x01(\x0cH\x00\x12*\n\x07strings\x18\x03 \x01(\x0b\x32\x17.anomaly_vae.v1.StringsH\x00\x42\x08\n\x06values\"\x18\n\x07Strings\x12\r\n\x05value\x18\x01 \x03(\t\"\x9a\x02\n\rScoreResponse\x12\x0e\n\x06log_px\x18\x01 \x03(\x01\x12\x0c\n\x04\x65lbo\x18\x02 \x03(\x01\x12\x11\n\tstd_error\x18\x03 \x03(\x01\x12\x11\n\tess_ratio\x18\x04 \x03(\x01\x12\x0f\n\x07p_value\x18\x06 \x03(\x01\x12\x12\n\nis_anomaly\x18\x07 \x03(\x08\x12\x13\n\x0bnum_samples\x18\x08 \x03(\x05\x12\x0e\n\x06reason\x18\t \x03(\t\x12\x11\n\tthreshold\x18\n \x01(\x01\x12\x12\n\ntarget_fpr\x18\x0b \x01(\x01\x12\x12\n\nmodel_name\x18\x0c \x01(\t\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12\x15\n\rbundle_digest\x18\x0f \x01(\t\"<\n\x0fGetModelRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xc2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x04 \x01(\x05\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\t\x12,\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x1b.anomaly_vae.v1.ModelColumn\x12\r\n\x05label\x18\x08 \x01(\t\x12\x30\n\x0b\x63\x61libration\x18\t \x01(\x0b\x32\x1b.anomaly_vae.v1.Calibration\x12,\n\testimator\x18\n \x01(\x0b\x32\x19.anomaly_vae.v1.Estimator\x12&\n\x06limits\x18\x0b \x01(\x0b\x32\x16.anomaly_vae.v1.Limits\"G\n\x0bModelColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"\xa6\x01\n\x0b\x43\x61libration\x12\x11\n\tthreshold\x18\x01 \x01(\x01\x12\x12\n\ntarget_fpr\x18\x02 \x01(\x01\x12\x15\n\reffective_fpr\x18\x03 \x01(\x01\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08num_rows\x18\x05 \x01(\x03\x12\x0c\n\x04rank\x18\x06 \x01(\x03\x12\x11\n\tnum_novel\x18\x07 \x01(\x03\x42\r\n\x0b_confidence\"F\n\tEstimator\x12\x13\n\x0bnum_samples\x18\x01 \x01(\x05\x12\x13\n\x0bscramblings\x18\x02 \x01(\x05\x12\x0f\n\x07\x62udgets\x18\x03 \x03(\x05\"_\n\x06Limits\x12\x10\n\x08max_rows\x18\x01 \x01(\x03\x12\x13\n\x0bmax_columns\x18\x02 \x01(\x03\x12\x13\n\x0bmax_samples\x18\x03 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\x03\x32\x9a\x01\n\x0eScoringService\x12\x44\n\x05Score\x12\x1c.anomaly_vae.v1.ScoreRequest\x1a\x1d.anomaly_vae.v1.ScoreResponse\x12\x42\n\x08GetModel\x12\x1f.anomaly_vae.v1.GetModelRequest\x1a\x15.anomaly_vae.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61nomaly_vae/v1/scoring.proto\x12\x0e\x61nomaly_vae.v1\"\xea\x01\n\x0cScoreRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0bnum_samples\x18\x04 \x01(\x05\x12\x11\n\tflag_only\x18\x05 \x01(\x08\x12(\n\x06tensor\x18\x06 \x01(\x0b\x32\x16.anomaly_vae.v1.TensorH\x00\x12*\n\x07\x63olumns\x18\x07 \x01(\x0b\x32\x17.anomaly_vae.v1.ColumnsH\x00\x12\x15\n\rmax_std_error\x18\x08 \x01(\x01\x42\x06\n\x04rows\"4\n\x06Tensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"1\n\x07\x43olumns\x12&\n\x06\x63olumn\x18\x01 \x03(\x0b\x32\x16.anomaly_vae.v1.Column\"\\\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x04\x66p64\x18\x02 \x01(\x0cH\x00\x12*\n\x07strings\x18\x03 \x01(\x0b\x32\x17.anomaly_vae.v1.StringsH\x00\x42\x08\n\x06values\"\x18\n\x07Strings\x12\r\n\x05value\x18\x01 \x03(\t\"\xbe\x02\n\rScoreResponse\x12\x0e\n\x06log_px\x18\x01 \x03(\x01\x12\x0c\n\x04\x65lbo\x18\x02 \x03(\x01\x12\x11\n\tstd_error\x18\x03 \x03(\x01\x12\x11\n\tess_ratio\x18\x04 \x03(\x01\x12\x10\n\x08pareto_k\x18\x05 \x03(\x01\x12\x0f\n\x07p_value\x18\x06 \x03(\x01\x12\x12\n\nis_anomaly\x18\x07 \x03(\x08\x12\x13\n\x0bnum_samples\x18\x08 \x03(\x05\x12\x0e\n\x06reason\x18\t \x03(\t\x12\x11\n\tthreshold\x18\n \x01(\x01\x12\x12\n\ntarget_fpr\x18\x0b \x01(\x01\x12\x12\n\nmodel_name\x18\x0c \x01(\t\x12\x15\n\rmodel_version\x18\r \x01(\t\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12\x15\n\rbundle_digest\x18\x0f \x01(\t\x12\x10\n\x08reliable\x18\x10 \x03(\x08\"<\n\x0fGetModelRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xc2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x04 \x01(\x05\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\t\x12,\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x1b.anomaly_vae.v1.ModelColumn\x12\r\n\x05label\x18\x08 \x01(\t\x12\x30\n\x0b\x63\x61libration\x18\t \x01(\x0b\x32\x1b.anomaly_vae.v1.Calibration\x12,\n\testimator\x18\n \x01(\x0b\x32\x19.anomaly_vae.v1.Estimator\x12&\n\x06limits\x18\x0b \x01(\x0b\x32\x16.anomaly_vae.v1.Limits\"G\n\x0bModelColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"\xa6\x01\n\x0b\x43\x61libration\x12\x11\n\tthreshold\x18\x01 \x01(\x01\x12\x12\n\ntarget_fpr\x18\x02 \x01(\x01\x12\x15\n\reffective_fpr\x18\x03 \x01(\x01\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08num_rows\x18\x05 \x01(\x03\x12\x0c\n\x04rank\x18\x06 \x01(\x03\x12\x11\n\tnum_novel\x18\x07 \x01(\x03\x42\r\n\x0b_confidence\"F\n\tEstimator\x12\x13\n\x0bnum_samples\x18\x01 \x01(\x05\x12\x13\n\x0bscramblings\x18\x02 \x01(\x05\x12\x0f\n\x07\x62udgets\x18\x03 \x03(\x05\"_\n\x06Limits\x12\x10\n\x08max_rows\x18\x01 \x01(\x03\x12\x13\n\x0bmax_columns\x18\x02 \x01(\x03\x12\x13\n\x0bmax_samples\x18\x03 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\x03\x32\x9a\x01\n\x0eScoringService\x12\x44\n\x05Score\x12\x1c.anomaly_vae.v1.ScoreRequest\x1a\x1d.anomaly_vae.v1.ScoreResponse\x12\x42\n\x08GetModel\x12\x1f.anomaly_vae.v1.GetModelRequest\x1a\x15.anomaly_vae.v1.Modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,29 +32,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'anomaly_vae.v1.scoring_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCOREREQUEST']._serialized_start=49
-  _globals['_SCOREREQUEST']._serialized_end=260
-  _globals['_TENSOR']._serialized_start=262
-  _globals['_TENSOR']._serialized_end=314
-  _globals['_COLUMNS']._serialized_start=316
-  _globals['_COLUMNS']._serialized_end=365
-  _globals['_COLUMN']._serialized_start=367
-  _globals['_COLUMN']._serialized_end=459
-  _globals['_STRINGS']._serialized_start=461
-  _globals['_STRINGS']._serialized_end=485
-  _globals['_SCORERESPONSE']._serialized_start=488
-  _globals['_SCORERESPONSE']._serialized_end=770
-  _globals['_GETMODELREQUEST']._serialized_start=772
-  _globals['_GETMODELREQUEST']._serialized_end=832
-  _globals['_MODEL']._serialized_start=835
-  _globals['_MODEL']._serialized_end=1157
-  _globals['_MODELCOLUMN']._serialized_start=1159
-  _globals['_MODELCOLUMN']._serialized_end=1230
-  _globals['_CALIBRATION']._serialized_start=1233
-  _globals['_CALIBRATION']._serialized_end=1399
-  _globals['_ESTIMATOR']._serialized_start=1401
-  _globals['_ESTIMATOR']._serialized_end=1471
-  _globals['_LIMITS']._serialized_start=1473
-  _globals['_LIMITS']._serialized_end=1568
-  _globals['_SCORINGSERVICE']._serialized_start=1571
-  _globals['_SCORINGSERVICE']._serialized_end=1725
+  _globals['_SCOREREQUEST']._serialized_end=283
+  _globals['_TENSOR']._serialized_start=285
+  _globals['_TENSOR']._serialized_end=337
+  _globals['_COLUMNS']._serialized_start=339
+  _globals['_COLUMNS']._serialized_end=388
+  _globals['_COLUMN']._serialized_start=390
+  _globals['_COLUMN']._serialized_end=482
+  _globals['_STRINGS']._serialized_start=484
+  _globals['_STRINGS']._serialized_end=508
+  _globals['_SCORERESPONSE']._serialized_start=511
+  _globals['_SCORERESPONSE']._serialized_end=829
+  _globals['_GETMODELREQUEST']._serialized_start=831
+  _globals['_GETMODELREQUEST']._serialized_end=891
+  _globals['_MODEL']._serialized_start=894
+  _globals['_MODEL']._serialized_end=1216
+  _globals['_MODELCOLUMN']._serialized_start=1218
+  _globals['_MODELCOLUMN']._serialized_end=1289
+  _globals['_CALIBRATION']._serialized_start=1292
+  _globals['_CALIBRATION']._serialized_end=1458
+  _globals['_ESTIMATOR']._serialized_start=1460
+  _globals['_ESTIMATOR']._serialized_end=1530
+  _globals['_LIMITS']._serialized_start=1532
+  _globals['_LIMITS']._serialized_end=1627
+  _globals['_SCORINGSERVICE']._serialized_start=1630
+  _globals['_SCORINGSERVICE']._serialized_end=1784
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,181 @@
+"""A block of rows through the rounds of sampling, in model units: look, fit where it is needed, spend the budget."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae import tiles
+from anomaly_vae.cascade import is_clearly_normal
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.diagnostics import is_reliable, pareto_k
+from anomaly_vae.fitting import Atlas, fit_proposals
+from anomaly_vae.importance import Summary, summarise
+from anomaly_vae.likelihood import Likelihood
+from anomaly_vae.proposals import FitPlan, Mixture, plan_fit
+from anomaly_vae.runtime import Float32Array, Network
+from anomaly_vae.sampler import EncoderSampler, MixtureSampler, Noise, Rows, Sampler
+
+__all__ = ["Decisions", "Engine", "Estimates"]
+
+# Points of every scrambling after the first looks at a row, from the encoder's proposal: 16 and 64 samples.
+_LOOKS = (1, 4)
+
+# Pilot's effective share of samples from which on the encoder's proposal is kept: a fitted one has 0.4 to 0.7.
+_GOOD_ENOUGH = 0.9
+
+# Rows whose fitted proposals are sampled side by side: their arrays stay in the cache.
+_GROUP_ROWS = 8
+
+# Fewest points of a fitted proposal after which its error is looked at, where one was asked for.
+_FIRST_ROUND = 16
+
+
+class Estimates(NamedTuple):
+    """Estimates of log p(x), one entry a row, nats in data units.
+
+    Attributes:
+        log_px: Importance-sampled log p(x).
+        elbo: Evidence lower bound under the encoder's own q(z|x).
+        std_error: Standard error of ``log_px``; NaN where no error can be given.
+        ess_ratio: Effective sample size over samples behind ``log_px``, in (0, 1].
+        pareto_k: Shape of the weights' tail; NaN with fewer than 256 samples behind ``log_px``.
+        reliable: Whether ``log_px`` and its error can be taken at their word.
+        num_samples: Decoder evaluations spent.
+    """
+
+    log_px: FloatArray
+    elbo: FloatArray
+    std_error: FloatArray
+    ess_ratio: FloatArray
+    pareto_k: FloatArray
+    reliable: NDArray[np.bool_]
+    num_samples: NDArray[np.int64]
+
+    def put(self, where: NDArray[np.intp], part: Estimates) -> None:
+        """Write the estimates of some of the rows."""
+        for values, new in zip(self, part, strict=True):
+            values[where] = new
+
+    @classmethod
+    def empty(cls, num_rows: int) -> Estimates:
+        """Room for so many rows."""
+        a, b, c, d, e = np.full((5, num_rows), np.nan)
+        return cls(a, b, c, d, e, np.zeros(num_rows, dtype=bool), np.zeros(num_rows, dtype=np.int64))
+
+
+class Decisions(NamedTuple):
+    """Which rows are below a threshold, and what it cost to know: shape (N,) each."""
+
+    is_anomaly: NDArray[np.bool_]
+    num_samples: NDArray[np.int64]
+
+
+class Engine:
+    """Estimates log p(x) of blocks of rows; calls from several threads are safe."""
+
+    def __init__(self, network: Network, noise: Noise, likelihood: Likelihood, *, adaptive: bool) -> None:
+        """Make ready; without ``adaptive``, every sample comes from the encoder's proposal."""
+        self._network, self._noise, self._likelihood = network, noise, likelihood
+        self._atlas = Atlas(network, noise, likelihood) if adaptive else None
+
+    def estimate(self, x: Float32Array, num_samples: int, max_std_error: float | None = None) -> Estimates:
+        """log p(x) of rows in model units (N, D), with at most so many decoder evaluations a row."""
+        pilot = self._pilot(x)
+        last = num_samples // self._noise.scramblings
+        for num_points in _LOOKS:
+            if self._atlas and num_points < last:
+                pilot.extend(num_points)
+        return self._complete(pilot, num_samples, max_std_error)
+
+    def decide(self, x: Float32Array, num_samples: int, threshold: float, offset: float) -> Decisions:
+        """Whether :meth:`estimate`, plus an offset, is below a threshold; rows that clearly are not leave early."""
+        below = np.zeros(len(x), dtype=bool)
+        spent = np.zeros(len(x), dtype=np.int64)
+        left = np.arange(len(x))
+        pilot = self._pilot(x)
+        last = num_samples // self._noise.scramblings
+        for num_points in _LOOKS:
+            if num_points < last and len(left):
+                pilot.extend(num_points)
+                spent[left] = num_points * self._noise.scramblings
+                weights, largest = pilot.log_weights()
+                stays = ~is_clearly_normal(weights, summarise(weights, largest), threshold - offset)
+                left, pilot = left[stays], pilot.take(stays)
+        if len(left):
+            full = self._complete(pilot, num_samples, None)
+            below[left] = full.log_px + offset < threshold
+            spent[left] = full.num_samples
+        return Decisions(below, spent)
+
+    def _pilot(self, x: Float32Array) -> EncoderSampler:
+        return EncoderSampler(self._network, self._noise, Rows(x, *tiles.encode(self._network, x)))
+
+    def _complete(self, pilot: EncoderSampler, num_samples: int, max_std_error: float | None) -> Estimates:
+        """Spend the rest of the budget on rows that have had their pilot."""
+        last = num_samples // self._noise.scramblings
+        plan = None
+        if self._atlas and pilot.num_points == _LOOKS[-1]:
+            plan = plan_fit(self._noise.latent_dim, num_samples, pilot.num_points * self._noise.scramblings)
+        if plan is None or self._atlas is None:
+            return _spend(pilot, last, max_std_error)
+        out = Estimates.empty(len(pilot.rows.x))
+        misled = ~(summarise(*pilot.log_weights()).ess_ratio >= _GOOD_ENOUGH)
+        kept, fitted = np.flatnonzero(~misled), np.flatnonzero(misled)
+        if len(kept):
+            out.put(kept, _spend(pilot.take(kept), last, max_std_error))
+        if len(fitted):
+            looked = pilot.take(fitted)
+            mixture = fit_proposals(self._network, self._likelihood, self._atlas, looked, plan)
+            out.put(fitted, self._spend_fitted(looked, mixture, plan, num_samples, max_std_error))
+        return out
+
+    def _spend_fitted(
+        self, pilot: EncoderSampler, mixture: Mixture, plan: FitPlan, num_samples: int, max_std_error: float | None
+    ) -> Estimates:
+        """Sample from fitted proposals with what pilot and fit have left of the budget."""
+        before = pilot.num_points * self._noise.scramblings + plan.evaluations
+        last = (num_samples - before) // self._noise.scramblings
+        out = Estimates.empty(pilot.num_rows)
+        for start in range(0, pilot.num_rows, _GROUP_ROWS):
+            group = np.arange(start, min(start + _GROUP_ROWS, pilot.num_rows))
+            sampler = MixtureSampler(self._network, self._noise, pilot.rows.take(group), mixture.take(group))
+            out.put(group, _spend(sampler, last, max_std_error))
+        elbo = summarise(*pilot.log_weights()).elbo
+        return out._replace(elbo=elbo, num_samples=out.num_samples + before)
+
+
+def _spend(sampler: Sampler, last: int, max_std_error: float | None) -> Estimates:
+    """Sample until the budget ends, or a row's error is what was asked for."""
+    left = np.arange(sampler.num_rows)
+    out = Estimates.empty(len(left))
+    for num_points in _rounds(sampler.num_points, last, max_std_error):
+        sampler.extend(num_points)
+        weights, largest = sampler.log_weights()
+        summary = summarise(weights, largest)
+        done = summary.std_error <= (np.inf if max_std_error is None else max_std_error)  # False for NaN
+        done |= num_points == last
+        if done.any():
+            out.put(left[done], _estimates(weights[done], Summary(*(values[done] for values in summary))))
+        left, sampler = left[~done], sampler.take(~done)
+        if not len(left):
+            break
+    return out
+
+
+def _rounds(num_points: int, last: int, max_std_error: float | None) -> list[int]:
+    """After how many points of each scrambling to look at the error."""
+    if max_std_error is None:
+        return [last]
+    first = num_points or _FIRST_ROUND
+    return [*(n for n in (first << j for j in range(last.bit_length())) if n < last), last]
+
+
+def _estimates(weights: FloatArray, summary: Summary) -> Estimates:
+    flat = weights.reshape(len(weights), -1)
+    num_samples = np.full(len(flat), flat.shape[1], dtype=np.int64)
+    k = pareto_k(flat)
+    reliable = is_reliable(summary.std_error, k, num_samples)
+    return Estimates(*summary, pareto_k=k, reliable=reliable, num_samples=num_samples)

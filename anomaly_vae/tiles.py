@@ -1,0 +1,75 @@
+"""The networks in tiles of fixed shape, so that what a row gets does not depend on what stands beside it.
+
+onnxruntime's results were measured to depend on the shape of a call, not on a row's place in it. So every call of the
+encoder has 16 rows, every call of the decoder 64, and a call of log_joint has a shape that follows from the number of
+samples alone; a short one is filled up with copies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.runtime import Float32Array, Network
+
+__all__ = ["TILE_ROWS", "decode", "encode", "log_joint_at", "log_joint_at_points"]
+
+# Rows of one call of the encoder, and the most of one call of log_joint.
+TILE_ROWS = 16
+
+_DECODER_ROWS = 64
+_TILE_PAIRS = 1024
+
+
+def encode(network: Network, x: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Mean and standard deviation of q(z|x), (N, D) -> (N, L), (N, L)."""
+    parts = [network.encode(tile, np.ones_like(tile)) for tile in _tiles(x, TILE_ROWS)]
+    loc, log_var = (np.concatenate(values)[: len(x)] for values in zip(*parts, strict=True))
+    return loc, np.exp(0.5 * log_var.astype(np.float64)).astype(np.float32)
+
+
+def decode(network: Network, z: FloatArray) -> FloatArray:
+    """The decoder's output, (M, L) -> (M, D)."""
+    parts = [network.decode(tile) for tile in _tiles(z.astype(np.float32), _DECODER_ROWS)]
+    return np.concatenate(parts)[: len(z)].astype(np.float64)
+
+
+def log_joint_at_points(
+    network: Network, x: Float32Array, loc: Float32Array, scale: Float32Array, points: Float32Array
+) -> FloatArray:
+    """log p(x, z) at z = loc + scale * point, all rows at the same points (S, L), (N, ...) -> (N, S)."""
+    samples = min(len(points), _TILE_PAIRS)
+    rows = min(_TILE_PAIRS // samples, TILE_ROWS)
+    out = np.empty((len(x), len(points)))
+    mask = np.ones((rows, x.shape[1]), dtype=np.float32)
+    for i in range(0, len(x), rows):
+        tile = [_filled(values[i : i + rows], rows) for values in (x, loc, scale)]
+        kept = min(rows, len(x) - i)
+        for k in range(0, len(points), samples):
+            part = network.log_joint(tile[0], mask, tile[1], tile[2], points[k : k + samples])
+            out[i : i + kept, k : k + samples] = part[:kept]
+    return out
+
+
+def log_joint_at(network: Network, x: Float32Array, z: Float32Array) -> FloatArray:
+    """log p(x, z) of every row at samples of its own, (N, D), (N, S, L) -> (N, S)."""
+    out = np.empty(z.shape[:2])
+    mask = np.ones((1, x.shape[1]), dtype=np.float32)
+    loc = np.zeros((1, z.shape[2]), dtype=np.float32)
+    scale = np.ones_like(loc)
+    for i in range(len(x)):
+        for k in range(0, z.shape[1], _TILE_PAIRS):
+            tile = z[i, k : k + _TILE_PAIRS]
+            out[i, k : k + len(tile)] = network.log_joint(x[i : i + 1], mask, loc, scale, tile)[0]
+    return out
+
+
+def _tiles(values: Float32Array, rows: int) -> list[Float32Array]:
+    return [_filled(values[start : start + rows], rows) for start in range(0, len(values), rows)]
+
+
+def _filled(tile: Float32Array, rows: int) -> Float32Array:
+    """Fill a short tile up with copies of its last row."""
+    if len(tile) == rows:
+        return tile
+    return np.concatenate([tile, np.repeat(tile[-1:], rows - len(tile), axis=0)])
