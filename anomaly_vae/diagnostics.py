@@ -35,6 +35,9 @@ _NO_TAIL = 0.01
 # Of Zhang & Stephens, and of Vehtari et al., who add the prior.
 _PRIOR_SCALE, _GRID, _PRIOR_ROWS, _PRIOR_K = 3.0, 30, 10, 0.5
 
+# Of the largest excess: keeps products of eight terms within float64.
+_SMALLEST_QUARTILE = 1e-30
+
 
 def pareto_k(log_weights: FloatArray) -> FloatArray:
     """Shape k of the generalised Pareto distribution fitted to the largest importance weights.
@@ -85,12 +88,30 @@ def _generalised_pareto_k(excess: FloatArray) -> FloatArray:
     """The estimate of Zhang & Stephens from sorted excesses over the cut, (N, M) -> (N,)."""
     size = excess.shape[1]
     grid = _GRID + math.isqrt(size)
-    quartile = np.maximum(excess[:, int(size / 4 + 0.5) - 1], np.finfo(np.float64).tiny)
-    b = (1.0 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (_PRIOR_SCALE * quartile[:, None])
-    b = b + 1.0 / excess[:, -1:]
-    k = np.log1p(-b[:, :, None] * excess[:, None, :]).sum(axis=-1) / size
+    largest = excess[:, -1:]
+    quartile = np.maximum(excess[:, int(size / 4 + 0.5) - 1, None], largest * _SMALLEST_QUARTILE)
+    b = (1.0 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (_PRIOR_SCALE * quartile) + 1.0 / largest
+    k = _mean_log(b, excess)
     log_likelihood = size * (np.log(-b / k) - k - 1.0)
     weights = np.exp(log_likelihood - log_likelihood.max(axis=-1, keepdims=True))
-    b_mean = (b * weights).sum(axis=-1) / weights.sum(axis=-1)
-    k_mean = np.log1p(-b_mean[:, None] * excess).sum(axis=-1) / size
+    b_mean = (b * weights).sum(axis=-1, keepdims=True) / weights.sum(axis=-1, keepdims=True)
+    k_mean = _mean_log(b_mean, excess)[:, 0]
     return np.asarray((size * k_mean + _PRIOR_ROWS * _PRIOR_K) / (size + _PRIOR_ROWS))
+
+
+def _mean_log(b: FloatArray, excess: FloatArray) -> FloatArray:
+    """Mean of log(1 - b x) over excesses x, (N, B), (N, M) -> (N, B): one logarithm for every eight of them.
+
+    The excesses come first, for long inner loops, and are added up one by one, so that N does not change the bits.
+    """
+    padding = -excess.shape[1] % 8
+    columns = np.ascontiguousarray(np.pad(excess, ((0, 0), (0, padding))).T)
+    terms = columns[:, :, None] * b
+    np.subtract(1.0, terms, out=terms)
+    for _ in range(3):
+        half = len(terms) // 2
+        terms = terms[:half] * terms[half:]
+    total = np.zeros_like(b)
+    for term in np.log(terms):
+        total += term
+    return np.asarray(total / excess.shape[1])

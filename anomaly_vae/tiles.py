@@ -18,7 +18,7 @@ __all__ = ["TILE_ROWS", "decode", "encode", "log_joint_at", "log_joint_at_points
 TILE_ROWS = 16
 
 _DECODER_ROWS = 64
-_TILE_PAIRS = 1024
+_TILE_PAIRS = 2048
 
 
 def encode(network: Network, x: Float32Array) -> tuple[Float32Array, Float32Array]:

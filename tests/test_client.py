@@ -45,6 +45,22 @@ def test_arrays_frames_and_tables_score_as_in_the_scorer(client, scorer, new_row
     assert_same_bits(client.score(new_rows.astype(np.float32)), scorer.score(new_rows.astype(np.float32)))
 
 
+def test_flags_and_wished_errors_are_those_of_the_scorer(client, scorer, new_rows):
+    flags, expected = client.flag(new_rows), scorer.flag(new_rows)
+    for name in ("is_anomaly", "num_samples"):
+        np.testing.assert_array_equal(getattr(flags, name), getattr(expected, name))
+    assert flags.reason == expected.reason
+    assert len(client.flag(new_rows[:0])) == 0
+    for one in (client, scorer):
+        with pytest.warns(UserWarning, match="no p-value and no flag"):
+            scores = one.score(new_rows, max_std_error=0.1)
+        assert scores.p_value is None
+        assert scores.num_samples.max() <= 1024
+        for error in (0.0, -1.0, float("nan"), float("inf")):
+            with pytest.raises(ConfigError, match="max_std_error must be a positive number of nats"):
+                one.score(new_rows, max_std_error=error)
+
+
 def test_many_rows_go_in_several_calls_and_come_back_in_order(service, client, scorer):
     rows = make_rows(60_000, seed=4)
     before = service.metric("grpc_server_started_total", grpc_method="Score")

@@ -52,23 +52,35 @@ def _decoder(vae: VAE) -> bytes:
 
 
 def _log_joint(vae: VAE) -> bytes:
-    r"""The hot path: :math:`\log p(x, z) = \log p(z) + \sum_d m_d \log p(x_d \mid z)`, all pairs of a tile at once."""
+    r"""The hot path: :math:`\log p(x, z) = \log p(z) + \sum_d m_d \log p(x_d \mid z)`, all pairs of a tile at once.
+
+    z itself is never made: with :math:`z = \mu + \sigma \odot e`, the first layer's :math:`W z + b` is the product of
+    (e, 1) with one matrix a row, and log p(z) is linear in (e, e^2). What costs beside the large products are passes
+    over an entry per pair and column, so there are as few of them as can be.
+    """
     graph, latent, columns = _Graph(), vae.latent_dim, _num_columns(vae)
     one = graph.integers([1])
-    shifted = graph.add("Mul", graph.add("Unsqueeze", "scale", one), "noise")
-    z = graph.add("Add", graph.add("Unsqueeze", "loc", one), shifted)
-    log_prior = _half_negative(graph, graph.sum(graph.add("Mul", z, z)), latent * math.log(2.0 * math.pi))
+    first, last = _linear(vae.decoder[0]), _linear(vae.decoder[-1])
+    hidden = _first_layer(graph, first)
+    if first is last:
+        minus_loc, target = graph.add("Mul", hidden, graph.scalar(-1.0)), "x"
+    else:
+        flat = graph.add("Reshape", hidden, graph.integers([-1, first.out_features]))
+        flat = graph.mlp(nn.Sequential(*list(vae.decoder)[1:-1]), flat)
+        tile = graph.add(
+            "Concat", graph.add("Shape", "x", start=0, end=1), graph.integers([-1, last.in_features]), axis=0
+        )
+        minus_loc = graph.add("MatMul", graph.add("Reshape", flat, tile), graph.weight(-last.weight.T))
+        target = graph.add("Sub", "x", graph.weight(last.bias))
+    residual = graph.add("Add", minus_loc, graph.add("Unsqueeze", target, one))
 
-    flat = graph.mlp(vae.decoder, graph.add("Reshape", z, graph.integers([-1, latent])))
-    tile = graph.add("Concat", graph.add("Shape", "x", start=0, end=1), graph.integers([-1, columns]), axis=0)
-    residual = graph.add("Sub", graph.add("Unsqueeze", "x", one), graph.add("Reshape", flat, tile))
     log_var = vae.head.log_var.detach().double().cpu().numpy()
-    precision = graph.add("Unsqueeze", graph.add("Mul", "mask", graph.weight(np.exp(-log_var))), graph.integers([2]))
-    squares = graph.add("MatMul", graph.add("Mul", residual, residual), precision)
-    constant = graph.add("MatMul", "mask", graph.weight((math.log(2.0 * math.pi) + log_var)[:, None]))
-    terms = graph.add("Add", graph.add("Squeeze", squares, graph.integers([2])), constant)
-    log_likelihood = _half_negative(graph, terms, 0.0)
-    graph.add("Add", log_prior, log_likelihood, outputs=["log_joint"])
+    half_precision = graph.add("Mul", "mask", graph.weight(-0.5 * np.exp(-log_var)))
+    squares = graph.add("Mul", residual, residual)
+    weighted = graph.add("MatMul", squares, graph.add("Unsqueeze", half_precision, graph.integers([2])))
+    constant = graph.add("MatMul", "mask", graph.weight(-0.5 * (math.log(2.0 * math.pi) + log_var)[:, None]))
+    log_likelihood = graph.add("Add", graph.add("Squeeze", weighted, graph.integers([2])), constant)
+    graph.add("Add", _log_prior(graph, latent), log_likelihood, outputs=["log_joint"])
     inputs: dict[str, list[str | int]] = {
         "x": ["N", columns],
         "mask": ["N", columns],
@@ -79,13 +91,37 @@ def _log_joint(vae: VAE) -> bytes:
     return graph.bytes("log_joint", inputs, {"log_joint": ["N", "S"]})
 
 
-def _half_negative(graph: _Graph, value: str, constant: float) -> str:
-    total = graph.add("Add", value, graph.scalar(constant)) if constant else value
-    return graph.add("Mul", total, graph.scalar(-0.5))
+def _first_layer(graph: _Graph, layer: nn.Linear) -> str:
+    """(noise, 1) times (scale W; loc W + b), shape (N, S, H)."""
+    weight, one = graph.weight(layer.weight.T), graph.integers([1])
+    scaled = graph.add("Mul", graph.add("Unsqueeze", "scale", graph.integers([2])), weight)
+    shift = graph.add("Unsqueeze", graph.add("Gemm", "loc", weight, graph.weight(layer.bias)), one)
+    zeros = graph.add("Mul", graph.add("ReduceSum", "noise", one, keepdims=1), graph.scalar(0.0))
+    ones = graph.add("Add", zeros, graph.scalar(1.0))
+    return graph.add("MatMul", graph.add("Concat", "noise", ones, axis=1), graph.add("Concat", scaled, shift, axis=1))
+
+
+def _log_prior(graph: _Graph, latent_dim: int) -> str:
+    """log N(loc + scale noise; 0, I) as one product, (loc^2, loc scale, scale^2) times (1, 2 noise, noise^2), (N, S).
+
+    Not with a sum over loc^2: onnxruntime's sums over short rows change their bits with the row's address.
+    """
+    ones = graph.add("Add", graph.add("Mul", "noise", graph.scalar(0.0)), graph.scalar(1.0))
+    powers = graph.add("Concat", ones, graph.add("Add", "noise", "noise"), graph.add("Mul", "noise", "noise"), axis=1)
+    squares = [graph.add("Mul", one, other) for one, other in (("loc", "loc"), ("loc", "scale"), ("scale", "scale"))]
+    minus_half = graph.add("Mul", graph.add("Concat", *squares, axis=1), graph.scalar(-0.5))
+    constant = graph.scalar(-0.5 * latent_dim * math.log(2.0 * math.pi))
+    return graph.add("Gemm", minus_half, powers, constant, transB=1)
 
 
 def _num_columns(vae: VAE) -> int:
     return len(vae.head.log_var)
+
+
+def _linear(layer: nn.Module) -> nn.Linear:
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"a decoder starts and ends with Linear, got {type(layer).__name__}")
+    return layer
 
 
 class _Graph:
@@ -109,9 +145,6 @@ class _Graph:
 
     def integers(self, values: list[int]) -> str:
         return self._constant(np.asarray(values, dtype=np.int64))
-
-    def sum(self, value: str) -> str:
-        return self.add("ReduceSum", value, self.integers([-1]), keepdims=0)
 
     def mlp(self, net: nn.Sequential, value: str, output: str | None = None) -> str:
         for i, layer in enumerate(net):

@@ -1,32 +1,56 @@
-"""All benchmarks, with their tables printed and their figures saved as JSON.
+"""All benchmarks, with their tables printed, their figures saved as JSON and their pictures as PNG.
 
-python -m tests.benchmarks.run --out FOLDER
+    python -m tests.benchmarks.run --out FOLDER [--only NAMES]
+
+Each is also a command of its own: python -m tests.benchmarks.NAME --help.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import adbench, memory
+from tests.benchmarks import accuracy, adbench, cascade, memory, speed
 from tests.conftest import DATA
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run them one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    folder = parser.parse_args().out
-    folder.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, object] = {"memory": memory.main([])}
-    if (DATA / "adbench").is_dir():
-        peers = DATA.parent / "peers" / "adbench_peers.csv"
-        options = ["--peers", str(peers)] if peers.exists() else []
-        figures["adbench"] = adbench.main([str(DATA / "adbench"), "--out", str(folder / "adbench.csv"), *options])
-    else:
-        print("skipped: the ADBench tables are not here; set ANOMALY_VAE_DATA to a folder with adbench/*.npz")
-    (folder / "figures.json").write_text(json.dumps(figures, indent=2, default=float))
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--only", default="", metavar="NAMES", help="comma-separated, for example speed,cascade")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    runs = benchmarks(options.out)
+    chosen = options.only.split(",") if options.only else list(runs)
+    if unknown := set(chosen) - set(runs):
+        parser.error(f"--only: no benchmark {', '.join(sorted(unknown))}; there are {', '.join(runs)}")
+    figures = {}
+    for name in chosen:
+        print(f"\n{name}", flush=True)
+        figures[name] = runs[name]()
+        (options.out / "figures.json").write_text(json.dumps(figures, indent=2, default=float))
+
+
+def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
+    """What can be run here, by name."""
+    runs: dict[str, Callable[[], object]] = {
+        "speed": lambda: speed.main(["--out", str(folder)]),
+        "memory": lambda: memory.main([]),
+    }
+    tables = DATA / "adbench"
+    if not tables.is_dir():
+        print("without accuracy, cascade, adbench: set ANOMALY_VAE_DATA to a folder with ADBench tables, adbench/*.npz")
+        return runs
+    peers = DATA.parent / "peers" / "adbench_peers.csv"
+    options = ["--peers", str(peers)] if peers.exists() else []
+    return runs | {
+        "accuracy": lambda: accuracy.main([str(tables), "--out", str(folder)]),
+        "cascade": lambda: cascade.main([str(tables), "--out", str(folder / "cascade.json")]),
+        "adbench": lambda: adbench.main([str(tables), "--out", str(folder / "adbench.csv"), *options]),
+    }
 
 
 if __name__ == "__main__":

@@ -150,6 +150,32 @@ def test_another_target_flags_more(folder):
     assert [float(row["p_value"]) <= 0.5 for row in lax] == [row["is_anomaly"] == "true" for row in lax]
 
 
+def test_flags_only_are_those_of_a_full_run_with_their_cost(folder):
+    full = read_csv(cli(folder, "score", "model", "new.csv", "-o", "-").stdout)
+    done = cli(folder, "score", "model", "new.csv", "-o", "-", "--flag-only", "--keep", "id")
+    flags = read_csv(done.stdout)
+    assert list(flags[0]) == ["id", "is_anomaly", "reason", "num_samples"]
+    assert [row["is_anomaly"] for row in flags] == [row["is_anomaly"] for row in full]
+    assert sum(int(row["num_samples"]) for row in flags) < sum(int(row["num_samples"]) for row in full) / 4
+    for options in (["--num-samples", "64"], ["--max-std-error", "0.1"]):
+        done = cli(folder, "score", "model", "new.csv", "-o", "-", "--flag-only", *options)
+        assert done.returncode == 2
+        assert "--flag-only decides at the calibrated budget" in done.stderr
+
+
+def test_a_wished_error_is_met_with_fewer_samples(folder):
+    done = cli(folder, "score", "model", "new.csv", "-o", "-", "--max-std-error", "0.2")
+    assert "no p-value and no flag" in done.stderr
+    rows = read_csv(done.stdout)
+    assert all(float(row["std_error"]) <= 0.2 for row in rows)
+    assert {row["is_anomaly"] for row in rows} == {""}
+    assert min(int(row["num_samples"]) for row in rows) < 512
+    for error in ("0", "-1", "nan", "inf"):
+        done = cli(folder, "score", "model", "new.csv", "-o", "-", "--max-std-error", error)
+        assert done.returncode == 2
+        assert "max_std_error must be a positive number of nats" in done.stderr.splitlines()[-1]
+
+
 def test_standard_input_to_standard_output(folder):
     text = (folder / "new.csv").read_text()
     piped = cli(folder, "score", "model", "-", "-o", "-", input=text)

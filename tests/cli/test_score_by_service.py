@@ -49,6 +49,13 @@ def test_another_budget_is_the_service_s_to_give(service, model_path, run_cli, t
     assert not (tmp_path / "x.csv").exists()
 
 
+@pytest.mark.parametrize("options", [["--flag-only"], ["--max-std-error", "0.2"]])
+def test_cheaper_scores_are_the_same_file_too(service, model_path, run_cli, tmp_path, table, options):
+    for model, output in ((model_path, "local.csv"), (f"grpc://{service.target}", "remote.csv")):
+        run_cli("score", model, table, "-o", output, "--keep", "id", *options)
+    assert (tmp_path / "remote.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+
+
 @pytest.mark.parametrize("option", ["--threads", "--target-fpr"])
 def test_what_is_the_service_s_to_set_is_refused(run_cli, table, option):
     done = run_cli(

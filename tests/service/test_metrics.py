@@ -78,13 +78,22 @@ def test_rows_are_counted_by_outcome_and_scores_by_bucket(service, channel, scor
         assert service.metric("anomaly_vae_log_px_nats_sum") == pytest.approx(scores.log_px.sum())
 
 
+def test_decisions_alone_count_rows_and_samples_but_no_scores(service, channel, new_rows):
+    names = ("anomaly_vae_samples_per_row_count", "anomaly_vae_ess_ratio_count", "anomaly_vae_log_px_nats_count")
+    before = [service.metric(name) for name in names]
+    score(channel, tensor=tensor(new_rows), flag_only=True)
+    after = [service.metric(name) for name in names]
+    assert np.subtract(after, before).tolist() == [len(new_rows), 0, 0]
+
+
 def test_an_uncalibrated_budget_fills_no_calibrated_histogram(service, channel):
     names = ["anomaly_vae_p_value_count", "anomaly_vae_log_px_nats_count"]
     before = [service.metric(name) for name in names]
+    spent = service.metric("anomaly_vae_samples_per_row_bucket", le="32.0")
     score(channel, tensor=tensor(make_rows(7)), num_samples=32)
     assert [service.metric(name) for name in names] == before
     assert service.metric("anomaly_vae_rows_total", outcome="unflagged") == 7
-    assert service.metric("anomaly_vae_samples_per_row_bucket", le="32.0") == 7
+    assert service.metric("anomaly_vae_samples_per_row_bucket", le="32.0") == spent + 7
 
 
 def test_p_values_of_rows_as_calibrated_are_uniform(model_path):

@@ -86,6 +86,10 @@ FAULTS = {
     "negative samples": ({"tensor": tensor(ROWS), "num_samples": -1}, "num_samples", "is -1"),
     "absurd samples": ({"tensor": tensor(ROWS), "num_samples": 2**31 - 1}, "num_samples", f"is {2**31 - 1}"),
     "flags of another budget": ({"tensor": tensor(ROWS), "num_samples": 64, "flag_only": True}, "flag_only", "1024"),
+    "a negative error": ({"tensor": tensor(ROWS), "max_std_error": -0.1}, "max_std_error", "is -0.1, expected"),
+    "no error at all": ({"tensor": tensor(ROWS), "max_std_error": np.nan}, "max_std_error", "is nan"),
+    "an infinite error": ({"tensor": tensor(ROWS), "max_std_error": np.inf}, "max_std_error", "is inf"),
+    "flags to an error": ({"tensor": tensor(ROWS), "max_std_error": 0.1, "flag_only": True}, "max_std_error", "flag"),
     "a long id": ({"tensor": tensor(ROWS), "request_id": "x" * 129}, "request_id", "at most 128"),
     "an id of two lines": ({"tensor": tensor(ROWS), "request_id": "a\nb"}, "request_id", "printable"),
 }  # fmt: skip
