@@ -29,12 +29,13 @@ from anomaly_vae.likelihood import Likelihood
 from anomaly_vae.runtime import Float32Array, Network
 from anomaly_vae.sampler import Noise
 from anomaly_vae.schema import Schema
+from anomaly_vae.tiles import TILE_ROWS
 from anomaly_vae.transforms import Standardise
 
 __all__ = ["DensityEstimator", "Estimates", "default_threads"]
 
-# One block of rows is one task of a thread.
-_BLOCK_ROWS = 64
+# Most rows of a block, which is one task of a thread; fewer where that keeps all threads busy.
+_MOST_BLOCK_ROWS = 128
 
 # Values are cut here, in standard deviations, so that squares stay finite in float32.
 _FAR = 1e15
@@ -153,7 +154,8 @@ class DensityEstimator:
     ) -> Part:
         """Do the work on blocks of rows, several at a time, and join what comes out, in order."""
         x = self.model_input(rows).astype(np.float32)
-        blocks = [x[start : start + _BLOCK_ROWS] for start in range(0, len(x), _BLOCK_ROWS)]
+        step = min(-(-len(x) // (self.threads * TILE_ROWS)) * TILE_ROWS, _MOST_BLOCK_ROWS) or TILE_ROWS
+        blocks = [x[start : start + step] for start in range(0, len(x), step)]
         parts = [nothing]
         threads = min(self.threads, len(blocks))
         with ThreadPoolExecutor(threads) if threads > 1 else contextlib.nullcontext() as pool:

@@ -95,7 +95,7 @@ class EncoderSampler:
         points, log_normal = self._noise.slice(self.num_points, num_points)
         log_joint = tiles.log_joint_at_points(self._network, *self.rows, points)
         log_q = log_normal - self._log_scale[:, None]
-        self._largest = np.maximum(self._largest, _largest(log_joint, log_q))
+        self._largest = np.maximum(self._largest, np.maximum(_largest(log_joint), _largest(log_q)))
         new = (log_joint - log_q).reshape(len(log_joint), self._noise.scramblings, -1)
         self._weights = np.concatenate([self._weights, new], axis=-1) if self.num_points else new
         self.num_points = num_points
@@ -164,8 +164,9 @@ class MixtureSampler:
         num_rows = self.num_rows
         log_joint = self._log_joint.reshape(num_rows, -1)
         log_q = mixture_log_prob(self._log_probs.reshape(num_rows, 5, -1), self._counts)
-        return (log_joint - log_q).reshape(self._log_joint.shape), _largest(log_joint, log_q)
+        return (log_joint - log_q).reshape(self._log_joint.shape), np.maximum(_largest(log_joint), _largest(log_q))
 
 
-def _largest(log_joint: FloatArray, log_q: FloatArray) -> FloatArray:
-    return np.asarray(np.maximum(np.abs(log_joint).max(axis=-1), np.abs(log_q).max(axis=-1)))
+def _largest(terms: FloatArray) -> FloatArray:
+    """Largest absolute value of each row."""
+    return np.asarray(np.maximum(terms.max(axis=-1), -terms.min(axis=-1)))
