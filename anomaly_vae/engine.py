@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae import tiles
 from anomaly_vae.cascade import is_clearly_normal
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.densities import LOG_2PI, FloatArray
 from anomaly_vae.diagnostics import is_reliable, pareto_k
 from anomaly_vae.fitting import Atlas, fit_proposals
 from anomaly_vae.importance import Summary, summarise
@@ -89,6 +89,19 @@ class Engine:
             if self._atlas and num_points < last:
                 pilot.extend(num_points)
         return self._complete(pilot, num_samples, max_std_error)
+
+    def estimate_plainly(self, x: Float32Array, num_samples: int) -> Estimates:
+        """As :meth:`estimate`, with every sample from the encoder's proposal."""
+        return _spend(self._pilot(x), num_samples // self._noise.scramblings, None)
+
+    def joint_mismatch(self, x: Float32Array) -> FloatArray:
+        """Difference of log p(x, z) at the encoder's means between log_joint and decoder, over max(1, |it|), (N,)."""
+        rows = self._pilot(x).rows
+        z = rows.loc.astype(np.float64)
+        log_likelihood = self._likelihood.log_prob(x.astype(np.float64), tiles.decode(self._network, z))
+        expected = log_likelihood - 0.5 * (LOG_2PI + z**2).sum(axis=-1)
+        actual = tiles.log_joint_at(self._network, x, np.repeat(rows.loc[:, None, :], tiles.TILE_ROWS, axis=1))[:, 0]
+        return np.asarray(np.abs(actual - expected) / np.maximum(1.0, np.abs(expected)))
 
     def decide(self, x: Float32Array, num_samples: int, threshold: float, offset: float) -> Decisions:
         """Whether :meth:`estimate`, plus an offset, is below a threshold; rows that clearly are not leave early."""

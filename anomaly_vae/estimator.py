@@ -115,6 +115,20 @@ class DensityEstimator:
         offset = self.transform.log_abs_det
         return found._replace(log_px=found.log_px + offset, elbo=found.elbo + offset)
 
+    def plain_log_px(self, rows: FloatArray, num_samples: int) -> FloatArray:
+        """log p(x) with every sample from the encoder's proposal, nats in data units, shape (N,).
+
+        Smooth in the rounding of the networks, which may differ between machines and between onnxruntime and torch; a
+        fitted proposal is not, since a start or a mode may be chosen by a hair's breadth.
+        """
+        self.check_budget(num_samples)
+        work = partial(self._engine.estimate_plainly, num_samples=num_samples)
+        return self._by_blocks(work, Estimates.empty(0), rows, None).log_px + self.transform.log_abs_det
+
+    def joint_mismatch(self, rows: FloatArray) -> float:
+        """How far decoder and log_joint are apart on rows in data units, relative: they are parts of one model."""
+        return float(self._engine.joint_mismatch(self.model_input(rows).astype(np.float32)).max())
+
     def decide(self, rows: FloatArray, num_samples: int, threshold: float) -> Decisions:
         """Which rows have an estimate below the threshold, nats in data units, sparing those that clearly do not.
 

@@ -234,7 +234,8 @@ class Scorer:
             raise BundleError("golden.npz: a constant column has another value than in manifest.json; one was changed")
         try:
             with np.errstate(all="ignore"):
-                actual = self._estimator.estimate(self.bundle.golden_rows, self.num_samples).log_px
+                actual = self._estimator.plain_log_px(self.bundle.golden_rows, self.num_samples)
+                mismatch = self._estimator.joint_mismatch(self.bundle.golden_rows)
         except Exception as error:  # onnxruntime's errors share no other root
             raise BundleError(f"golden.npz: its rows cannot be scored: {str(error).splitlines()[0]}") from error
         difference = self._estimator.relative_difference(actual, expected)
@@ -243,6 +244,11 @@ class Scorer:
                 f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (relative) from "
                 f"what was exported, at most {GOLDEN_TOLERANCE:g} is allowed; these are not the exported networks, "
                 "or onnxruntime computes differently here"
+            )
+        if not mismatch <= GOLDEN_TOLERANCE:
+            raise BundleError(
+                f"decoder.onnx: does not fit log_joint.onnx, log p(x, z) differs by {mismatch:.2g} (relative); "
+                "they are of different models"
             )
 
 

@@ -126,6 +126,25 @@ def test_scoring_imports_none_of_the_training_libraries(model_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_decoder_of_another_model_is_refused(bundle):
+    """Proposals are fitted with decoder.onnx, samples weighed with log_joint.onnx: they must be one model's."""
+    config = TrainConfig(random_state=4, max_steps=20, target_fpr=0.05)
+    other = train_model(make_rows(600), NAMES, config, label="broken").bundle
+    mixed = replace(bundle, files=dict(bundle.files) | {"decoder.onnx": other.files["decoder.onnx"]})
+    with pytest.raises(BundleError, match=r"decoder\.onnx: does not fit log_joint\.onnx"):
+        Scorer(mixed)
+
+
+def test_golden_scores_do_not_hang_on_a_choice_of_proposal(bundle, scorer):
+    """Another machine rounds differently: golden scores are plain ones, smooth in the networks' outputs."""
+    golden = bundle.golden_rows
+    nudged = golden * (1.0 + 1e-7 * np.random.default_rng(0).normal(size=golden.shape))
+    estimator = scorer._estimator
+    expected = estimator.plain_log_px(golden, 1024)
+    np.testing.assert_array_equal(expected, bundle.golden_log_px)
+    assert estimator.relative_difference(estimator.plain_log_px(nudged, 1024), expected).max() < 1e-4
+
+
 def test_golden_rows_catch_networks_that_compute_something_else(bundle):
     """Digests only prove that bytes are unchanged, not that this machine computes what the training machine did."""
     moved = replace(bundle, golden_log_px=bundle.golden_log_px + 0.01 * np.maximum(1, np.abs(bundle.golden_log_px)))

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
 import numpy as np
 import torch
@@ -180,21 +179,15 @@ def _export(
     likelihood = GaussianHead(
         variance="learned" if vae.head.learned else "fixed", log_var=tuple(vae.head.log_var.detach().double().tolist())
     )
-    make_estimator = partial(
-        DensityEstimator,
-        network,
-        noise,
-        schema=schema,
-        transform=transform,
-        likelihood=GaussianLikelihood(likelihood.log_var),
+    estimator = DensityEstimator(
+        network, noise, schema=schema, transform=transform, likelihood=GaussianLikelihood(likelihood.log_var)
     )
-    estimator = make_estimator()
     golden = sample_rows(
         network, _GOLDEN_ROWS, 0, latent_dim=plan.latent_dim, schema=schema, transform=transform, likelihood=likelihood
     )
     calibration_rows = rows[split.calibration]
     checked = np.concatenate([golden, rows[split.held_out[:_CHECKED_ROWS]]])  # not the rows that set the threshold
-    onnx_error = check_onnx(vae, make_estimator(adaptive=False), checked, _NUM_SAMPLES)
+    onnx_error = check_onnx(vae, estimator, checked, _NUM_SAMPLES)
     scores = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_rows=on_calibrated).log_px
     calibration, sorted_scores = calibrate(scores, schema.is_novel(calibration_rows), plan.config.target_fpr)
     for caveat in caveats(calibration):
@@ -217,7 +210,7 @@ def _export(
         noise=noise,
         calibration=sorted_scores,
         golden_rows=golden,
-        golden_log_px=estimator.estimate(golden, _NUM_SAMPLES).log_px,
+        golden_log_px=estimator.plain_log_px(golden, _NUM_SAMPLES),
     )
 
 
