@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anomaly_vae.config import check_error
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.schema import Schema, match_columns
@@ -112,6 +113,9 @@ class ScoreOptions:
         """Refuse options that exclude each other."""
         if self.flag_only and (self.num_samples is not None or self.max_std_error is not None):
             raise ConfigError("--flag-only decides at the calibrated budget; leave out --num-samples, --max-std-error")
+        if self.max_std_error is not None and self.target_fpr is not None:
+            raise ConfigError("--max-std-error gives no flags; leave out --target-fpr")
+        check_error(self.max_std_error)
 
     @property
     def columns(self) -> pa.Schema:

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import grpc
 import numpy as np
 
+from anomaly_vae.config import check_error
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput, ServiceError
 from anomaly_vae.schema import Column, Schema, to_rows
@@ -199,9 +200,8 @@ class Client:
         budgets = list(self.model.estimator.budgets)
         if num_samples is not None and num_samples not in budgets:
             raise ConfigError(f"num_samples must be one of {', '.join(map(str, budgets))}, got {num_samples!r}")
-        if max_std_error is not None and not 0.0 < max_std_error < math.inf:
-            raise ConfigError(f"max_std_error must be a positive number of nats, got {max_std_error!r}")
-        budget = self.num_samples if num_samples is None else num_samples
+        check_error(max_std_error)
+        budget = self.num_samples if num_samples is None else int(num_samples)
         if len(rows) == 0:
             return no_scores(calibrated=budget == self.num_samples and max_std_error is None)
         options = {"num_samples": budget, "max_std_error": max_std_error or 0.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
 import tomllib
 from collections.abc import Iterable
@@ -103,6 +104,12 @@ def check_rate(name: str, value: Any) -> float:
     if not _is_real(value) or not 0 < value < 1:
         raise ConfigError(f"{name} must be a number between 0 and 1 (both excluded), got {value!r}")
     return float(value)
+
+
+def check_error(max_std_error: Any) -> None:
+    """Raise ConfigError unless it is None or a positive number of nats."""
+    if max_std_error is not None and not (_is_real(max_std_error) and 0 < max_std_error < math.inf):
+        raise ConfigError(f"max_std_error must be a positive number of nats, got {_short(max_std_error)}")
 
 
 def _number(name: str, value: Any, low: int, high: int) -> float:

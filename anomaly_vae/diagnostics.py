@@ -48,21 +48,23 @@ def pareto_k(log_weights: FloatArray) -> FloatArray:
         log_weights: Nats, shape (N, S).
 
     Returns:
-        Shape (N,): 0 where the log-weights lie within 0.01 nats, NaN with fewer than 256 samples.
+        Shape (N,): 0 where the log-weights lie within 0.01 nats, else NaN with fewer than 256 samples.
 
     References:
         Pareto Smoothed Importance Sampling (Vehtari et al., 2024), https://jmlr.org/papers/v25/19-556.html;
         A New and Efficient Estimation Method for the Generalized Pareto Distribution (Zhang & Stephens, 2009)
     """
     num_rows, num_samples = log_weights.shape
-    if num_samples < _FEWEST_SAMPLES or num_rows == 0:
-        return np.full(num_rows, np.nan)
+    if num_rows == 0:
+        return np.empty(0)
+    with np.errstate(invalid="ignore"):  # weights of zero
+        flat = log_weights.max(axis=-1) - log_weights.min(axis=-1) < _NO_TAIL
+    if num_samples < _FEWEST_SAMPLES:
+        return np.where(flat, 0.0, np.nan)
     size = math.ceil(min(0.2 * num_samples, 3.0 * math.sqrt(num_samples)))
     cut = num_samples - size - 1
     largest = np.sort(np.partition(log_weights, cut, axis=-1)[:, cut:], axis=-1)
     top = largest[:, -1]
-    with np.errstate(invalid="ignore"):
-        flat = top - log_weights.min(axis=-1) < _NO_TAIL
     with np.errstate(all="ignore"):  # rows without a tail, or with weights of zero, give no k
         weights = np.exp(largest - top[:, None])
         k = _generalised_pareto_k(weights[:, 1:] - weights[:, :1])
@@ -77,11 +79,11 @@ def pareto_limit(num_samples: NDArray[np.int64]) -> FloatArray:
 def is_reliable(std_error: FloatArray, k: FloatArray, num_samples: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether an estimate and its error can be taken at their word, shape (N,).
 
-    It is so where the standard error is at most 0.5 nats and Pareto k, where there is one, within its limit for the
-    number of samples behind the estimate.
+    It is so where the standard error is at most 0.5 nats and Pareto k within its limit for the number of samples behind
+    the estimate; not where there are too few samples to tell.
     """
     with np.errstate(invalid="ignore"):
-        return np.asarray((std_error <= LARGEST_ERROR) & ~(k > pareto_limit(num_samples)))
+        return np.asarray((std_error <= LARGEST_ERROR) & (k <= pareto_limit(num_samples)))
 
 
 def _generalised_pareto_k(excess: FloatArray) -> FloatArray:

@@ -23,14 +23,18 @@ __all__ = ["Decisions", "Engine", "Estimates"]
 # Points of every scrambling after the first looks at a row, from the encoder's proposal: 16 and 64 samples.
 _LOOKS = (1, 4)
 
-# Pilot's effective share of samples from which on the encoder's proposal is kept: a fitted one has 0.4 to 0.7.
-_GOOD_ENOUGH = 0.9
+# Nats: the encoder's proposal is kept where the pilot's log-weights lie this close together. Not where their effective
+# share is merely high: 64 samples do not see the tail of a proposal that is too narrow.
+_EVEN = 0.05
 
 # Rows whose fitted proposals are sampled side by side: their arrays stay in the cache.
 _GROUP_ROWS = 8
 
-# Fewest points of a fitted proposal after which its error is looked at, where one was asked for.
+# Fewest points of a scrambling after which an error that was asked for is looked at: 256 samples have a Pareto k.
 _FIRST_ROUND = 16
+
+# Numbers in the largest array of a fit: rows are fitted together as long as they are fewer.
+_FIT_SIZE = 2**21
 
 
 class Estimates(NamedTuple):
@@ -135,14 +139,17 @@ class Engine:
         if plan is None or self._atlas is None:
             return _spend(pilot, last, max_std_error)
         out = Estimates.empty(len(pilot.rows.x))
-        misled = ~(summarise(*pilot.log_weights()).ess_ratio >= _GOOD_ENOUGH)
+        weights = pilot.log_weights()[0].reshape(pilot.num_rows, -1)
+        misled = ~(weights.max(axis=-1) - weights.min(axis=-1) <= _EVEN)  # also where all are zero
         kept, fitted = np.flatnonzero(~misled), np.flatnonzero(misled)
         if len(kept):
             out.put(kept, _spend(pilot.take(kept), last, max_std_error))
-        if len(fitted):
-            looked = pilot.take(fitted)
+        together = max(_FIT_SIZE // (plan.evaluations // (plan.steps + 1) * pilot.rows.x.shape[1]), 1)
+        for start in range(0, len(fitted), together):
+            group = fitted[start : start + together]
+            looked = pilot.take(group)
             mixture = fit_proposals(self._network, self._likelihood, self._atlas, looked, plan)
-            out.put(fitted, self._spend_fitted(looked, mixture, plan, num_samples, max_std_error))
+            out.put(group, self._spend_fitted(looked, mixture, plan, num_samples, max_std_error))
         return out
 
     def _spend_fitted(
@@ -156,7 +163,7 @@ class Engine:
             group = np.arange(start, min(start + _GROUP_ROWS, pilot.num_rows))
             sampler = MixtureSampler(self._network, self._noise, pilot.rows.take(group), mixture.take(group))
             out.put(group, _spend(sampler, last, max_std_error))
-        elbo = summarise(*pilot.log_weights()).elbo
+        elbo = np.minimum(summarise(*pilot.log_weights()).elbo, out.log_px)  # it is a bound, up to its 64 samples
         return out._replace(elbo=elbo, num_samples=out.num_samples + before)
 
 
@@ -182,7 +189,7 @@ def _rounds(num_points: int, last: int, max_std_error: float | None) -> list[int
     """After how many points of each scrambling to look at the error."""
     if max_std_error is None:
         return [last]
-    first = num_points or _FIRST_ROUND
+    first = max(num_points, _FIRST_ROUND)
     return [*(n for n in (first << j for j in range(last.bit_length())) if n < last), last]
 
 

@@ -127,7 +127,7 @@ class DensityEstimator:
 
     def joint_mismatch(self, rows: FloatArray) -> float:
         """How far decoder and log_joint are apart on rows in data units, relative: they are parts of one model."""
-        return float(self._engine.joint_mismatch(self.model_input(rows).astype(np.float32)).max())
+        return float(self._engine.joint_mismatch(self._network_input(rows)).max())
 
     def decide(self, rows: FloatArray, num_samples: int, threshold: float) -> Decisions:
         """Which rows have an estimate below the threshold, nats in data units, sparing those that clearly do not.
@@ -144,7 +144,7 @@ class DensityEstimator:
         """Means of q(z|x), (N, D) -> (N, L)."""
         if not len(rows):
             return np.empty((0, self._noise.latent_dim))
-        return tiles.encode(self.network, self.model_input(rows).astype(np.float32))[0].astype(np.float64)
+        return tiles.encode(self.network, self._network_input(rows))[0].astype(np.float64)
 
     def model_input(self, rows: FloatArray) -> FloatArray:
         """Modelled columns of rows in data units (N, D) in model units, cut where float32 could not square them."""
@@ -159,6 +159,9 @@ class DensityEstimator:
         size = np.maximum(np.abs(expected), np.abs(expected - self.transform.log_abs_det))
         return np.asarray(np.abs(log_px - expected) / np.maximum(1.0, size))
 
+    def _network_input(self, rows: FloatArray) -> Float32Array:
+        return self.model_input(rows).astype(np.float32)
+
     def _by_blocks(
         self,
         work: Callable[[Float32Array], Part],
@@ -167,13 +170,12 @@ class DensityEstimator:
         on_rows: Callable[[int], None] | None,
     ) -> Part:
         """Do the work on blocks of rows, several at a time, and join what comes out, in order."""
-        x = self.model_input(rows).astype(np.float32)
-        step = min(-(-len(x) // (self.threads * TILE_ROWS)) * TILE_ROWS, _MOST_BLOCK_ROWS) or TILE_ROWS
-        blocks = [x[start : start + step] for start in range(0, len(x), step)]
+        step = min(-(-len(rows) // (self.threads * TILE_ROWS)) * TILE_ROWS, _MOST_BLOCK_ROWS) or TILE_ROWS
+        blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
         parts = [nothing]
         threads = min(self.threads, len(blocks))
         with ThreadPoolExecutor(threads) if threads > 1 else contextlib.nullcontext() as pool:
-            done: Iterator[Part] = (pool.map if pool else map)(work, blocks)
+            done: Iterator[Part] = (pool.map if pool else map)(lambda block: work(self._network_input(block)), blocks)
             for part in done:
                 parts.append(part)
                 if on_rows:

@@ -26,6 +26,12 @@ _FURTHEST = 1e6
 # Finite differences, in units of max(1, |z|): the decoder is float32, so its rounding ends up at 1e-5 of a slope.
 _STEP = 0.01
 
+# Of the largest curvature, added to all: far more than rounding takes away, far less than matters.
+_RIDGE = 1e-11
+
+# A curvature beyond is no number to work with.
+_MOST_CURVED = 1e200
+
 # Products of more multiplications may be split among threads by the library under numpy.
 _ONE_THREAD = 2**18
 
@@ -78,13 +84,13 @@ def find_modes(decode: Decoder, likelihood: Likelihood, x: FloatArray, start: Fl
         at = _Point(*(_where(better, new, old) for new, old in zip(to, at, strict=True)))
         damping = np.where(better, damping * 0.2, np.maximum(damping * 8.0, 0.3))
         damping = np.where(damping < 1e-3, 0.0, damping)
-    values, vectors = np.linalg.eigh(at.hessian)
-    values = np.maximum(values, 1.0)  # of I + something non-negative, up to rounding
-    log_scale = -0.5 * np.log(values).sum(axis=-1)
+    lower = _cholesky(at.hessian)
+    log_scale = -np.log(np.ascontiguousarray(np.diagonal(lower, axis1=1, axis2=2))).sum(axis=-1)
+    inverse_root = np.ascontiguousarray(np.swapaxes(lower, 1, 2))
     return Modes(
         loc=at.z,
-        root=vectors / np.sqrt(values)[:, None, :],
-        inverse_root=np.ascontiguousarray(np.swapaxes(vectors * np.sqrt(values)[:, None, :], 1, 2)),
+        root=np.asarray(np.linalg.inv(inverse_root), dtype=np.float64),
+        inverse_root=inverse_root,
         log_scale=log_scale,
         log_evidence=at.log_joint + 0.5 * at.z.shape[1] * LOG_2PI + log_scale,
     )
@@ -118,13 +124,22 @@ def _look(decode: Decoder, likelihood: Likelihood, x: FloatArray, z: FloatArray)
     z, centre = np.ascontiguousarray(stencil[:, 0]), np.ascontiguousarray(loc[:, 0])
     jacobian = (loc[:, 1:] - centre[:, None, :]) / taken[:, :, None]
     curvature = times(jacobian, jacobian * likelihood.information(centre)[:, None, :]) + np.eye(latent_dim)
-    usable = np.asarray(np.isfinite(curvature).all(axis=(1, 2)))
+    usable = np.asarray((np.abs(curvature) < _MOST_CURVED).all(axis=(1, 2)))  # False for NaN
     return _Point(
         z=z,
         log_joint=likelihood.log_prob(x, centre) - 0.5 * (LOG_2PI + z**2).sum(axis=-1),
         gradient=(jacobian * likelihood.slope(x, centre)[:, None, :]).sum(axis=-1) - z,
         hessian=_where(usable, curvature, np.broadcast_to(np.eye(latent_dim), curvature.shape)),
     )
+
+
+def _cholesky(hessian: FloatArray) -> FloatArray:
+    """Lower factors of I + something non-negative, which rounding may have made indefinite where it is very large.
+
+    Not eigenvectors: their signs hang on the last bit, so that two machines would draw different samples.
+    """
+    size = np.ascontiguousarray(np.diagonal(hessian, axis1=1, axis2=2)).max(axis=-1)
+    return np.linalg.cholesky(hessian + _RIDGE * size[:, None, None] * np.eye(hessian.shape[1]))
 
 
 def _newton_step(at: _Point, damping: FloatArray) -> FloatArray:

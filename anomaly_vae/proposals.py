@@ -2,7 +2,7 @@ r"""A proposal fitted to the row: pure functions of a decoder.
 
 On anomalies the encoder is out of its depth, and importance weights under its q(z|x) are carried by a few samples. So
 we optimise first and sample then: Gauss-Newton from two starting points finds up to two modes of p(z|x), and a mixture
-of Gaussians around them, with the encoder's own proposal widened as a defence, is sampled. Nothing that chose the
+of Gaussians around them, with the encoder's own proposal widened as a defence, is sampled. No sample that chose the
 proposal enters the estimate.
 
 Axes: N rows, L latent dimensions, S samples.
@@ -97,7 +97,8 @@ def fit_mixture(modes: Modes, loc: FloatArray, scale: FloatArray) -> Mixture:
         loc, scale: Shape (N, L).
     """
     first = modes.pick(modes.log_evidence.argmax(axis=0))
-    apart = np.square(times(first.inverse_root, np.swapaxes(modes.loc - first.loc, 0, 1))).sum(axis=-1).T
+    away = np.ascontiguousarray(np.swapaxes(modes.loc - first.loc, 0, 1))
+    apart = np.square(times(first.inverse_root, away)).sum(axis=-1).T
     gap = np.where(apart > _DISTINCT**2, first.log_evidence - modes.log_evidence, np.inf)
     smallest = np.minimum(gap.min(axis=0), _NEGLIGIBLE)
     share = np.where(smallest < _NEGLIGIBLE, 1.0 / (1.0 + np.exp(smallest)), 0.0)

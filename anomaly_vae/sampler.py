@@ -1,7 +1,7 @@
 r"""Importance samples of a few rows, in rounds that extend what is there: from the encoder's proposal or a fitted one.
 
 A sampler holds the log-weights drawn so far, (N, R, n) for N rows, R scramblings and n points of each. Drawing up to
-more points evaluates only the new ones, at the same points whatever the rounds were.
+more points evaluates only the new ones. A fitted proposal's components share the points of each round anew.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from anomaly_vae.calibration import (
     threshold_at_rank,
     threshold_rank,
 )
-from anomaly_vae.config import check_rate
+from anomaly_vae.config import check_error, check_rate
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError, ConfigError
 from anomaly_vae.estimator import DensityEstimator
@@ -93,8 +92,9 @@ class Scorer:
         Args:
             data: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table.
             num_samples: Another budget than the calibrated one, from ``budgets``; then there is no p-value and no flag.
-            max_std_error: Stop at a row when its standard error is at most this, nats, or the budget ends; there is no
-                p-value and no flag then either.
+            max_std_error: Stop at a row when its standard error, looked at after 256, 512, ... samples, is at most
+                this, nats, or the budget ends. An error at which one stops is a little too small on average. There is
+                no p-value and no flag then either.
 
         Raises:
             InvalidInput: Columns missing or not numeric, or a value missing or not finite.
@@ -113,8 +113,7 @@ class Scorer:
     ) -> Scores:
         """:meth:`score` of float64 rows (N, D) already checked against the schema, at another target if asked."""
         budget = self.num_samples if num_samples is None else self._estimator.check_budget(num_samples)
-        if max_std_error is not None and not 0.0 < max_std_error < math.inf:
-            raise ConfigError(f"max_std_error must be a positive number of nats, got {max_std_error!r}")
+        check_error(max_std_error)
         calibrated = budget == self.num_samples and max_std_error is None
         k = self._rank_at(target_fpr)
         estimates = self._estimator.estimate(rows, budget, max_std_error)
@@ -137,8 +136,9 @@ class Scorer:
     def flag(self, data: Any) -> Flags:
         """Decide only which rows are anomalies, with a fraction of the samples that :meth:`score` takes.
 
-        Rows that are clearly normal leave after 16 or 64 samples; every flagged row has had the full budget, so the
-        flags are among those of ``score``, and the guarantee on false positives holds.
+        Rows that are clearly normal leave after 16 or 64 samples; every flagged row has had the full budget, unless a
+        constant column changed, which needs none. So the flags are among those of ``score``, and the guarantee on
+        false positives holds.
 
         Args:
             data: As for :meth:`score`.
@@ -157,7 +157,7 @@ class Scorer:
         is_anomaly = np.full(len(rows), calibration.num_novel < k) & novel
         num_samples = np.zeros(len(rows), dtype=np.int64)  # a novelty is decided without any
         threshold = threshold_at_rank(self.bundle.calibration, calibration.num_novel, k)
-        known = np.flatnonzero(~novel)
+        known = np.flatnonzero(~novel) if novel.any() else slice(None)
         decisions = self._estimator.decide(rows[known], self.num_samples, threshold)
         is_anomaly[known], num_samples[known] = decisions
         return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self.schema.describe(changed, rows))

@@ -1,0 +1,268 @@
+"""Error of log p(x) against its cost: plain Monte Carlo, Sobol points, and Sobol points with fitted proposals.
+
+    python -m tests.benchmarks.accuracy DIR --out FOLDER [--tables cardio,vowels,optdigits,mammography]
+
+DIR holds the ADBench tables as .npz files. The truth is a reference of 65,000 to 500,000 samples a row from a mixture
+of its own. All rows share their points, which makes their errors depend on each other, so a row's error is its root
+mean square over many sets of points; a quarter of the sets serve for the largest budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from scipy.special import logsumexp, softmax
+from scipy.stats import t as student
+
+from anomaly_vae import tiles
+from anomaly_vae.config import TrainConfig
+from anomaly_vae.densities import LOG_2PI
+from anomaly_vae.estimator import DensityEstimator, default_threads
+from anomaly_vae.likelihood import GaussianLikelihood
+from anomaly_vae.modes import find_modes
+from anomaly_vae.runtime import OnnxNetwork
+from anomaly_vae.training.noise import sobol_normal
+from anomaly_vae.training.pipeline import train_model
+from tests.benchmarks.accuracy_report import BUDGETS, MAIN_BUDGET, METHODS, draw, show
+from tests.benchmarks.adbench import split
+
+SCRAMBLINGS, POINTS = 16, 256
+FIRST_NOISE_SEED, NO_FIT_BUDGET = 1000, 64
+
+# Of each of the two references: rounds of so many samples until the error, in nats, is small.
+ROUND_SAMPLES, MOST_ROUNDS, SMALL_ERROR = 32_768, 8, 0.005
+
+# Of its search for modes: starts of each of three kinds, steps, the modes kept at most, how many posterior standard
+# deviations apart, and within how many nats of evidence.
+STARTS, STEPS, MOST_MODES, DISTINCT, NEGLIGIBLE = 8, 40, 6, 0.5, 12.0
+
+
+class Case(NamedTuple):
+    """A trained model with the rows it is measured on: N in data units, and which of them are anomalies."""
+
+    network: OnnxNetwork
+    manifest: Any
+    rows: np.ndarray
+    is_anomaly: np.ndarray
+
+    @property
+    def latent_dim(self) -> int:
+        """L."""
+        return self.manifest.architecture.latent_dim
+
+    @property
+    def likelihood(self) -> GaussianLikelihood:
+        """The model's head."""
+        return GaussianLikelihood(self.manifest.likelihood.log_var)
+
+    def estimator(self, noise: np.ndarray, *, adaptive: bool) -> DensityEstimator:
+        """The product, at points of our choice."""
+        known = {"schema": self.manifest.schema, "transform": self.manifest.transform, "likelihood": self.likelihood}
+        return DensityEstimator(self.network, noise, adaptive=adaptive, **known)
+
+
+class Component(NamedTuple):
+    """A Gaussian N(loc, root rootᵀ) of a mixture, with its share of the samples."""
+
+    loc: np.ndarray
+    root: np.ndarray
+    share: float
+
+    def log_prob(self, z: np.ndarray) -> np.ndarray:
+        """Nats, (S, L) -> (S,)."""
+        whitened = (z - self.loc) @ np.linalg.inv(self.root).T
+        return -0.5 * (LOG_2PI + whitened**2).sum(axis=-1) - np.linalg.slogdet(self.root)[1]
+
+
+class Measured(NamedTuple):
+    """Estimates over M sets of points: (M, N) each."""
+
+    log_px: np.ndarray
+    std_error: np.ndarray
+    reliable: np.ndarray
+    num_samples: np.ndarray
+
+
+def prepare(path: Path, most_rows: int) -> Case:
+    """Train on half of the normal rows, and choose at most so many other normal and anomalous ones."""
+    train, *tested = split(path, 0)
+    names = tuple(f"x{d}" for d in range(train.shape[1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # small tables have too few calibration rows for 1 %
+        bundle = train_model(train, names, TrainConfig(random_state=0)).bundle
+    manifest = bundle.manifest
+    columns = len(manifest.schema.modelled)
+    network = OnnxNetwork(bundle.files, latent_dim=manifest.architecture.latent_dim, num_columns=columns)
+    rng = np.random.default_rng(0)
+    normal, anomalous = (rng.permutation(rows)[:most_rows] for rows in tested)
+    is_anomaly = np.repeat([False, True], [len(normal), len(anomalous)])
+    return Case(network, manifest, np.concatenate([normal, anomalous]), is_anomaly)
+
+
+def reference(case: Case) -> dict[str, np.ndarray]:
+    """log p(x) in nats and its standard error, from two independent references, and how far apart these are."""
+    estimator = case.estimator(np.zeros((2, 1, case.latent_dim), dtype=np.float32), adaptive=False)
+    x = estimator.model_input(case.rows).astype(np.float32)
+    loc, scale = (values.astype(np.float64) for values in tiles.encode(case.network, x))
+    jobs = [(i, seed) for seed in (0, 1) for i in range(len(x))]
+    with ThreadPoolExecutor(default_threads()) as pool:
+        found = list(pool.map(lambda job: refer(case, x[job[0]], loc[job[0]], scale[job[0]], job), jobs))
+    values, errors = np.moveaxis(np.array(found).reshape(2, len(x), 2), -1, 0)
+    return {
+        "log_px": np.logaddexp(*values) - np.log(2.0) + case.manifest.transform.log_abs_det,
+        "std_error": np.hypot(*errors) / 2.0,
+        "difference": np.abs(values[0] - values[1]),
+    }
+
+
+def refer(case: Case, x: np.ndarray, loc: np.ndarray, scale: np.ndarray, seed: tuple[int, int]) -> tuple[float, float]:
+    """One reference of one row in model units, and its standard error: deterministic-mixture importance sampling."""
+    rng = np.random.default_rng(seed)
+    components = mixture(case, x, loc, scale, rng)
+    weights = np.empty(0)
+    for _ in range(MOST_ROUNDS):
+        weights = np.concatenate([weights, log_weights(case, x, components, rng)])
+        relative = np.exp(weights - weights.max())
+        error = relative.std() / relative.mean() / np.sqrt(len(weights))
+        if error <= SMALL_ERROR:
+            break
+    return float(weights.max() + np.log(relative.mean())), float(error)
+
+
+def log_weights(case: Case, x: np.ndarray, components: list[Component], rng: np.random.Generator) -> np.ndarray:
+    """Log-weights of one round of samples, the mixture's density taken with the counts as they are."""
+    latent_dim = case.latent_dim
+    counts = np.array([max(round(c.share * ROUND_SAMPLES), 1) for c in components])
+    drawn = [c.loc + rng.normal(size=(n, latent_dim)) @ c.root.T for c, n in zip(components, counts, strict=True)]
+    z = np.concatenate(drawn).astype(np.float32)
+    zero = np.zeros((1, latent_dim), dtype=np.float32)
+    fixed = (x[None], np.ones((1, len(x)), dtype=np.float32), zero, zero + 1)
+    parts = [case.network.log_joint(*fixed, z[k : k + 2048])[0] for k in range(0, len(z), 2048)]
+    log_probs = np.stack([c.log_prob(z.astype(np.float64)) for c in components])
+    return np.concatenate(parts) - logsumexp(log_probs + np.log(counts / counts.sum())[:, None], axis=0)
+
+
+def mixture(case: Case, x: np.ndarray, loc: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> list[Component]:
+    """Around every mode found, at two widths; and the encoder's proposal, and the prior, which bounds the weights."""
+    noise, origin = rng.normal(size=(3, STARTS, len(loc))), np.zeros_like(loc)
+    start = np.concatenate([[loc, origin], loc + 1.5 * scale * noise[0], loc + noise[1], 1.3 * noise[2]])
+    rows = np.tile(x.astype(np.float64), (len(start), 1))
+    modes = find_modes(partial(tiles.decode, case.network), case.likelihood, rows, start, STEPS)
+    kept: list[int] = []
+    for k in np.argsort(-modes.log_evidence):
+        apart = [np.linalg.norm(modes.inverse_root[j] @ (modes.loc[k] - modes.loc[j])) > DISTINCT for j in kept]
+        if all(apart) and modes.log_evidence.max() - modes.log_evidence[k] < NEGLIGIBLE and len(kept) < MOST_MODES:
+            kept.append(int(k))
+    shares = 0.8 * softmax(modes.log_evidence[kept]) + 0.2 / len(kept)
+    around = [
+        Component(modes.loc[k], width * modes.root[k], part * share)
+        for k, share in zip(kept, shares, strict=True)
+        for width, part in ((1.15, 0.6), (2.0, 0.25))
+    ]
+    return [*around, Component(loc, np.diag(1.5 * scale), 0.1), Component(origin, np.eye(len(loc)), 0.05)]
+
+
+def measure(case: Case, noise_sets: int) -> dict[str, dict[int, Measured]]:
+    """Every method at every budget; without a fit, the adaptive method is Sobol's."""
+    found: dict[str, dict[int, list[Any]]] = {method: {budget: [] for budget in BUDGETS} for method in METHODS}
+    for k in range(noise_sets):
+        shape = (SCRAMBLINGS, POINTS, case.latent_dim)
+        sobol = sobol_normal(*shape, FIRST_NOISE_SEED + k)
+        plain = np.random.default_rng(FIRST_NOISE_SEED + k).normal(size=shape).astype(np.float32)
+        for method in METHODS:
+            estimator = case.estimator(plain if method == "plain" else sobol, adaptive=method == "adaptive")
+            for budget in BUDGETS if k < max(noise_sets // 4, 1) else BUDGETS[:-1]:
+                if method == "adaptive" and budget <= NO_FIT_BUDGET:
+                    found[method][budget].append(found["sobol"][budget][k])
+                else:
+                    e = estimator.estimate(case.rows, budget)
+                    found[method][budget].append((e.log_px, e.std_error, e.reliable, e.num_samples))
+    return {
+        method: {budget: Measured(*map(np.stack, zip(*parts, strict=True))) for budget, parts in by_budget.items()}
+        for method, by_budget in found.items()
+    }
+
+
+def errors(case: Case, truth: dict[str, np.ndarray], found: Measured) -> dict[str, Any]:
+    """Of one method at one budget, for normal and anomalous rows: median and 90 % quantile of RMSE, evaluations."""
+    rmse = np.sqrt(np.square(found.log_px - truth["log_px"]).mean(axis=0))
+    out: dict[str, Any] = {"noise_sets": len(found.log_px)}
+    for kind, chosen in (("normal", ~case.is_anomaly), ("anomalies", case.is_anomaly)):
+        median, p90 = np.quantile(rmse[chosen], [0.5, 0.9])
+        out[kind] = {"median": median, "p90": p90, "evaluations": found.num_samples[:, chosen].mean()}
+    return out
+
+
+def judge(case: Case, truth: dict[str, np.ndarray], found: Measured, by_method: dict[str, Any]) -> dict[str, float]:
+    """The figures that have a target, of the adaptive method at the main budget."""
+    bad = case.is_anomaly
+    limit = student.ppf(0.9985, SCRAMBLINGS - 1)
+    inside = np.abs(found.log_px - truth["log_px"]) <= limit * np.hypot(found.std_error, truth["std_error"])
+    plain, adaptive = (by_method[method][MAIN_BUDGET] for method in ("plain", "adaptive"))
+    return {
+        "ratio_on_anomalies": plain["anomalies"]["median"] / adaptive["anomalies"]["median"],
+        "p90_on_anomalies": adaptive["anomalies"]["p90"],
+        "ratio_on_normal": plain["normal"]["median"] / adaptive["normal"]["median"],
+        "inside_on_normal": inside[:, ~bad][np.isfinite(found.std_error[:, ~bad])].mean(),
+        "inside_on_reliable_anomalies": inside[:, bad][found.reliable[:, bad]].mean(),
+        "reliable_anomalies": found.reliable[:, bad].mean(),
+    }
+
+
+def run_one(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One table."""
+    case = prepare(path, options.rows)
+    truth = reference(case)
+    found = measure(case, options.noise_sets)
+    by_method = {m: {b: errors(case, truth, part) for b, part in parts.items()} for m, parts in found.items()}
+    adaptive = found["adaptive"][MAIN_BUDGET]
+    # The mean weight is unbiased: were it far above the reference, this one would have missed a mode.
+    pooled = logsumexp(adaptive.log_px, axis=0) - np.log(len(adaptive.log_px)) - truth["log_px"]
+    quality = {"standard error": truth["std_error"], "difference of two": truth["difference"], "pooled less it": pooled}
+    kinds = {"normal": ~case.is_anomaly, "anomalies": case.is_anomaly}
+    return {
+        "rows": {kind: int(chosen.sum()) for kind, chosen in kinds.items()},
+        "reference": {
+            name: {kind: np.quantile(values[chosen], [0.5, 0.9, 1.0]).tolist() for kind, chosen in kinds.items()}
+            for name, values in quality.items()
+        },
+        "rmse": by_method,
+        "figures": judge(case, truth, adaptive, by_method),
+        "evaluations": adaptive.num_samples.mean(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measure the tables; print, save and draw the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--noise-sets", type=int, default=20)
+    parser.add_argument("--rows", type=int, default=60, help="of either kind, at most")
+    parser.add_argument("--tables", default="cardio,vowels,optdigits,mammography")
+    options = parser.parse_args(arguments)
+    paths = {name: next(options.folder.glob(f"*_{name}.npz"), None) for name in options.tables.split(",")}
+    if missing := [name for name, path in paths.items() if path is None]:
+        parser.error(f"{options.folder}: found no *_{missing[0]}.npz")
+    options.out.mkdir(parents=True, exist_ok=True)
+    jobs = track(paths.items(), "tables", console=Console(file=sys.stderr))
+    results = {name: run_one(path, options) for name, path in jobs}
+    show(results, Console(width=160))
+    draw(results, options.out / "accuracy.png")
+    figures = {"noise_sets": options.noise_sets, "tables": results}
+    (options.out / "accuracy.json").write_text(json.dumps(figures, indent=2, default=float))
+    return figures
+
+
+if __name__ == "__main__":
+    main()
