@@ -21,14 +21,14 @@ class Scores:
 
     Attributes:
         log_px: Importance-sampled log p(x).
-        elbo: Evidence lower bound, at most ``log_px`` up to its error.
+        elbo: Evidence lower bound of the encoder's own q(z|x), at most ``log_px``.
         std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
         ess_ratio: Effective sample size over the samples behind ``log_px``, in (0, 1].
         pareto_k: Tail of the importance weights: the larger, the heavier; NaN with fewer than 256 samples behind
             ``log_px``.
         reliable: Whether ``log_px`` and its error can be taken at their word: see :mod:`anomaly_vae.diagnostics`.
-        p_value: Conformal p-value, in (0, 1]; None for another budget than the calibrated one.
-        is_anomaly: Whether the row is below the threshold; None for another budget than the calibrated one.
+        p_value: Conformal p-value, in (0, 1]; None at another budget than the calibrated one or with ``max_std_error``.
+        is_anomaly: Whether the row is below the threshold; None where there is no p-value.
         num_samples: Decoder evaluations spent.
         reason: Why a row ranks below all others (a constant column changed), else None.
     """
