@@ -3,10 +3,11 @@
 ========================  =====================================================================================
 ``manifest.json``         everything that is not an array: :class:`anomaly_vae.manifest.Manifest`
 ``encoder.onnx``          x, mask -> loc, log_var
-``decoder.onnx``          z -> loc
+``decoder.onnx``          z -> parameters of p(x|z)
 ``log_joint.onnx``        x, mask, loc, scale, noise -> log p(x, z) at z = loc + scale * noise
 ``noise.npy``             float32 (R, n, L): R scrambled Sobol sets mapped to standard normal points
 ``calibration.npy``       float64 (n,): sorted finite calibration scores, nats
+``encoder-2.onnx`` ...    the same of further members, where the model is a mixture
 ``golden.npz``            rows sampled from the model and their log p(x), checked whenever the bundle is loaded
 ========================  =====================================================================================
 """
@@ -15,16 +16,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
-import math
 import os
-import re
 import stat
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -33,27 +29,22 @@ from numpy.typing import NDArray
 from anomaly_vae.calibration import threshold_at_rank
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError
-from anomaly_vae.manifest import Calibration, FileRecord, Manifest, decode_manifest, encode_manifest
+from anomaly_vae.manifest import Calibration, FileRecord, Manifest, decode_manifest, encode_manifest, graph_names
+from anomaly_vae.npy import npy, npz, parse_npy, parse_npz
 from anomaly_vae.onnx_wire import check_graph
 from anomaly_vae.storage import refuse_directory, write_directory
 
 __all__ = ["Bundle", "assemble", "read_bundle", "refuse_output", "with_calibration", "write_bundle"]
 
 MANIFEST = "manifest.json"
-GRAPHS = ("encoder.onnx", "decoder.onnx", "log_joint.onnx")
-FILES = (*GRAPHS, "noise.npy", "calibration.npy", "golden.npz")
-
-_NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00(?P<length>..)"
-    rb"(?P<text>\{'descr': '(?P<descr><f[48])', 'fortran_order': False, 'shape': \((?P<shape>[0-9, ]{1,60})\), \} *\n)",
-    re.DOTALL,
-)
+ARRAYS = ("noise.npy", "calibration.npy", "golden.npz")
 
 _MANIFEST_LIMIT = 16 * 2**20
 _FILE_LIMIT = 2**30
 _MOST_POINTS = 4096
 _LINKED = "{}: is a link or no regular file; copy the folder's files themselves"
 _MOST_GOLDEN = 256
+_MOST_MEMBERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +81,9 @@ def assemble(
 ) -> Bundle:
     """Make a bundle in memory; the digests in ``manifest.files`` are filled in here."""
     files = dict(graphs) | {
-        "noise.npy": _npy(noise),
-        "calibration.npy": _npy(calibration),
-        "golden.npz": _npz(rows=golden_rows, log_px=golden_log_px),
+        "noise.npy": npy(noise),
+        "calibration.npy": npy(calibration),
+        "golden.npz": npz(rows=golden_rows, log_px=golden_log_px),
     }
     return _sealed(manifest, files)
 
@@ -100,12 +91,12 @@ def assemble(
 def with_calibration(bundle: Bundle, calibration: Calibration, scores: FloatArray, created_at: str) -> Bundle:
     """The same model with another calibration."""
     manifest = msgspec.structs.replace(bundle.manifest, calibration=calibration, created_at=created_at)
-    return _sealed(manifest, dict(bundle.files) | {"calibration.npy": _npy(scores)})
+    return _sealed(manifest, dict(bundle.files) | {"calibration.npy": npy(scores)})
 
 
 def refuse_output(path: Path, *, overwrite: bool) -> None:
     """Raise ConfigError now if :func:`write_bundle` could not write there later."""
-    refuse_directory(path, (*FILES, MANIFEST), overwrite=overwrite)
+    refuse_directory(path, (*graph_names(_MOST_MEMBERS), *ARRAYS, MANIFEST), overwrite=overwrite)
 
 
 def write_bundle(bundle: Bundle, path: Path, *, overwrite: bool = False) -> None:
@@ -130,7 +121,7 @@ def read_bundle(path: Path) -> Bundle:
         data = _read_file(folder, MANIFEST, path, _MANIFEST_LIMIT)
         manifest = decode_manifest(data, f"{path}/{MANIFEST}")
         _check_names(set(os.listdir(folder)), manifest, path)
-        files = {name: _read_file(folder, name, path, manifest.files[name].size) for name in FILES}
+        files = {name: _read_file(folder, name, path, manifest.files[name].size) for name in _files(manifest)}
     finally:
         os.close(folder)
     for name, content in files.items():
@@ -138,11 +129,17 @@ def read_bundle(path: Path) -> Bundle:
     return _checked(manifest, files, hashlib.sha256(data).hexdigest(), str(path))
 
 
+def _files(manifest: Manifest) -> tuple[str, ...]:
+    """The names of all files but the manifest."""
+    return (*graph_names(len(manifest.members)), *ARRAYS)
+
+
 def _sealed(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
     manifest = msgspec.structs.replace(
         manifest,
         files={
-            name: FileRecord(sha256=hashlib.sha256(files[name]).hexdigest(), size=len(files[name])) for name in FILES
+            name: FileRecord(sha256=hashlib.sha256(files[name]).hexdigest(), size=len(files[name]))
+            for name in _files(manifest)
         },
     )
     data = encode_manifest(manifest)
@@ -150,11 +147,11 @@ def _sealed(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
 
 
 def _checked(manifest: Manifest, files: Mapping[str, bytes], digest: str, where: str) -> Bundle:
-    for name in GRAPHS:
+    for name in graph_names(len(manifest.members)):
         check_graph(files[name], f"{where}/{name}")
-    noise = _parse_npy(files["noise.npy"], np.dtype("<f4"), 3, f"{where}/noise.npy")
-    calibration = _parse_npy(files["calibration.npy"], np.dtype("<f8"), 1, f"{where}/calibration.npy")
-    golden = _parse_npz(files["golden.npz"], {"rows": 2, "log_px": 1}, f"{where}/golden.npz")
+    noise = parse_npy(files["noise.npy"], np.dtype("<f4"), 3, f"{where}/noise.npy")
+    calibration = parse_npy(files["calibration.npy"], np.dtype("<f8"), 1, f"{where}/calibration.npy")
+    golden = parse_npz(files["golden.npz"], {"rows": 2, "log_px": 1}, f"{where}/golden.npz")
     bundle = Bundle(
         manifest=manifest,
         files=files,
@@ -171,18 +168,19 @@ def _checked(manifest: Manifest, files: Mapping[str, bytes], digest: str, where:
 def _check_shapes(bundle: Bundle, where: str) -> None:
     manifest, calibration = bundle.manifest, bundle.manifest.calibration
     scramblings, points, latent_dim = bundle.noise.shape
-    estimator, architecture = manifest.estimator, manifest.architecture
+    estimator = manifest.estimator
+    expected_dim = max(member.architecture.latent_dim for member in manifest.members)
 
     def require(holds: bool, name: str, rule: str) -> None:
         if not holds:
             raise BundleError(f"{where}/{name}: {rule}; the file was changed after export")
 
     require(
-        (scramblings, latent_dim) == (estimator.scramblings, architecture.latent_dim)
+        (scramblings, latent_dim) == (estimator.scramblings, expected_dim)
         and 0 < points <= _MOST_POINTS
         and points & (points - 1) == 0,
         "noise.npy",
-        f"has shape {bundle.noise.shape}, expected ({estimator.scramblings}, n, {architecture.latent_dim}) with n a "
+        f"has shape {bundle.noise.shape}, expected ({estimator.scramblings}, n, {expected_dim}) with n a "
         f"power of two up to {_MOST_POINTS}",
     )
     require(
@@ -211,10 +209,10 @@ def _check_shapes(bundle: Bundle, where: str) -> None:
 
 
 def _check_names(found: set[str], manifest: Manifest, path: Path) -> None:
-    listed = set(manifest.files)
-    if listed != set(FILES):
-        odd = sorted(listed ^ set(FILES))[0]
-        raise BundleError(f"{path}/{MANIFEST}: files must list exactly {', '.join(FILES)}; {odd!r} is at fault")
+    listed, files = set(manifest.files), _files(manifest)
+    if listed != set(files):
+        odd = sorted(listed ^ set(files))[0]
+        raise BundleError(f"{path}/{MANIFEST}: files must list exactly {', '.join(files)}; {odd!r} is at fault")
     extra, missing = sorted(found - listed - {MANIFEST}), sorted(listed - found)
     if missing:
         raise BundleError(f"{path}: {missing[0]} is missing; the bundle was only partly copied. Copy the folder again")
@@ -251,48 +249,3 @@ def _check_digest(data: bytes, record: FileRecord, where: str) -> None:
             f"{where}: {len(data)} bytes with sha256 {actual[:12]}, {MANIFEST} expects {record.size} with "
             f"{record.sha256[:12]}; the file was changed after export or only partly copied. Copy the folder again"
         )
-
-
-def _npy(array: NDArray[np.generic]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _npz(**arrays: NDArray[np.generic]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def _parse_npy(data: bytes, dtype: np.dtype[Any], ndim: int, where: str) -> NDArray[Any]:
-    """Parse the one form of .npy that we write, allocating nothing by what the header claims."""
-    header = _NPY_HEADER.match(data)
-    if header is None or int.from_bytes(header["length"], "little") != len(header["text"]):
-        raise BundleError(f"{where}: not a .npy array of numbers in C order")
-    shape = tuple(int(size) for size in header["shape"].replace(b" ", b"").split(b",") if size)
-    if header["descr"].decode() != dtype.str or len(shape) != ndim:
-        found = header["descr"].decode()
-        raise BundleError(f"{where}: {found} array of shape {shape}, expected {dtype.str} with {ndim} dimensions")
-    body = data[header.end() :]
-    if math.prod(shape) * dtype.itemsize != len(body):
-        raise BundleError(f"{where}: shape {shape} needs another size than its {len(body)} bytes")
-    array = np.frombuffer(body, dtype).reshape(shape)
-    if not np.isfinite(array).all():
-        raise BundleError(f"{where}: holds NaN or an infinity")
-    return array
-
-
-def _parse_npz(data: bytes, ndims: Mapping[str, int], where: str) -> dict[str, NDArray[Any]]:
-    expected = {f"{name}.npy" for name in ndims}
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if sorted(member.filename for member in members) != sorted(expected):
-                raise BundleError(f"{where}: holds {[m.filename for m in members][:5]}, expected {sorted(expected)}")
-            if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):
-                raise BundleError(f"{where}: is compressed; expected plain arrays")
-            contents = {name: archive.read(f"{name}.npy") for name in ndims}
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{where}: not a .npz archive: {error}") from error
-    return {name: _parse_npy(contents[name], np.dtype("<f8"), ndim, f"{where}:{name}") for name, ndim in ndims.items()}

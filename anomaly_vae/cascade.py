@@ -25,8 +25,8 @@ _ERRORS = 4.0
 _FEWEST_FOR_ERROR = 64
 
 
-def is_clearly_normal(log_weights: FloatArray, summary: Summary, threshold: float) -> NDArray[np.bool_]:
-    r"""Whether log p(x) is above the threshold beyond reasonable doubt, shape (N,).
+def is_clearly_normal(log_weights: FloatArray, summary: Summary, thresholds: FloatArray) -> NDArray[np.bool_]:
+    r"""Whether log p(x) is above its threshold beyond reasonable doubt, shape (N,).
 
     One of: :math:`\mathrm{ELBO} - 4\,\mathrm{se} > t`, for the ELBO is a lower bound;
     :math:`\log \hat p - \log 10^4 > t` (Markov); with 64 samples and more,
@@ -35,14 +35,14 @@ def is_clearly_normal(log_weights: FloatArray, summary: Summary, threshold: floa
     Args:
         log_weights: Nats, shape (N, R, n).
         summary: Of those weights.
-        threshold: Nats, in the same units.
+        thresholds: Nats, in the same units, shape (N,).
     """
     flat = log_weights.reshape(len(log_weights), -1)
     num_samples = flat.shape[1]
     with np.errstate(invalid="ignore"):  # weights of zero, or no valid error: the comparison is False, the row stays
         variance = np.square(flat - summary.elbo[:, None]).sum(axis=-1) / (num_samples - 1)
-        normal = summary.elbo - _ERRORS * np.sqrt(variance / num_samples) > threshold
-        normal |= summary.log_px - _MARKOV > threshold
+        normal = summary.elbo - _ERRORS * np.sqrt(variance / num_samples) > thresholds
+        normal |= summary.log_px - _MARKOV > thresholds
         if num_samples >= _FEWEST_FOR_ERROR:
-            normal |= summary.log_px - _ERRORS * summary.std_error > threshold
+            normal |= summary.log_px - _ERRORS * summary.std_error > thresholds
     return np.asarray(normal)

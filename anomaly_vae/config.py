@@ -6,16 +6,19 @@ import difflib
 import math
 import numbers
 import tomllib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.schema import KINDS, Kind
 
-__all__ = ["TrainConfig", "read_toml"]
+__all__ = ["LIKELIHOODS", "TrainConfig", "read_toml"]
 
 Auto = Literal["auto"]
+
+LIKELIHOODS = ("auto", "gaussian", "student_t", "logistic", "bernoulli", "count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +29,25 @@ class TrainConfig:
         latent_dim: Dimensions of z; "auto" takes half the modelled columns, between 1 and 16.
         hidden: Widths of the hidden layers, encoder and decoder alike; "auto" grows with the columns.
         architecture: Kind of network; "mlp" so far.
-        decoder_variance: "learned" (one variance per column) or "fixed" (the column's own variance).
-        likelihood: p(x|z) of the columns; "auto" and "gaussian" both mean Gaussian so far.
+        decoder_variance: "learned" (one variance per column), "fixed" (the column's own variance) or "conditional"
+            (given by z).
+        likelihood: p(x|z) of the columns of numbers: "auto" (Gaussian; Bernoulli for 0/1; counts where ``columns`` says
+            so), "gaussian", "student_t", "logistic" (the probability of a point of the column's grid), "bernoulli" or
+            "count" (negative binomial).
+        transform: "standardise", or "auto" to bend the skewed columns (Yeo-Johnson) whose held-out values become more
+            likely by it.
+        columns: Kinds of columns that are not as their values suggest, by name: "continuous", "integer", "count",
+            "binary", "categorical".
         beta: Final weight of the KL term in the training loss. Scores always use 1.
         kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
+        free_bits: Nats a latent dimension may use before the KL term counts, against posterior collapse.
+        masking: Share of the rows of a step some of whose cells are hidden, so that rows with missing cells can be
+            scored.
+        trim_fraction: Share of the training rows, the least likely ones of each step, that are not trained on: for
+            training tables with anomalies among their rows.
+        search: "off" (one model), "fast" or "full": train models with several settings and score by the mixture of the
+            best.
+        ensemble: Models in the mixture that is scored, 1, 2, 4, 8 or 16; "auto" leaves it to the search.
         target_fpr: Share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None for no such limit.
         max_steps: Limit in optimiser steps.
@@ -42,11 +60,18 @@ class TrainConfig:
     architecture: str = "mlp"
     decoder_variance: str = "learned"
     likelihood: str = "auto"
+    transform: str = "standardise"
+    columns: Mapping[str, Kind] = field(default_factory=dict)
     beta: float = 1.0
     kl_warmup: float = 0.3
+    free_bits: float = 0.0
+    masking: float = 0.1
+    trim_fraction: float = 0.0
+    search: str = "fast"
+    ensemble: int | Auto = "auto"
     target_fpr: float = 0.01
     max_epochs: int | None = None
-    max_steps: int = 2000
+    max_steps: int = 1000
     device: str = "auto"
     random_state: int | None = None
 
@@ -57,10 +82,20 @@ class TrainConfig:
         if not isinstance(self.latent_dim, str) or self.latent_dim != "auto":
             self._set("latent_dim", _whole("latent_dim", self.latent_dim, 1, 1024))
         _check_choice("architecture", self.architecture, ("mlp",))
-        _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed"))
-        _check_choice("likelihood", self.likelihood, ("auto", "gaussian"))
+        _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed", "conditional"))
+        _check_choice("likelihood", self.likelihood, LIKELIHOODS)
+        _check_choice("transform", self.transform, ("standardise", "auto"))
+        _check_choice("search", self.search, ("off", "fast", "full"))
+        self._set("columns", _kinds(self.columns))
         self._set("beta", _number("beta", self.beta, 0, 1000))
         self._set("kl_warmup", _number("kl_warmup", self.kl_warmup, 0, 1))
+        self._set("free_bits", _number("free_bits", self.free_bits, 0, 100))
+        self._set("masking", _number("masking", self.masking, 0, 1))
+        self._set("trim_fraction", _number("trim_fraction", self.trim_fraction, 0, 0.5))
+        if self.ensemble != "auto":
+            self._set("ensemble", _whole("ensemble", self.ensemble, 1, 16))
+            if self.ensemble not in (1, 2, 4, 8, 16):
+                raise ConfigError(f"ensemble must be 1, 2, 4, 8 or 16, got {self.ensemble}")
         self._set("target_fpr", check_rate("target_fpr", self.target_fpr))
         if self.max_epochs is not None:
             self._set("max_epochs", _whole("max_epochs", self.max_epochs, 1, 10**9))
@@ -75,7 +110,10 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for the manifest."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {
+            k: list(v) if isinstance(v, tuple) else dict(v) if isinstance(v, Mapping) else v
+            for k, v in ((f.name, getattr(self, f.name)) for f in fields(self))
+        }
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -137,6 +175,14 @@ def _widths(value: object) -> tuple[int, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable) or not 1 <= len(value := list(value)) <= 8:
         raise ConfigError(f'hidden must be "auto" or up to 8 layer widths such as [128, 128], got {value!r}')
     return tuple(_whole("hidden", width, 1, 4096) for width in value)
+
+
+def _kinds(value: object) -> dict[str, Kind]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f'columns must be kinds by name, such as {{"zip": "categorical"}}, got {_short(value)}')
+    for name, kind in value.items():
+        _check_choice(f"columns: {name}", kind, tuple(kind for kind in KINDS if kind != "constant"))
+    return {str(name): kind for name, kind in value.items()}
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""A block of rows through the rounds of sampling, in model units: look, fit where it is needed, spend the budget."""
+"""A block of rows through the rounds of sampling of one model: look, fit where it is needed, spend the budget."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from anomaly_vae import tiles
 from anomaly_vae.cascade import is_clearly_normal
 from anomaly_vae.densities import LOG_2PI, FloatArray
 from anomaly_vae.diagnostics import is_reliable, pareto_k
+from anomaly_vae.features import Inputs
 from anomaly_vae.fitting import Atlas, fit_proposals
 from anomaly_vae.importance import Summary, summarise
 from anomaly_vae.likelihood import Likelihood
 from anomaly_vae.proposals import FitPlan, Mixture, plan_fit
-from anomaly_vae.runtime import Float32Array, Network
+from anomaly_vae.runtime import Network
 from anomaly_vae.sampler import EncoderSampler, MixtureSampler, Noise, Rows, Sampler
 
-__all__ = ["Decisions", "Engine", "Estimates"]
+__all__ = ["Engine", "Estimates", "Screened"]
 
 # Points of every scrambling after the first looks at a row, from the encoder's proposal: 16 and 64 samples.
 _LOOKS = (1, 4)
@@ -63,6 +64,10 @@ class Estimates(NamedTuple):
         for values, new in zip(self, part, strict=True):
             values[where] = new
 
+    def plus(self, base: FloatArray) -> Estimates:
+        """With so many nats added, (N,)."""
+        return self._replace(log_px=self.log_px + base, elbo=self.elbo + base)
+
     @classmethod
     def empty(cls, num_rows: int) -> Estimates:
         """Room for so many rows."""
@@ -70,10 +75,17 @@ class Estimates(NamedTuple):
         return cls(a, b, c, d, e, np.zeros(num_rows, dtype=bool), np.zeros(num_rows, dtype=np.int64))
 
 
-class Decisions(NamedTuple):
-    """Which rows are below a threshold, and what it cost to know: shape (N,) each."""
+class Screened(NamedTuple):
+    """What is left of some rows after those that are clearly above a threshold have gone.
 
-    is_anomaly: NDArray[np.bool_]
+    Attributes:
+        left: Indices of the rows that are left.
+        estimates: Theirs, at the full budget.
+        num_samples: Decoder evaluations spent on each of all the rows, shape (N,).
+    """
+
+    left: NDArray[np.intp]
+    estimates: Estimates
     num_samples: NDArray[np.int64]
 
 
@@ -85,50 +97,56 @@ class Engine:
         self._network, self._noise, self._likelihood = network, noise, likelihood
         self._atlas = Atlas(network, noise, likelihood) if adaptive else None
 
-    def estimate(self, x: Float32Array, num_samples: int, max_std_error: float | None = None) -> Estimates:
-        """log p(x) of rows in model units (N, D), with at most so many decoder evaluations a row."""
-        pilot = self._pilot(x)
+    def estimate(self, inputs: Inputs, num_samples: int, max_std_error: float | None = None) -> Estimates:
+        """log p(x) of rows, with at most so many decoder evaluations a row."""
+        pilot = self._pilot(inputs)
         last = num_samples // self._noise.scramblings
         for num_points in _LOOKS:
             if self._atlas and num_points < last:
                 pilot.extend(num_points)
-        return self._complete(pilot, num_samples, max_std_error)
+        return self._complete(pilot, num_samples, max_std_error).plus(inputs.base)
 
-    def estimate_plainly(self, x: Float32Array, num_samples: int) -> Estimates:
+    def estimate_plainly(self, inputs: Inputs, num_samples: int) -> Estimates:
         """As :meth:`estimate`, with every sample from the encoder's proposal."""
-        return _spend(self._pilot(x), num_samples // self._noise.scramblings, None)
+        return _spend(self._pilot(inputs), num_samples // self._noise.scramblings, None).plus(inputs.base)
 
-    def joint_mismatch(self, x: Float32Array) -> FloatArray:
+    def joint_mismatch(self, inputs: Inputs) -> FloatArray:
         """Difference of log p(x, z) at the encoder's means between log_joint and decoder, over max(1, |it|), (N,)."""
-        rows = self._pilot(x).rows
+        rows = self._pilot(inputs).rows
         z = rows.loc.astype(np.float64)
-        log_likelihood = self._likelihood.log_prob(x.astype(np.float64), tiles.decode(self._network, z))
+        params = tiles.decode(self._network, z)
+        log_likelihood = self._likelihood.log_prob(rows.x.astype(np.float64), inputs.mask, params)
         expected = log_likelihood - 0.5 * (LOG_2PI + z**2).sum(axis=-1)
-        actual = tiles.log_joint_at(self._network, x, np.repeat(rows.loc[:, None, :], tiles.TILE_ROWS, axis=1))[:, 0]
+        means = np.repeat(rows.loc[:, None, :], tiles.TILE_ROWS, axis=1)
+        actual = tiles.log_joint_at(self._network, rows.x, rows.mask, means)[:, 0]
         return np.asarray(np.abs(actual - expected) / np.maximum(1.0, np.abs(expected)))
 
-    def decide(self, x: Float32Array, num_samples: int, threshold: float, offset: float) -> Decisions:
-        """Whether :meth:`estimate`, plus an offset, is below a threshold; rows that clearly are not leave early."""
-        below = np.zeros(len(x), dtype=bool)
-        spent = np.zeros(len(x), dtype=np.int64)
-        left = np.arange(len(x))
-        pilot = self._pilot(x)
+    def screen(self, inputs: Inputs, num_samples: int, thresholds: FloatArray) -> Screened:
+        """Estimate the rows that are not clearly above their thresholds (N,), nats in data units, early on."""
+        spent = np.zeros(len(inputs.x), dtype=np.int64)
+        left = np.arange(len(inputs.x))
+        pilot = self._pilot(inputs)
         last = num_samples // self._noise.scramblings
         for num_points in _LOOKS:
             if num_points < last and len(left):
                 pilot.extend(num_points)
                 spent[left] = num_points * self._noise.scramblings
                 weights, largest = pilot.log_weights()
-                stays = ~is_clearly_normal(weights, summarise(weights, largest), threshold - offset)
-                left, pilot = left[stays], pilot.take(stays)
-        if len(left):
-            full = self._complete(pilot, num_samples, None)
-            below[left] = full.log_px + offset < threshold
-            spent[left] = full.num_samples
-        return Decisions(below, spent)
+                above = is_clearly_normal(weights, summarise(weights, largest), (thresholds - inputs.base)[left])
+                left, pilot = left[~above], pilot.take(~above)
+        if not len(left):
+            return Screened(left, Estimates.empty(0), spent)
+        full = self._complete(pilot, num_samples, None)
+        spent[left] = full.num_samples
+        return Screened(left, full.plus(inputs.base[left]), spent)
 
-    def _pilot(self, x: Float32Array) -> EncoderSampler:
-        return EncoderSampler(self._network, self._noise, Rows(x, *tiles.encode(self._network, x)))
+    def encode(self, inputs: Inputs) -> FloatArray:
+        """Means of q(z|x), (N, L)."""
+        return self._pilot(inputs).rows.loc.astype(np.float64)
+
+    def _pilot(self, inputs: Inputs) -> EncoderSampler:
+        x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
+        return EncoderSampler(self._network, self._noise, Rows(x, mask, *tiles.encode(self._network, x, mask)))
 
     def _complete(self, pilot: EncoderSampler, num_samples: int, max_std_error: float | None) -> Estimates:
         """Spend the rest of the budget on rows that have had their pilot."""

@@ -12,74 +12,102 @@ alone, bit for bit. Float32 in the networks, float64 from there on.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae import tiles
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.engine import Decisions, Engine, Estimates
+from anomaly_vae.engine import Engine, Estimates
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.likelihood import Likelihood
+from anomaly_vae.features import Features
+from anomaly_vae.likelihood import Likelihood, TableLikelihood
+from anomaly_vae.mixture import mixture_estimates
 from anomaly_vae.runtime import Float32Array, Network
 from anomaly_vae.sampler import Noise
-from anomaly_vae.schema import Schema
 from anomaly_vae.tiles import TILE_ROWS
-from anomaly_vae.transforms import Standardise
 
-__all__ = ["DensityEstimator", "Estimates", "default_threads"]
+__all__ = ["Decided", "DensityEstimator", "Estimates", "Member", "default_threads"]
 
 # Most rows of a block, which is one task of a thread; fewer where that keeps all threads busy.
 _MOST_BLOCK_ROWS = 128
 
-# Values are cut here, in standard deviations, so that squares stay finite in float32.
-_FAR = 1e15
+
+class Member(NamedTuple):
+    """One model of a mixture, most often the only one.
+
+    Attributes:
+        network: Its networks.
+        latent_dim: Their latent dimensions.
+        features: How rows enter it.
+        likelihood: Its heads.
+    """
+
+    network: Network
+    latent_dim: int
+    features: Features
+    likelihood: Likelihood
+
+    @classmethod
+    def of(cls, network: Network, latent_dim: int, features: Features) -> Member:
+        """With the likelihood that belongs to the features."""
+        return cls(network, latent_dim, features, TableLikelihood(features.layout))
 
 
-Part = TypeVar("Part", Estimates, Decisions)
+class Decided(NamedTuple):
+    """Rows against their thresholds, shape (N,) each.
+
+    Attributes:
+        log_px: Nats in data units; infinite for rows that were clearly above their thresholds.
+        num_samples: Decoder evaluations spent.
+    """
+
+    log_px: FloatArray
+    num_samples: NDArray[np.int64]
+
+
+Part = TypeVar("Part", Estimates, Decided)
 
 
 class DensityEstimator:
-    """Estimates log p(x) of rows in data units with a network and a fixed set of points."""
+    """Estimates log p(x) of rows in data units with a model, or a mixture of some, and a fixed set of points."""
 
     def __init__(
         self,
-        network: Network,
+        members: Sequence[Member],
         noise: NDArray[np.float32],
         *,
-        schema: Schema,
-        transform: Standardise,
-        likelihood: Likelihood,
         threads: int | None = None,
         adaptive: bool = True,
     ) -> None:
         """Make ready.
 
         Args:
-            network: The model.
-            noise: Standard normal points of R scramblings, shape (R, n, L).
-            schema, transform, likelihood: From the manifest.
+            members: The models, a power of two of them.
+            noise: Standard normal points of R scramblings, shape (R, n, L), L the most latent dimensions of a member.
             threads: Blocks of rows in flight at once (default: the cores we have).
             adaptive: Whether to fit proposals to rows; without, every sample comes from the encoder's.
         """
         if threads is not None and threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}")
-        self.network = network
-        self.schema = schema
-        self.transform = transform
+        self.members = tuple(members)
         self.threads = threads or default_threads()
         self._noise = Noise(noise)
-        self._engine = Engine(network, self._noise, likelihood, adaptive=adaptive)
+        self._engines = [
+            Engine(m.network, self._noise.narrowed(m.latent_dim), m.likelihood, adaptive=adaptive) for m in members
+        ]
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """The numbers of samples that can be asked for: R, 2R, 4R and so on."""
-        return tuple(self._noise.scramblings << j for j in range(self._noise.num_points.bit_length()))
+        """The numbers of samples that can be asked for: R for each member, twice that, and so on."""
+        least = self._noise.scramblings * len(self.members)
+        most = self._noise.scramblings * self._noise.num_points
+        return tuple(least << j for j in range(max(most // least, 1).bit_length()))
 
     def check_budget(self, num_samples: int) -> int:
         """The number, if it is one of :attr:`budgets`; otherwise raise ConfigError."""
@@ -87,9 +115,9 @@ class DensityEstimator:
             raise ConfigError(f"num_samples must be one of {', '.join(map(str, self.budgets))}, got {num_samples!r}")
         return int(num_samples)
 
-    def points(self, num_samples: int) -> Float32Array:
-        """The standard normal points behind so many samples of the encoder's proposal, (K, L)."""
-        return self._noise.slice(0, num_samples // self._noise.scramblings)[0]
+    def points(self, num_samples: int, latent_dim: int) -> Float32Array:
+        """The standard normal points behind so many samples of an encoder's proposal, (K, L)."""
+        return self._noise.narrowed(latent_dim).slice(0, num_samples // self._noise.scramblings)[0]
 
     def estimate(
         self,
@@ -98,10 +126,10 @@ class DensityEstimator:
         max_std_error: float | None = None,
         on_rows: Callable[[int], None] | None = None,
     ) -> Estimates:
-        """Estimate log p(x) of finite rows, shape (N, D), constant columns left out of the density.
+        """Estimate log p(x) of rows, shape (N, D); cells that are missing or novel, or constant, are left out of it.
 
         Args:
-            rows: Data units.
+            rows: Data units, NaN where a cell is missing.
             num_samples: Most decoder evaluations a row.
             max_std_error: Stop at a row when its standard error is at most this, nats.
             on_rows: Told, as the work goes on, how many more rows are done.
@@ -109,11 +137,17 @@ class DensityEstimator:
         Raises:
             ConfigError: ``num_samples`` is not one of :attr:`budgets`.
         """
-        self.check_budget(num_samples)
-        work = partial(self._engine.estimate, num_samples=num_samples, max_std_error=max_std_error)
-        found = self._by_blocks(work, Estimates.empty(0), rows, on_rows)
-        offset = self.transform.log_abs_det
-        return found._replace(log_px=found.log_px + offset, elbo=found.elbo + offset)
+        share = self._share(num_samples)
+
+        def work(block: FloatArray) -> Estimates:
+            return mixture_estimates(
+                [
+                    engine.estimate(member.features.encode(block), share, max_std_error)
+                    for member, engine in self._pairs()
+                ]
+            )
+
+        return self._by_blocks(work, Estimates.empty(0), rows, on_rows)
 
     def plain_log_px(self, rows: FloatArray, num_samples: int) -> FloatArray:
         """log p(x) with every sample from the encoder's proposal, nats in data units, shape (N,).
@@ -121,50 +155,71 @@ class DensityEstimator:
         Smooth in the rounding of the networks, which may differ between machines and between onnxruntime and torch; a
         fitted proposal is not, since a start or a mode may be chosen by a hair's breadth.
         """
-        self.check_budget(num_samples)
-        work = partial(self._engine.estimate_plainly, num_samples=num_samples)
-        return self._by_blocks(work, Estimates.empty(0), rows, None).log_px + self.transform.log_abs_det
+        share = self._share(num_samples)
+
+        def work(block: FloatArray) -> Estimates:
+            return mixture_estimates(
+                [engine.estimate_plainly(member.features.encode(block), share) for member, engine in self._pairs()]
+            )
+
+        return self._by_blocks(work, Estimates.empty(0), rows, None).log_px
 
     def joint_mismatch(self, rows: FloatArray) -> float:
         """How far decoder and log_joint are apart on rows in data units, relative: they are parts of one model."""
-        return float(self._engine.joint_mismatch(self._network_input(rows)).max())
+        worst = [engine.joint_mismatch(member.features.encode(rows)).max() for member, engine in self._pairs()]
+        return float(np.max(worst))  # NaN stays NaN
 
-    def decide(self, rows: FloatArray, num_samples: int, threshold: float) -> Decisions:
-        """Which rows have an estimate below the threshold, nats in data units, sparing those that clearly do not.
+    def decide(self, rows: FloatArray, num_samples: int, thresholds: FloatArray) -> Decided:
+        """Estimate only the rows that are not clearly above their thresholds (N,), nats in data units.
 
-        A row leaves after 16 or 64 samples only as not below it: see :mod:`anomaly_vae.cascade`.
+        A row leaves after 16 or 64 samples only as not below its threshold: see :mod:`anomaly_vae.cascade`.
         """
-        self.check_budget(num_samples)
-        offset = self.transform.log_abs_det
-        work = partial(self._engine.decide, num_samples=num_samples, threshold=threshold, offset=offset)
-        nothing = Decisions(np.empty(0, dtype=bool), np.empty(0, dtype=np.int64))
-        return self._by_blocks(work, nothing, rows, None)
+        share = self._share(num_samples)
+        joined = np.concatenate([rows, thresholds[:, None]], axis=1)
+        work = partial(self._decide_block, share=share)
+        return self._by_blocks(work, Decided(np.empty(0), np.empty(0, dtype=np.int64)), joined, None)
 
     def encode(self, rows: FloatArray) -> FloatArray:
-        """Means of q(z|x), (N, D) -> (N, L)."""
+        """Means of q(z|x), (N, D) -> (N, L), those of all members side by side."""
+        width = sum(member.latent_dim for member in self.members)
         if not len(rows):
-            return np.empty((0, self._noise.latent_dim))
-        return tiles.encode(self.network, self._network_input(rows))[0].astype(np.float64)
+            return np.empty((0, width))
+        return np.concatenate([e.encode(m.features.encode(rows)) for m, e in self._pairs()], axis=1)
 
-    def model_input(self, rows: FloatArray) -> FloatArray:
-        """Modelled columns of rows in data units (N, D) in model units, cut where float32 could not square them."""
-        return np.clip(self.transform.forward(rows[:, self.schema.modelled]), -_FAR, _FAR)
-
-    def relative_difference(self, log_px: FloatArray, expected: FloatArray) -> FloatArray:
-        """How far two log-densities in data units are apart, relative to max(1, |log p(x)|), shape (N,).
+    def relative_difference(self, rows: FloatArray, log_px: FloatArray, expected: FloatArray) -> FloatArray:
+        """How far two log-densities of rows in data units are apart, relative to max(1, |log p(x)|), shape (N,).
 
         The larger of log p(x) in data units and in model units counts: float32 sums in the latter, and a choice of
         units that brings log p(x) near 0 must not turn its rounding into a fault.
         """
-        size = np.maximum(np.abs(expected), np.abs(expected - self.transform.log_abs_det))
+        base = self.members[0].features.encode(rows).base
+        size = np.maximum(np.abs(expected), np.abs(expected - base))
         return np.asarray(np.abs(log_px - expected) / np.maximum(1.0, size))
 
-    def _network_input(self, rows: FloatArray) -> Float32Array:
-        return self.model_input(rows).astype(np.float32)
+    def _pairs(self) -> Iterator[tuple[Member, Engine]]:
+        return zip(self.members, self._engines, strict=True)
+
+    def _share(self, num_samples: int) -> int:
+        """Samples of each member."""
+        return self.check_budget(num_samples) // len(self.members)
+
+    def _decide_block(self, joined: FloatArray, share: int) -> Decided:
+        """A row whose density under the first member alone is enough leaves; the others are estimated by all."""
+        rows, thresholds = np.ascontiguousarray(joined[:, :-1]), joined[:, -1]
+        (member, engine), *others = self._pairs()
+        found = engine.screen(member.features.encode(rows), share, thresholds + math.log(len(self.members)))
+        log_px = np.full(len(rows), np.inf)
+        if len(found.left):
+            rest = rows[found.left]
+            estimates = [found.estimates]
+            estimates += [engine.estimate(member.features.encode(rest), share) for member, engine in others]
+            full = mixture_estimates(estimates)
+            log_px[found.left], found.num_samples[found.left] = full.log_px, full.num_samples
+        return Decided(log_px, found.num_samples)
 
     def _by_blocks(
         self,
-        work: Callable[[Float32Array], Part],
+        work: Callable[[FloatArray], Part],
         nothing: Part,
         rows: FloatArray,
         on_rows: Callable[[int], None] | None,
@@ -175,7 +230,7 @@ class DensityEstimator:
         parts = [nothing]
         threads = min(self.threads, len(blocks))
         with ThreadPoolExecutor(threads) if threads > 1 else contextlib.nullcontext() as pool:
-            done: Iterator[Part] = (pool.map if pool else map)(lambda block: work(self._network_input(block)), blocks)
+            done: Iterator[Part] = (pool.map if pool else map)(work, blocks)
             for part in done:
                 parts.append(part)
                 if on_rows:

@@ -11,7 +11,7 @@ from anomaly_vae.densities import LOG_2PI, FloatArray
 from anomaly_vae.likelihood import Likelihood
 from anomaly_vae.modes import Modes, find_modes
 from anomaly_vae.proposals import FitPlan, Mixture, fit_mixture
-from anomaly_vae.runtime import Float32Array, Network
+from anomaly_vae.runtime import Network
 from anomaly_vae.sampler import EncoderSampler, Noise
 
 __all__ = ["Atlas", "fit_proposals"]
@@ -34,14 +34,14 @@ class Atlas:
         near = noise.values[:, :_ATLAS_POINTS].reshape(-1, noise.latent_dim).astype(np.float64)
         self._likelihood = likelihood
         self._z = np.concatenate([near, _ATLAS_WIDTH * near])
-        self._loc = tiles.decode(network, self._z)
+        self._params = tiles.decode(network, self._z)
         self._log_prior = -0.5 * (LOG_2PI + self._z**2).sum(axis=-1)
 
-    def best(self, x: Float32Array, count: int) -> list[FloatArray]:
+    def best(self, x: FloatArray, mask: FloatArray, count: int) -> list[FloatArray]:
         """The point of each row with the largest p(x, z), the best of those far from it, and so on; (N, L) each."""
         found = np.empty((count, len(x), self._z.shape[1]))
-        for i, row in enumerate(x.astype(np.float64)):
-            log_joint = self._likelihood.log_prob(row, self._loc) + self._log_prior
+        for i, (row, present) in enumerate(zip(x, mask, strict=True)):
+            log_joint = self._likelihood.log_prob(row, present, self._params) + self._log_prior
             for k in range(count):
                 found[k, i] = self._z[log_joint.argmax()]
                 if k < count - 1:
@@ -55,8 +55,9 @@ def fit_proposals(
 ) -> Mixture:
     """Fit a proposal to each row of the pilot: from its best sample, and from points of the atlas."""
     rows = pilot.rows
-    x = rows.x.astype(np.float64)
-    start = np.concatenate([pilot.best(), *atlas.best(rows.x, plan.starts - 1)])
-    found = find_modes(partial(tiles.decode, network), likelihood, np.tile(x, (plan.starts, 1)), start, plan.steps)
+    x, mask = rows.x.astype(np.float64), rows.mask.astype(np.float64)
+    start = np.concatenate([pilot.best(), *atlas.best(x, mask, plan.starts - 1)])
+    repeated = (np.tile(values, (plan.starts, 1)) for values in (x, mask))
+    found = find_modes(partial(tiles.decode, network), likelihood, *repeated, start, plan.steps)
     modes = Modes(*(values.reshape(plan.starts, len(x), *values.shape[1:]) for values in found))
     return fit_mixture(modes, rows.loc.astype(np.float64), rows.scale.astype(np.float64))

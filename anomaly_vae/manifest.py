@@ -7,24 +7,30 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from anomaly_vae.adjustment import Adjustment
 from anomaly_vae.errors import BundleError
+from anomaly_vae.heads import CategoricalHead, ColumnModel
 from anomaly_vae.schema import Schema
-from anomaly_vae.transforms import Standardise
+from anomaly_vae.transforms import Transform, YeoJohnson
 
 __all__ = [
     "FORMAT_VERSION",
     "Architecture",
     "Calibration",
+    "Candidate",
     "Estimator",
     "FileRecord",
-    "GaussianHead",
+    "Gate",
     "Manifest",
+    "MemberRecord",
     "Training",
     "decode_manifest",
     "encode_manifest",
+    "graph_names",
+    "suffix",
 ]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 Positive = Annotated[int, Meta(ge=1, le=2**40)]
 Count = Annotated[int, Meta(ge=0, le=2**40)]
@@ -47,11 +53,16 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     activation: Literal["silu"] = "silu"
 
 
-class GaussianHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="gaussian", tag_field="kind"):
-    """p(x_d | z) = N(loc_d(z), exp(log_var_d)) for all modelled columns, in model units."""
+class MemberRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model of the mixture that is scored, most often the only one.
 
-    variance: Literal["learned", "fixed"]
-    log_var: tuple[Annotated[float, Meta(ge=-100.0, le=100.0)], ...]
+    Attributes:
+        architecture: Its networks.
+        columns: How each modelled column of the schema enters it.
+    """
+
+    architecture: Architecture
+    columns: tuple[ColumnModel, ...]
 
 
 class Estimator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +99,36 @@ class Calibration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     threshold: float
 
 
+class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One check of a trained model before its release.
+
+    Attributes:
+        name: What was checked.
+        passed: Whether it held; None where the check does not apply to this model.
+        detail: What was found and what was expected, in words.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model that the search trained.
+
+    Attributes:
+        settings: What sets it apart.
+        criterion: Mean rank of synthetic anomalies below held-out rows, from 0 to 1, higher is better.
+        held_out_elbo: Mean over held-out rows, nats in data units.
+        chosen: Whether it is a member of the model.
+    """
+
+    settings: dict[str, Any]
+    criterion: float | None
+    held_out_elbo: float
+    chosen: bool
+
+
 class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the training run did.
 
@@ -96,6 +137,8 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         steps, best_step: Optimiser steps run, and the step whose weights were kept.
         held_out_elbo, held_out_kl: Means over at most 2,048 held-out rows then, nats, ELBO in data units.
         interrupted: Whether the run was stopped by hand.
+        gates: The checks before release.
+        candidates: What the search tried, the chosen ones among them.
         onnx_error: Largest relative difference of log p(x) between ONNX (float32) and torch (float64).
         config: The parameters, as resolved.
         versions: Versions of the libraries that trained it.
@@ -109,6 +152,8 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     held_out_kl: float
     interrupted: bool
     onnx_error: float
+    gates: tuple[Gate, ...]
+    candidates: tuple[Candidate, ...]
     config: dict[str, Any]
     versions: dict[str, str]
 
@@ -120,9 +165,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     created_by: str
     created_at: str
     schema: Schema
-    transform: Standardise
-    architecture: Architecture
-    likelihood: GaussianHead
+    members: Annotated[tuple[MemberRecord, ...], Meta(min_length=1, max_length=16)]
+    adjustment: Adjustment
     estimator: Estimator
     calibration: Calibration
     training: Training
@@ -160,8 +204,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 
 def _check_consistent(manifest: Manifest, where: str) -> None:
     schema, calibration, estimator = manifest.schema, manifest.calibration, manifest.estimator
-    modelled = len(schema.modelled)
-    transform = manifest.transform
+    modelled = [schema.columns[d] for d in schema.modelled]
     texts = [manifest.created_by, manifest.created_at, schema.label or "", *schema.names]
 
     def require(holds: bool, rule: str) -> None:
@@ -171,20 +214,38 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
     require(all(text.isprintable() for text in texts), "names must be printable")
     require(all(schema.names) and schema.label not in schema.names, "columns must have names, and not the label's")
     require(len(set(schema.names)) == len(schema.names), "schema.columns must have unique names")
-    require(modelled > 0, "schema.columns must have a modelled column")
+    require(len(modelled) > 0, "schema.columns must have a modelled column")
     require(
         all((column.kind == "constant") == (column.value is not None) for column in schema.columns),
         "schema.columns: exactly the constant columns have a value",
     )
     require(
-        len(transform.center) == len(transform.scale) == len(manifest.likelihood.log_var) == modelled,
-        "transform and likelihood must have one entry per modelled column",
+        all((column.kind == "categorical") == bool(column.categories) for column in schema.columns),
+        "schema.columns: exactly the categorical columns have categories",
     )
-    require(all(scale > 0.0 for scale in transform.scale), "transform.scale must be positive")
-    per_scrambling, rest = divmod(estimator.num_samples, estimator.scramblings)
     require(
-        rest == 0 and per_scrambling & (per_scrambling - 1) == 0,
-        "estimator.num_samples must be a multiple of 16 and scramblings times a power of two",
+        all(len(set(found)) == len(found) for found in schema.categories.values()),
+        "schema.columns: categories must be unique",
+    )
+    for member in manifest.members:
+        require(
+            len(member.columns) == len(modelled), "members must have one entry in columns for each modelled column"
+        )
+        for column, model in zip(modelled, member.columns, strict=True):
+            size = model.head.size if isinstance(model.head, CategoricalHead) else None
+            require(
+                size == (len(column.categories) if column.categories else None),
+                "members: exactly the categorical columns have a categorical head, of their size",
+            )
+            numeric = model.head.__struct_config__.tag not in ("bernoulli", "count", "categorical")
+            require((model.transform is not None) == numeric, "members: exactly the heads of numbers have a transform")
+            require(model.transform is None or _is_sound(model.transform), "members: a transform cannot be inverted")
+    require(manifest.adjustment.fits(len(modelled)), "adjustment must fit the modelled columns")
+    least = estimator.scramblings * len(manifest.members)
+    ratio, rest = divmod(estimator.num_samples, least)
+    require(
+        rest == 0 and ratio & (ratio - 1) == 0 and len(manifest.members) & (len(manifest.members) - 1) == 0,
+        "estimator.num_samples must be a multiple of 16 and scramblings times members times a power of two",
     )
     require(calibration.num_novel <= calibration.num_rows, "calibration.num_novel must be at most num_rows")
     require(calibration.rank <= calibration.num_rows, "calibration.rank must be at most num_rows")
@@ -192,3 +253,22 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
         calibration.effective_fpr == calibration.rank / (calibration.num_rows + 1),
         "calibration.effective_fpr must be rank / (num_rows + 1)",
     )
+
+
+def _is_sound(transform: Transform) -> bool:
+    """Whether the transform is a strictly rising function of the whole line."""
+    if isinstance(transform, YeoJohnson):
+        return transform.scale > 0.0 and transform.unit > 0.0 and 0.0 <= transform.power <= 2.0
+    return transform.scale > 0.0
+
+
+def graph_names(num_members: int) -> tuple[str, ...]:
+    """File names of the graphs of a mixture's members."""
+    return tuple(
+        f"{graph}{suffix(m)}.onnx" for m in range(num_members) for graph in ("encoder", "decoder", "log_joint")
+    )
+
+
+def suffix(member: int) -> str:
+    """What sets the file names of a member's graphs apart from those of the first."""
+    return f"-{member + 1}" if member else ""

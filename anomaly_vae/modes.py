@@ -1,6 +1,6 @@
 """Modes of p(z|x), found by Gauss-Newton, with the Laplace approximation there: pure functions of a decoder.
 
-Axes: N rows or starting points, L latent dimensions, D columns. No product is taken of 2-D arrays, whose bits would
+Axes: N rows or starting points, L latent dimensions, F features, P decoder outputs. No product is taken of 2-D arrays, whose bits would
 change with N: stacks are multiplied matrix by matrix.
 """
 
@@ -58,7 +58,9 @@ class Modes(NamedTuple):
         return Modes(*(values[which, rows] for values in self))
 
 
-def find_modes(decode: Decoder, likelihood: Likelihood, x: FloatArray, start: FloatArray, steps: int) -> Modes:
+def find_modes(
+    decode: Decoder, likelihood: Likelihood, x: FloatArray, mask: FloatArray, start: FloatArray, steps: int
+) -> Modes:
     r"""Climb from each start to a mode of p(z|x) by damped Gauss-Newton (Levenberg-Marquardt) steps.
 
     .. math:: g = J^\top s - z, \qquad H = J^\top F J + I
@@ -67,19 +69,19 @@ def find_modes(decode: Decoder, likelihood: Likelihood, x: FloatArray, start: Fl
     differences: L + 1 decoder evaluations a step, and as many at the start. A step that does not climb is undone.
 
     Args:
-        decode: z (M, L) -> decoder output (M, D).
-        likelihood: The head.
-        x: Rows in model units, one per start, shape (N, D).
+        decode: z (M, L) -> decoder output (M, P).
+        likelihood: The heads.
+        x, mask: Rows in model units and which of their cells are there, one per start, shape (N, F).
         start: Shape (N, L).
         steps: The same for all rows, so that the cost is known.
 
     References:
         Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters (1963)
     """
-    at = _look(decode, likelihood, x, start)
+    at = _look(decode, likelihood, x, mask, start)
     damping = np.zeros(len(x))
     for _ in range(steps):
-        to = _look(decode, likelihood, x, at.z + _newton_step(at, damping))
+        to = _look(decode, likelihood, x, mask, at.z + _newton_step(at, damping))
         better = to.log_joint > at.log_joint  # False for NaN
         at = _Point(*(_where(better, new, old) for new, old in zip(to, at, strict=True)))
         damping = np.where(better, damping * 0.2, np.maximum(damping * 8.0, 0.3))
@@ -113,7 +115,7 @@ class _Point(NamedTuple):
     hessian: FloatArray
 
 
-def _look(decode: Decoder, likelihood: Likelihood, x: FloatArray, z: FloatArray) -> _Point:
+def _look(decode: Decoder, likelihood: Likelihood, x: FloatArray, mask: FloatArray, z: FloatArray) -> _Point:
     num_rows, latent_dim = z.shape
     z = np.clip(z, -_FURTHEST, _FURTHEST)
     steps = np.eye(latent_dim) * (_STEP * np.maximum(1.0, np.abs(z)))[:, None, :]
@@ -123,12 +125,12 @@ def _look(decode: Decoder, likelihood: Likelihood, x: FloatArray, z: FloatArray)
     taken = np.diagonal(stencil[:, 1:], axis1=1, axis2=2) - stencil[:, 0]
     z, centre = np.ascontiguousarray(stencil[:, 0]), np.ascontiguousarray(loc[:, 0])
     jacobian = (loc[:, 1:] - centre[:, None, :]) / taken[:, :, None]
-    curvature = times(jacobian, jacobian * likelihood.information(centre)[:, None, :]) + np.eye(latent_dim)
+    curvature = times(jacobian, jacobian * likelihood.information(mask, centre)[:, None, :]) + np.eye(latent_dim)
     usable = np.asarray((np.abs(curvature) < _MOST_CURVED).all(axis=(1, 2)))  # False for NaN
     return _Point(
         z=z,
-        log_joint=likelihood.log_prob(x, centre) - 0.5 * (LOG_2PI + z**2).sum(axis=-1),
-        gradient=(jacobian * likelihood.slope(x, centre)[:, None, :]).sum(axis=-1) - z,
+        log_joint=likelihood.log_prob(x, mask, centre) - 0.5 * (LOG_2PI + z**2).sum(axis=-1),
+        gradient=(jacobian * likelihood.slope(x, mask, centre)[:, None, :]).sum(axis=-1) - z,
         hessian=_where(usable, curvature, np.broadcast_to(np.eye(latent_dim), curvature.shape)),
     )
 

@@ -20,7 +20,7 @@ __all__ = ["OPERATORS", "check_graph"]
 
 OPERATORS = frozenset(
     """
-    Add Clip Concat Gemm MatMul Mul ReduceSum Reshape Shape Sigmoid Split Squeeze Sub Unsqueeze
+    Add Clip Concat Div Exp Gemm Log MatMul Mul ReduceSum Reshape Shape Sigmoid Softplus Split Squeeze Sub Unsqueeze
     """.split()  # noqa: SIM905
 )
 

@@ -17,38 +17,41 @@ Float32Array = NDArray[np.float32]
 
 
 class Network(Protocol):
-    """What scoring needs of a model; axes: N rows, S samples, L latent dimensions, D modelled columns."""
+    """What scoring needs of a model; axes: N rows, S samples, L latent dimensions, F features, P parameters of p(x|z)."""
 
     def encode(self, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """x, mask (N, D) -> loc, log_var of q(z|x), (N, L)."""
+        """x, mask (N, F) -> loc, log_var of q(z|x), (N, L)."""
         ...
 
     def decode(self, z: Float32Array) -> Float32Array:
-        """z (N, L) -> loc of p(x|z), (N, D)."""
+        """z (N, L) -> parameters of p(x|z), (N, P)."""
         ...
 
     def log_joint(
         self, x: Float32Array, mask: Float32Array, loc: Float32Array, scale: Float32Array, noise: Float32Array
     ) -> Float32Array:
-        """x, mask (N, D), loc, scale (N, L), noise (S, L) -> log p(x, z) at z = loc + scale * noise, (N, S)."""
+        """x, mask (N, F), loc, scale (N, L), noise (S, L) -> log p(x, z) at z = loc + scale * noise, (N, S)."""
         ...
 
 
 class OnnxNetwork:
     """A :class:`Network` of onnxruntime sessions; one compute thread a call, calls may run side by side."""
 
-    def __init__(self, graphs: Mapping[str, bytes], *, latent_dim: int, num_columns: int) -> None:
-        """Load the graphs and check their names, types and shapes.
+    def __init__(
+        self, graphs: Mapping[str, bytes], *, latent_dim: int, num_features: int, num_params: int, suffix: str = ""
+    ) -> None:
+        """Load the graphs and check their names, types and shapes; a suffix tells a mixture's members apart.
 
         Raises:
             BundleError: onnxruntime cannot load a graph, or its inputs and outputs are not as expected.
         """
-        row, latent = (None, num_columns), (None, latent_dim)
-        self._encoder = _session(graphs, "encoder.onnx", {"x": row, "mask": row}, {"loc": latent, "log_var": latent})
-        self._decoder = _session(graphs, "decoder.onnx", {"z": latent}, {"loc": row})
+        row, latent, params = (None, num_features), (None, latent_dim), (None, num_params)
+        inputs, moments = {"x": row, "mask": row}, {"loc": latent, "log_var": latent}
+        self._encoder = _session(graphs, f"encoder{suffix}.onnx", inputs, moments)
+        self._decoder = _session(graphs, f"decoder{suffix}.onnx", {"z": latent}, {"params": params})
         self._log_joint = _session(
             graphs,
-            "log_joint.onnx",
+            f"log_joint{suffix}.onnx",
             {"x": row, "mask": row, "loc": latent, "scale": latent, "noise": latent},
             {"log_joint": (None, None)},
         )
@@ -60,8 +63,8 @@ class OnnxNetwork:
 
     def decode(self, z: Float32Array) -> Float32Array:
         """See :class:`Network`."""
-        (loc,) = self._decoder.run(["loc"], {"z": z})
-        return np.asarray(loc)
+        (params,) = self._decoder.run(["params"], {"z": z})
+        return np.asarray(params)
 
     def log_joint(
         self, x: Float32Array, mask: Float32Array, loc: Float32Array, scale: Float32Array, noise: Float32Array

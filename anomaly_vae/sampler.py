@@ -31,6 +31,10 @@ class Noise:
         self.scramblings, self.num_points, self.latent_dim = values.shape
         self.slice = lru_cache(maxsize=32)(self._slice)
 
+    def narrowed(self, latent_dim: int) -> Noise:
+        """The same points without their last dimensions."""
+        return self if latent_dim == self.latent_dim else Noise(np.ascontiguousarray(self.values[..., :latent_dim]))
+
     def _slice(self, start: int, end: int) -> tuple[Float32Array, FloatArray]:
         """Points start to end of every scrambling, (R (end - start), L), and their standard normal log-density."""
         points = np.ascontiguousarray(self.values[:, start:end]).reshape(-1, self.latent_dim)
@@ -38,9 +42,10 @@ class Noise:
 
 
 class Rows(NamedTuple):
-    """Rows in model units (N, D), with the encoder's loc and scale (N, L)."""
+    """Rows in model units and which of their cells are there (N, F), with the encoder's loc and scale (N, L)."""
 
     x: Float32Array
+    mask: Float32Array
     loc: Float32Array
     scale: Float32Array
 
@@ -144,7 +149,7 @@ class MixtureSampler:
         z = draw(self._mixture, points, counts).astype(np.float32)
         z = z.reshape(len(z), -1, self._noise.latent_dim)
         shape = (len(z), self._noise.scramblings, -1)
-        log_joint = tiles.log_joint_at(self._network, self.rows.x, z).reshape(shape)
+        log_joint = tiles.log_joint_at(self._network, self.rows.x, self.rows.mask, z).reshape(shape)
         log_probs = component_log_probs(self._mixture, z.astype(np.float64)).reshape(len(z), 5, *shape[1:])
         self._log_joint = np.concatenate([self._log_joint, log_joint], axis=-1)
         self._log_probs = np.concatenate([self._log_probs, log_probs], axis=-1)

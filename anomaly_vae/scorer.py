@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from anomaly_vae.calibration import (
 from anomaly_vae.config import check_error, check_rate
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError, ConfigError
-from anomaly_vae.estimator import DensityEstimator
-from anomaly_vae.likelihood import GaussianLikelihood
-from anomaly_vae.manifest import Calibration
+from anomaly_vae.estimator import DensityEstimator, Member
+from anomaly_vae.features import Features
+from anomaly_vae.manifest import Calibration, MemberRecord, suffix
+from anomaly_vae.rows import to_rows
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.sampling import sample_rows
-from anomaly_vae.schema import Schema, to_rows
+from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
 
 __all__ = ["GOLDEN_TOLERANCE", "Flags", "Scorer", "Scores", "load"]
@@ -52,18 +53,8 @@ class Scorer:
             BundleError: A graph does not fit the manifest, or the golden rows' scores differ.
         """
         self.bundle = bundle
-        manifest = bundle.manifest
-        network = OnnxNetwork(
-            bundle.files, latent_dim=manifest.architecture.latent_dim, num_columns=len(manifest.schema.modelled)
-        )
-        self._estimator = DensityEstimator(
-            network,
-            bundle.noise,
-            schema=manifest.schema,
-            transform=manifest.transform,
-            likelihood=GaussianLikelihood(manifest.likelihood.log_var),
-            threads=threads,
-        )
+        members = open_members(self.schema, bundle.manifest.members, bundle.files)
+        self._estimator = DensityEstimator(members, bundle.noise, threads=threads)
         self._check_golden()
 
     @property
@@ -73,7 +64,7 @@ class Scorer:
 
     @property
     def threshold(self) -> float:
-        """Rows with ``log_px`` strictly below it are anomalies, nats in data units."""
+        """Rows with a score strictly below it are anomalies, nats in data units."""
         return self.bundle.manifest.calibration.threshold
 
     @property
@@ -90,14 +81,15 @@ class Scorer:
         """Score every row, or none: one bad value refuses the call.
 
         Args:
-            data: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table.
+            data: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table; NaN, None
+                and nulls are missing cells.
             num_samples: Another budget than the calibrated one, from ``budgets``; then there is no p-value and no flag.
             max_std_error: Stop at a row when its standard error, looked at after 256, 512, ... samples, is at most
                 this, nats, or the budget ends. An error at which one stops is a little too small on average. There is
                 no p-value and no flag then either.
 
         Raises:
-            InvalidInput: Columns missing or not numeric, or a value missing or not finite.
+            InvalidInput: Columns missing, text where numbers are expected, or an infinite value.
             ConfigError: A budget or an error that cannot be.
         """
         scores = self.score_rows(to_rows(data, self.schema), num_samples, max_std_error=max_std_error)
@@ -117,20 +109,24 @@ class Scorer:
         calibrated = budget == self.num_samples and max_std_error is None
         k = self._rank_at(target_fpr)
         estimates = self._estimator.estimate(rows, budget, max_std_error)
-        changed = self.schema.changed(rows)
-        ranks = self._ranks(estimates.log_px, np.asarray(changed.any(axis=1)))
-        penalty = self._novelty_penalty(estimates.log_px, changed.sum(axis=1))
+        novel = self.schema.novel_cells(rows)
+        missing = self._missing(rows, novel)
+        nothing = self._nothing_there(missing, novel)
+        score = self._adjusted(estimates.log_px, missing)
+        ranks = self._ranks(score, np.asarray(novel.any(axis=1)), nothing)
+        penalty = self._novelty_penalty(score, novel.sum(axis=1))
         return Scores(
-            log_px=estimates.log_px - penalty,
-            elbo=estimates.elbo - penalty,
-            std_error=estimates.std_error,
+            log_px=np.where(nothing, 0.0, estimates.log_px - penalty),
+            score=score - penalty,
+            elbo=np.where(nothing, 0.0, estimates.elbo - penalty),
+            std_error=np.where(nothing, 0.0, estimates.std_error),
             ess_ratio=estimates.ess_ratio,
             pareto_k=estimates.pareto_k,
-            reliable=estimates.reliable,
+            reliable=estimates.reliable | nothing,
             p_value=conformal_p_value(ranks, self.bundle.manifest.calibration.num_rows) if calibrated else None,
             is_anomaly=ranks < k if calibrated else None,
             num_samples=estimates.num_samples,
-            reason=self.schema.describe(changed, rows),
+            reason=self._reasons(novel, nothing, rows),
         )
 
     def flag(self, data: Any) -> Flags:
@@ -152,15 +148,21 @@ class Scorer:
         """:meth:`flag` of float64 rows (N, D) already checked against the schema, at another target if asked."""
         calibration = self.bundle.manifest.calibration
         k = self._rank_at(target_fpr)
-        changed = self.schema.changed(rows)
-        novel = np.asarray(changed.any(axis=1))
+        novel_cells = self.schema.novel_cells(rows)
+        missing = self._missing(rows, novel_cells)
+        nothing = self._nothing_there(missing, novel_cells)
+        novel = np.asarray(novel_cells.any(axis=1))
         is_anomaly = np.full(len(rows), calibration.num_novel < k) & novel
         num_samples = np.zeros(len(rows), dtype=np.int64)  # a novelty is decided without any
         threshold = threshold_at_rank(self.bundle.calibration, calibration.num_novel, k)
-        known = np.flatnonzero(~novel) if novel.any() else slice(None)
-        decisions = self._estimator.decide(rows[known], self.num_samples, threshold)
-        is_anomaly[known], num_samples[known] = decisions
-        return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self.schema.describe(changed, rows))
+        known = np.flatnonzero(~(novel | nothing))
+        in_log_px = self.bundle.manifest.adjustment.backward(threshold, missing[known])
+        decided = self._estimator.decide(rows[known], self.num_samples, in_log_px)
+        is_anomaly[known] = self._adjusted(decided.log_px, missing[known]) < threshold
+        num_samples[known] = decided.num_samples
+        return Flags(
+            is_anomaly=is_anomaly, num_samples=num_samples, reason=self._reasons(novel_cells, nothing, rows)
+        )
 
     def calibration_of(
         self,
@@ -171,7 +173,9 @@ class Scorer:
     ) -> tuple[Calibration, FloatArray]:
         """Calibrate anew on checked rows (N, D): the record for a manifest, and the sorted finite scores."""
         log_px = self._estimator.estimate(rows, self.num_samples, on_rows=on_rows).log_px
-        return calibrate(log_px, self.schema.is_novel(rows), target_fpr, confidence)
+        novel = self.schema.novel_cells(rows)
+        score = self._adjusted(log_px, self._missing(rows, novel))
+        return calibrate(score, np.asarray(novel.any(axis=1)), target_fpr, confidence)
 
     def threshold_at(self, target_fpr: float) -> float:
         """The threshold of another target false-positive rate, from the same calibration scores, nats.
@@ -192,17 +196,11 @@ class Scorer:
         return self._estimator.encode(to_rows(data, self.schema))
 
     def sample(self, n: int, seed: int = 0) -> FloatArray:
-        """Draw n synthetic rows from the model, data units, shape (n, D)."""
-        manifest = self.bundle.manifest
-        return sample_rows(
-            self._estimator.network,
-            n,
-            seed,
-            latent_dim=manifest.architecture.latent_dim,
-            schema=manifest.schema,
-            transform=manifest.transform,
-            likelihood=manifest.likelihood,
-        )
+        """Draw n synthetic rows of numbers from the model, data units, shape (n, D).
+
+        A categorical column holds indices into the schema's categories.
+        """
+        return sample_rows(self._estimator.members, n, seed)
 
     def _rank_at(self, target_fpr: float | None) -> int:
         calibration = self.bundle.manifest.calibration
@@ -218,12 +216,35 @@ class Scorer:
             )
         return k
 
-    def _ranks(self, log_px: FloatArray, novel: NDArray[np.bool_]) -> NDArray[np.int64]:
-        scores = np.where(novel, -np.inf, log_px)
-        return rank(self.bundle.calibration, self.bundle.manifest.calibration.num_novel, scores)
+    def _missing(self, rows: FloatArray, novel: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which modelled cells have no part in log p(x), shape (N, M)."""
+        modelled = self.schema.modelled
+        return np.isnan(rows[:, modelled]) | novel[:, modelled]
+
+    def _adjusted(self, log_px: FloatArray, missing: NDArray[np.bool_]) -> FloatArray:
+        return self.bundle.manifest.adjustment.forward(log_px, missing)
+
+    def _nothing_there(self, missing: NDArray[np.bool_], novel: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows of which nothing is known: no modelled cell is there, and nothing is new in the others, shape (N,)."""
+        return np.asarray(missing.all(axis=1) & ~novel.any(axis=1))
+
+    def _reasons(
+        self, novel: NDArray[np.bool_], nothing: NDArray[np.bool_], rows: FloatArray
+    ) -> list[str | None]:
+        reasons = self.schema.describe(novel, rows)
+        for i in np.flatnonzero(nothing):
+            reasons[i] = "every cell is missing: there is nothing to judge"
+        return reasons
+
+    def _ranks(
+        self, score: FloatArray, novel: NDArray[np.bool_], nothing: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        calibration = self.bundle.manifest.calibration
+        ranks = rank(self.bundle.calibration, calibration.num_novel, np.where(novel, -np.inf, score))
+        return np.where(nothing, calibration.num_rows, ranks)
 
     def _novelty_penalty(self, log_px: FloatArray, changes: NDArray[np.int64]) -> FloatArray:
-        """Nats that put novelties below every calibration score, so that log_px and the p-value agree on them."""
+        """Nats that put novelties below every calibration score, so that score and p-value agree on them."""
         lowest = self.bundle.calibration[0] if len(self.bundle.calibration) else 0.0
         step = _NOVELTY_NATS + 1e-6 * abs(lowest)  # not lost in the rounding of a very low score
         return np.where(changes > 0, np.maximum(log_px - lowest, 0.0) + step * changes, 0.0)
@@ -238,7 +259,7 @@ class Scorer:
                 mismatch = self._estimator.joint_mismatch(self.bundle.golden_rows)
         except Exception as error:  # onnxruntime's errors share no other root
             raise BundleError(f"golden.npz: its rows cannot be scored: {str(error).splitlines()[0]}") from error
-        difference = self._estimator.relative_difference(actual, expected)
+        difference = self._estimator.relative_difference(self.bundle.golden_rows, actual, expected)
         if not np.all(difference <= GOLDEN_TOLERANCE):
             raise BundleError(
                 f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (relative) from "
@@ -250,6 +271,26 @@ class Scorer:
                 f"decoder.onnx: does not fit log_joint.onnx, log p(x, z) differs by {mismatch:.2g} (relative); "
                 "they are of different models"
             )
+
+
+def open_members(schema: Schema, records: Sequence[MemberRecord], graphs: Mapping[str, bytes]) -> list[Member]:
+    """The models of a bundle, or of one in the making.
+
+    Raises:
+        BundleError: A graph cannot be loaded or does not fit the manifest.
+    """
+    members = []
+    for m, record in enumerate(records):
+        features = Features(schema, record.columns)
+        network = OnnxNetwork(
+            graphs,
+            latent_dim=record.architecture.latent_dim,
+            num_features=features.layout.num_features,
+            num_params=features.layout.num_params,
+            suffix=suffix(m),
+        )
+        members.append(Member.of(network, record.architecture.latent_dim, features))
+    return members
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Scorer:

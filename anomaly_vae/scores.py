@@ -20,7 +20,9 @@ class Scores:
     """Scores of N rows; every array has shape (N,), log-densities are nats in data units, higher is more normal.
 
     Attributes:
-        log_px: Importance-sampled log p(x).
+        log_px: Importance-sampled log p(x), of the cells that are there.
+        score: ``log_px`` made comparable between rows with different cells missing, and equal to it where none is: see
+            :mod:`anomaly_vae.adjustment`. Threshold, p-value and flag are about the score.
         elbo: Evidence lower bound of the encoder's own q(z|x), at most ``log_px``.
         std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
         ess_ratio: Effective sample size over the samples behind ``log_px``, in (0, 1].
@@ -28,12 +30,14 @@ class Scores:
             ``log_px``.
         reliable: Whether ``log_px`` and its error can be taken at their word: see :mod:`anomaly_vae.diagnostics`.
         p_value: Conformal p-value, in (0, 1]; None at another budget than the calibrated one or with ``max_std_error``.
-        is_anomaly: Whether the row is below the threshold; None where there is no p-value.
+        is_anomaly: Whether the score is below the threshold; None where there is no p-value.
         num_samples: Decoder evaluations spent.
-        reason: Why a row ranks below all others (a constant column changed), else None.
+        reason: Why a row ranks below all others (a constant column changed, a category is new), or that all of it is
+            missing; else None.
     """
 
     log_px: FloatArray
+    score: FloatArray
     elbo: FloatArray
     std_error: FloatArray
     ess_ratio: FloatArray
@@ -59,9 +63,9 @@ class Flags:
     """Decisions on N rows; every array has shape (N,).
 
     Attributes:
-        is_anomaly: Whether the row is below the threshold.
+        is_anomaly: Whether the score is below the threshold.
         num_samples: Decoder evaluations spent.
-        reason: Why a row ranks below all others (a constant column changed), else None.
+        reason: As for :class:`Scores`.
     """
 
     is_anomaly: NDArray[np.bool_]

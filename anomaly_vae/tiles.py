@@ -21,46 +21,50 @@ _DECODER_ROWS = 64
 _TILE_PAIRS = 2048
 
 
-def encode(network: Network, x: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Mean and standard deviation of q(z|x), (N, D) -> (N, L), (N, L)."""
-    parts = [network.encode(tile, np.ones_like(tile)) for tile in _tiles(x, TILE_ROWS)]
+def encode(network: Network, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Mean and standard deviation of q(z|x), (N, F), (N, F) -> (N, L), (N, L)."""
+    pairs = zip(_tiles(x, TILE_ROWS), _tiles(mask, TILE_ROWS), strict=True)
+    parts = [network.encode(*pair) for pair in pairs]
     loc, log_var = (np.concatenate(values)[: len(x)] for values in zip(*parts, strict=True))
     return loc, np.exp(0.5 * log_var.astype(np.float64)).astype(np.float32)
 
 
 def decode(network: Network, z: FloatArray) -> FloatArray:
-    """The decoder's output, (M, L) -> (M, D)."""
+    """The decoder's output, (M, L) -> (M, P)."""
     parts = [network.decode(tile) for tile in _tiles(z.astype(np.float32), _DECODER_ROWS)]
     return np.concatenate(parts)[: len(z)].astype(np.float64)
 
 
 def log_joint_at_points(
-    network: Network, x: Float32Array, loc: Float32Array, scale: Float32Array, points: Float32Array
+    network: Network,
+    x: Float32Array,
+    mask: Float32Array,
+    loc: Float32Array,
+    scale: Float32Array,
+    points: Float32Array,
 ) -> FloatArray:
     """log p(x, z) at z = loc + scale * point, all rows at the same points (S, L), (N, ...) -> (N, S)."""
     samples = min(len(points), _TILE_PAIRS)
     rows = min(_TILE_PAIRS // samples, TILE_ROWS)
     out = np.empty((len(x), len(points)))
-    mask = np.ones((rows, x.shape[1]), dtype=np.float32)
     for i in range(0, len(x), rows):
-        tile = [_filled(values[i : i + rows], rows) for values in (x, loc, scale)]
+        tile = [_filled(values[i : i + rows], rows) for values in (x, mask, loc, scale)]
         kept = min(rows, len(x) - i)
         for k in range(0, len(points), samples):
-            part = network.log_joint(tile[0], mask, tile[1], tile[2], points[k : k + samples])
+            part = network.log_joint(*tile, points[k : k + samples])
             out[i : i + kept, k : k + samples] = part[:kept]
     return out
 
 
-def log_joint_at(network: Network, x: Float32Array, z: Float32Array) -> FloatArray:
-    """log p(x, z) of every row at samples of its own, (N, D), (N, S, L) -> (N, S)."""
+def log_joint_at(network: Network, x: Float32Array, mask: Float32Array, z: Float32Array) -> FloatArray:
+    """log p(x, z) of every row at samples of its own, (N, F), (N, F), (N, S, L) -> (N, S)."""
     out = np.empty(z.shape[:2])
-    mask = np.ones((1, x.shape[1]), dtype=np.float32)
     loc = np.zeros((1, z.shape[2]), dtype=np.float32)
     scale = np.ones_like(loc)
     for i in range(len(x)):
         for k in range(0, z.shape[1], _TILE_PAIRS):
             tile = z[i, k : k + _TILE_PAIRS]
-            out[i, k : k + len(tile)] = network.log_joint(x[i : i + 1], mask, loc, scale, tile)[0]
+            out[i, k : k + len(tile)] = network.log_joint(x[i : i + 1], mask[i : i + 1], loc, scale, tile)[0]
     return out
 
 

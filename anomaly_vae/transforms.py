@@ -1,68 +1,99 @@
-"""Per-column transforms fitted to the training rows, their inverses and log-determinants, in float64."""
+"""Transforms of one column, fitted to the training rows, their inverses and derivatives, in float64."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from msgspec import Struct
 
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.errors import InvalidInput
 
-__all__ = ["FAR", "Standardise"]
+__all__ = ["FAR", "Standardise", "Transform", "YeoJohnson"]
 
 # Training cuts values here, in standard deviations: a few stray ones would outweigh all others in the loss.
 FAR = 20.0
 
 
 class Standardise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="standardise", tag_field="kind"):
-    """x -> (x - center) / scale, one center and scale per modelled column.
+    """x -> (x - center) / scale.
 
     Attributes:
-        center: Means of the training rows, data units.
-        scale: Standard deviations of the training rows, data units, positive.
+        center: Mean of the training rows, data units.
+        scale: Standard deviation of the training rows, data units, positive.
     """
 
-    center: tuple[float, ...]
-    scale: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, x: FloatArray, names: tuple[str, ...]) -> Standardise:
-        """Fit to rows of shape (N, D), none of whose columns is constant.
-
-        Values over 20 robust standard deviations (of the interquartile range) from the median count as that far, so
-        that a stray value cannot flatten its column.
-
-        Raises:
-            InvalidInput: The values of a column are so large that their variance overflows.
-        """
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            cut = _winsorised(x)
-            center, scale = cut.mean(axis=0), cut.std(axis=0)
-        for d, name in enumerate(names):
-            if not (np.isfinite(center[d]) and np.isfinite(scale[d]) and np.isfinite(1.0 / scale[d])):
-                raise InvalidInput(
-                    f"column {name!r} spans {x[:, d].min():g} to {x[:, d].max():g}, beyond what float64 can "
-                    "standardise; rescale it or take its logarithm",
-                    field=name,
-                )
-        return cls(center=tuple(center.tolist()), scale=tuple(scale.tolist()))
+    center: float
+    scale: float
 
     def forward(self, x: FloatArray) -> FloatArray:
-        """Data units to model units, shape (N, D); a value too large for float64 becomes infinite."""
+        """Data units to model units; a value too large for float64 becomes infinite."""
         with np.errstate(over="ignore"):
-            return np.asarray((x - np.asarray(self.center)) / np.asarray(self.scale))
+            return np.asarray((x - self.center) / self.scale)
 
     def inverse(self, y: FloatArray) -> FloatArray:
-        """Model units to data units, shape (N, D)."""
-        return np.asarray(y * np.asarray(self.scale) + np.asarray(self.center))
+        """Model units to data units."""
+        return np.asarray(y * self.scale + self.center)
 
-    @property
-    def log_abs_det(self) -> float:
-        r""":math:`\log |\det J| = -\sum_d \log s_d`: adds to a log-density in model units to give data units."""
-        return -float(np.log(np.asarray(self.scale)).sum())
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        r""":math:`\log |dy/dx|`: adds to a log-density in model units to give data units."""
+        return np.full(np.shape(x), -math.log(self.scale))
 
 
-def _winsorised(x: FloatArray) -> FloatArray:
-    low, middle, high = np.percentile(x, [25, 50, 75], axis=0)
-    reach = np.where(high > low, FAR * (high - low) / 1.349, np.inf)  # 1.349 standard deviations of a normal
-    return np.asarray(np.clip(x, middle - reach, middle + reach))
+class YeoJohnson(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="yeo-johnson", tag_field="kind"):
+    r"""Standardise, bend, standardise again; for skewed columns.
+
+    .. math:: y = (\psi_\lambda((x - a) / b) - c) / s, \qquad
+              \psi_\lambda(u) = \begin{cases} ((1 + u)^\lambda - 1) / \lambda & u \ge 0 \\
+              -((1 - u)^{2 - \lambda} - 1) / (2 - \lambda) & u < 0 \end{cases}
+
+    with logarithms where an exponent is 0.
+
+    Attributes:
+        power: lambda, between 0 and 2, so that every real number has an inverse.
+        origin, unit: a and b, data units.
+        center, scale: c and s.
+
+    References:
+        A New Family of Power Transformations to Improve Normality or Symmetry (Yeo & Johnson, 2000)
+    """
+
+    power: float
+    origin: float
+    unit: float
+    center: float
+    scale: float
+
+    def forward(self, x: FloatArray) -> FloatArray:
+        """Data units to model units; a value too large for float64 becomes infinite."""
+        with np.errstate(over="ignore"):
+            u = (x - self.origin) / self.unit
+            above = _power(np.maximum(u, 0.0), self.power)
+            below = _power(np.maximum(-u, 0.0), 2.0 - self.power)
+            return np.asarray((above - below - self.center) / self.scale)
+
+    def inverse(self, y: FloatArray) -> FloatArray:
+        """Model units to data units."""
+        v = y * self.scale + self.center
+        above = _inverse_power(np.maximum(v, 0.0), self.power)
+        below = _inverse_power(np.maximum(-v, 0.0), 2.0 - self.power)
+        return np.asarray((above - below) * self.unit + self.origin)
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        r""":math:`\log |dy/dx|`: adds to a log-density in model units to give data units."""
+        u = (x - self.origin) / self.unit
+        exponent = np.where(u >= 0.0, self.power - 1.0, 1.0 - self.power)
+        return np.asarray(exponent * np.log1p(np.abs(u)) - math.log(self.unit * self.scale))
+
+
+Transform = Standardise | YeoJohnson
+
+
+def _power(u: FloatArray, exponent: float) -> FloatArray:
+    """((1 + u)^e - 1) / e for u >= 0, log(1 + u) for e = 0."""
+    grown = np.log1p(u)
+    return np.asarray(grown if exponent == 0.0 else np.expm1(exponent * grown) / exponent)
+
+
+def _inverse_power(v: FloatArray, exponent: float) -> FloatArray:
+    return np.asarray(np.expm1(v if exponent == 0.0 else np.log1p(exponent * v) / exponent))

@@ -7,6 +7,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from anomaly_vae.heads import CountHead
+from anomaly_vae.layout import Layout
 from anomaly_vae.transforms import FAR
 
 __all__ = ["INPUT_LIMIT", "LOG_VAR_LIMIT", "Encoder", "mlp"]
@@ -30,11 +32,19 @@ def mlp(sizes: list[int]) -> nn.Sequential:
 class Encoder(nn.Module):
     """x, mask -> mean and log-variance of q(z|x) = N(loc, diag exp(log_var))."""
 
-    def __init__(self, num_columns: int, hidden: tuple[int, ...], latent_dim: int) -> None:
+    def __init__(self, layout: Layout, hidden: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
-        self.net = mlp([num_columns, *hidden, 2 * latent_dim])
+        self.net = mlp([2 * layout.num_features, *hidden, 2 * latent_dim])
+        shift, unit = torch.zeros(layout.num_features), torch.ones(layout.num_features)
+        for block in layout.blocks:
+            for j, head in enumerate(block.heads):
+                if isinstance(head, CountHead):  # their likelihood wants them as they are
+                    shift[block.features.start + j], unit[block.features.start + j] = head.center, head.scale
+        self.register_buffer("shift", shift)
+        self.register_buffer("unit", unit)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, D), (N, D) -> (N, L), (N, L)."""
-        loc, log_var = self.net(x.clamp(-INPUT_LIMIT, INPUT_LIMIT) * mask).chunk(2, dim=-1)
+        """(N, F), (N, F) -> (N, L), (N, L)."""
+        cut = ((x - self.shift) / self.unit).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        loc, log_var = self.net(torch.cat([cut * mask, mask], dim=-1)).chunk(2, dim=-1)
         return loc, torch.clamp(log_var, *LOG_VAR_LIMIT)

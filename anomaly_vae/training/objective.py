@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from anomaly_vae.training.vae import ElboTerms
 
-__all__ = ["kl_weight", "negative_elbo"]
+__all__ = ["kl_weight", "negative_elbo", "trimmed"]
 
 
-def negative_elbo(terms: ElboTerms, weight: float) -> Tensor:
-    """Mean over rows of ``weight * KL - log p(x|z)``, each summed, never averaged, over its dimensions."""
+def negative_elbo(terms: ElboTerms, weight: float, free_bits: float = 0.0) -> Tensor:
+    """Mean over rows of ``weight * KL - log p(x|z)``, each summed, never averaged, over its dimensions.
+
+    With free bits, a latent dimension whose mean KL is below them costs as much as if it had them, so that nothing is
+    gained by giving it up.
+
+    References:
+        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), appendix C.8,
+        https://arxiv.org/abs/1606.04934
+    """
+    if free_bits > 0.0:
+        kl = terms.kl_by_dim.mean(dim=0).clamp(min=free_bits).sum()
+        return weight * kl - terms.log_likelihood.mean()
     return (weight * terms.kl - terms.log_likelihood).mean()
+
+
+def trimmed(terms: ElboTerms, fraction: float) -> ElboTerms:
+    """The terms of all rows but this fraction of them, those with the lowest ELBO."""
+    if fraction <= 0.0:
+        return terms
+    num_rows = len(terms.kl)
+    kept = max(1, num_rows - math.floor(fraction * num_rows))
+    best = torch.topk((terms.log_likelihood - terms.kl).detach(), kept, sorted=False).indices
+    return ElboTerms(*(values[best] for values in terms))
 
 
 def kl_weight(step: int, warmup_steps: int, beta: float) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from anomaly_vae.training.heads import Gaussian
+from anomaly_vae.heads import ColumnModel
+from anomaly_vae.training.heads import TableHead
 from anomaly_vae.training.networks import Encoder, mlp
 
 __all__ = ["VAE", "ElboTerms"]
@@ -21,21 +23,31 @@ class ElboTerms(NamedTuple):
     Attributes:
         log_likelihood: log p(x|z) at the sampled z, summed over columns.
         kl: KL(q(z|x) || p(z)), closed form, summed over latent dimensions.
+        kl_by_dim: The same by latent dimension, shape (N, L).
     """
 
     log_likelihood: Tensor
     kl: Tensor
+    kl_by_dim: Tensor
 
 
 class VAE(nn.Module):
-    """Encoder, decoder and likelihood head, in model (standardised) units."""
+    """Encoder, decoder and likelihood heads, in model units."""
 
-    def __init__(self, num_columns: int, hidden: tuple[int, ...], latent_dim: int, *, learned_variance: bool) -> None:
+    def __init__(self, columns: Sequence[ColumnModel], hidden: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.encoder = Encoder(num_columns, hidden, latent_dim)
-        self.decoder = mlp([latent_dim, *reversed(hidden), num_columns])
-        self.head = Gaussian(num_columns, learned=learned_variance)
+        self.head = TableHead(columns)
+        layout = self.head.layout
+        self.encoder = Encoder(layout, hidden, latent_dim)
+        self.decoder = mlp([latent_dim, *reversed(hidden), layout.num_params])
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, mask: Tensor) -> None:
+        """Begin at the marginals of rows (N, F), which are far off where a category or a count is rare."""
+        last = self.decoder[-1]
+        if isinstance(last, nn.Linear):
+            last.bias += self.head.start(x, mask)
 
     def elbo_terms(self, x: Tensor, mask: Tensor, noise: Tensor) -> ElboTerms:
         r"""ELBO terms at z = loc + scale * noise (reparametrised, so gradients reach the encoder).
@@ -43,7 +55,7 @@ class VAE(nn.Module):
         .. math:: \mathrm{KL} = \tfrac12 \sum_l [\mu_l^2 + \sigma_l^2 - 1 - \log \sigma_l^2]
 
         Args:
-            x, mask: Shape (N, D).
+            x, mask: Shape (N, F).
             noise: Standard normal, shape (N, L).
 
         References:
@@ -51,14 +63,15 @@ class VAE(nn.Module):
         """
         loc, log_var = self.encoder(x, mask)
         z = loc + torch.exp(0.5 * log_var) * noise
-        kl = 0.5 * (loc**2 + torch.expm1(log_var) - log_var).sum(dim=-1)
-        return ElboTerms(self.head.log_prob(x, self.decoder(z), mask), kl)
+        kl = 0.5 * (loc**2 + torch.expm1(log_var) - log_var)
+        return ElboTerms(self.head.log_prob(x, self.decoder(z), mask), kl.sum(dim=-1), kl)
 
     def log_joint(self, x: Tensor, mask: Tensor, loc: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-        """log p(x, z) at z = loc + scale * noise; x, mask (N, D), loc, scale (N, L), noise (S, L) -> (N, S)."""
+        """log p(x, z), without the heads' base, at z = loc + scale * noise; x, mask (N, F), loc, scale (N, L), noise (S, L) -> (N, S)."""
         z = loc[:, None, :] + scale[:, None, :] * noise
         log_prior = -0.5 * (math.log(2.0 * math.pi) + z**2).sum(dim=-1)
-        return log_prior + self.head.log_prob(x[:, None, :], self.decoder(z), mask[:, None, :])
+        x, mask = x[:, None, :], mask[:, None, :]
+        return log_prior + self.head.log_prob(x, self.decoder(z), mask) - self.head.base(x, mask)
 
     @classmethod
     def in_float64(cls, vae: VAE) -> VAE:

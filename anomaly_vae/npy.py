@@ -1,0 +1,79 @@
+"""Plain arrays to bytes and back, in the one form that we write; nothing is allocated by what a header claims."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.errors import BundleError
+
+__all__ = ["npy", "npz", "parse_npy", "parse_npz"]
+
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<length>..)"
+    rb"(?P<text>\{'descr': '(?P<descr><f[48])', 'fortran_order': False, 'shape': \((?P<shape>[0-9, ]{1,60})\), \} *\n)",
+    re.DOTALL,
+)
+
+
+def npy(array: NDArray[np.generic]) -> bytes:
+    """The bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npz(**arrays: NDArray[np.generic]) -> bytes:
+    """The bytes of an uncompressed .npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def parse_npy(data: bytes, dtype: np.dtype[Any], ndim: int, where: str) -> NDArray[Any]:
+    """Parse the bytes of a .npy file of finite numbers.
+
+    Raises:
+        BundleError: They are none, or not of this type and number of dimensions.
+    """
+    header = _NPY_HEADER.match(data)
+    if header is None or int.from_bytes(header["length"], "little") != len(header["text"]):
+        raise BundleError(f"{where}: not a .npy array of numbers in C order")
+    shape = tuple(int(size) for size in header["shape"].replace(b" ", b"").split(b",") if size)
+    if header["descr"].decode() != dtype.str or len(shape) != ndim:
+        found = header["descr"].decode()
+        raise BundleError(f"{where}: {found} array of shape {shape}, expected {dtype.str} with {ndim} dimensions")
+    body = data[header.end() :]
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise BundleError(f"{where}: shape {shape} needs another size than its {len(body)} bytes")
+    array = np.frombuffer(body, dtype).reshape(shape)
+    if not np.isfinite(array).all():
+        raise BundleError(f"{where}: holds NaN or an infinity")
+    return array
+
+
+def parse_npz(data: bytes, ndims: Mapping[str, int], where: str) -> dict[str, NDArray[Any]]:
+    """Parse the bytes of an uncompressed .npz file of exactly these float64 arrays, by name their dimensions.
+
+    Raises:
+        BundleError: They are something else.
+    """
+    expected = {f"{name}.npy" for name in ndims}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if sorted(member.filename for member in members) != sorted(expected):
+                raise BundleError(f"{where}: holds {[m.filename for m in members][:5]}, expected {sorted(expected)}")
+            if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):
+                raise BundleError(f"{where}: is compressed; expected plain arrays")
+            contents = {name: archive.read(f"{name}.npy") for name in ndims}
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{where}: not a .npz archive: {error}") from error
+    return {name: parse_npy(contents[name], np.dtype("<f8"), ndim, f"{where}:{name}") for name, ndim in ndims.items()}

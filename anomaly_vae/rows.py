@@ -1,0 +1,229 @@
+"""Arrays, DataFrames and Arrow tables to rows of numbers, checked against a schema.
+
+In rows of numbers (float64, (N, D)) NaN is a missing cell, and a text stands for its category by the category's index,
+or by -1 where it is none of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.schema import UNSEEN, Schema
+
+__all__ = [
+    "Matrix",
+    "check_names",
+    "check_not_infinite",
+    "column_names",
+    "match_columns",
+    "text_of",
+    "to_matrix",
+    "to_rows",
+]
+
+
+class Matrix(NamedTuple):
+    """A table to train on.
+
+    Attributes:
+        names: Of its columns.
+        rows: Shape (N, D).
+        categories: The texts of each text column, sorted, by its name.
+    """
+
+    names: tuple[str, ...]
+    rows: FloatArray
+    categories: dict[str, tuple[str, ...]]
+
+
+def to_rows(data: Any, schema: Schema) -> FloatArray:
+    """Rows of numbers (N, D) in the order of the schema.
+
+    Args:
+        data: Array of shape (N, D) in the schema's order, or anything with named columns (a pandas or polars
+            DataFrame, an Arrow table or record batch), in any order; further columns are ignored. None, NaN and nulls
+            are missing cells.
+        schema: The columns expected.
+
+    Raises:
+        InvalidInput: Wrong width, a column missing, text in a column of numbers, or an infinite value.
+    """
+    names = column_names(data)
+    if names is None:
+        columns = _array_columns(data, f"(rows, {len(schema.columns)})")
+        if len(columns) != len(schema.columns):
+            raise InvalidInput(
+                f"X has {len(columns)} features, but the model is expecting {len(schema.columns)} features as input: "
+                f"{_preview(schema.names)}"
+            )
+    else:
+        match_columns(names, schema.names)
+        columns = _named_columns(data, schema.names)
+    rows = np.empty((len(columns[0]), len(columns)))
+    for d, (column, values) in enumerate(zip(schema.columns, columns, strict=True)):
+        if column.categories is not None:
+            rows[:, d] = _codes(_texts(values), {text: code for code, text in enumerate(column.categories)})
+        else:
+            rows[:, d] = _to_float64(values, f"column {column.name!r}", field=column.name)
+    check_not_infinite(rows, schema.names)
+    return rows
+
+
+def to_matrix(data: Any, categorical: frozenset[str] = frozenset()) -> Matrix:
+    """Training data as rows of numbers; arrays without names get x0, x1 and so on.
+
+    Args:
+        data: As for :func:`to_rows`.
+        categorical: Columns to take as categories although they are numbers.
+
+    Raises:
+        InvalidInput: Not two-dimensional, no columns, an infinite value, or what is neither number nor text.
+    """
+    names = column_names(data)
+    if names is None:
+        columns = _array_columns(data, "(rows, columns)")
+        names = tuple(f"x{d}" for d in range(len(columns)))
+    else:
+        match_columns(names, names)
+        columns = _named_columns(data, names)
+    if not columns:
+        raise InvalidInput("got 0 columns: 0 feature(s) (shape=(0, 0)) while a minimum of 1 is required.")
+    rows, categories = np.empty((len(columns[0]), len(columns))), {}
+    for d, (name, values) in enumerate(zip(names, columns, strict=True)):
+        if name in categorical or _is_text(values):
+            texts = _texts(values)
+            categories[name] = tuple(sorted({text for text in texts if text is not None}))
+            rows[:, d] = _codes(texts, {text: code for code, text in enumerate(categories[name])})
+        else:
+            rows[:, d] = _to_float64(values, f"column {name!r}", field=name)
+    check_not_infinite(rows, names)
+    return Matrix(names, rows, categories)
+
+
+def column_names(data: Any) -> tuple[str, ...] | None:
+    """The column names of a DataFrame or Arrow table, None for an array; recognised without importing either."""
+    names = getattr(data, "column_names", None)  # pyarrow
+    if names is None:
+        names = getattr(data, "columns", None)  # pandas, polars
+    return None if names is None else tuple(str(name) for name in names)
+
+
+def match_columns(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """Raise InvalidInput unless every expected column is there, once."""
+    counts = Counter(found)
+    missing = [name for name in expected if name not in counts]
+    if missing:
+        raise InvalidInput(
+            f"{len(missing)} of the model's {len(expected)} columns are missing: {_preview(missing)}; "
+            f"found {_preview(found)}",
+            field=missing[0],
+        )
+    for name in expected:
+        if counts[name] > 1:
+            raise InvalidInput(f"column {name!r} stands {counts[name]} times; rename all but one", field=name)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise InvalidInput unless every column has a name of its own that can be printed."""
+    counts = Counter(names)
+    for d, name in enumerate(names):
+        if not name:
+            raise InvalidInput(f"column {d + 1} has no name; name it in the header")
+        if not name.isprintable():
+            raise InvalidInput(f"column {name!r} has characters in its name that cannot be printed; rename it")
+        if counts[name] > 1:
+            raise InvalidInput(f"column {name!r} stands {counts[name]} times; rename all but one", field=name)
+
+
+def check_not_infinite(rows: FloatArray, names: tuple[str, ...]) -> None:
+    """Raise InvalidInput naming the first row and column that holds an infinity."""
+    bad = np.isinf(rows)
+    if not bad.any():
+        return
+    i, d = (int(index) for index in np.argwhere(bad)[0])
+    raise InvalidInput(
+        f"row {i}, column {names[d]!r} is {rows[i, d]}; {int(bad.any(axis=1).sum())} of {len(rows)} rows hold an "
+        "infinity. Use NaN for missing cells, and leave other such rows out",
+        field=names[d],
+    )
+
+
+def text_of(value: object) -> str | None:
+    """A category as text: numbers as they are written, 3.0 as "3"; None for a missing cell."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return "1" if value else "0"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        if number != number:
+            return None
+        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    return str(value)
+
+
+def _named_columns(data: Any, names: tuple[str, ...]) -> list[NDArray[Any]]:
+    """The named columns of a DataFrame or Arrow table."""
+    is_arrow = hasattr(data, "column_names")
+    own = {} if is_arrow else {str(name): name for name in data.columns}  # a DataFrame's names need not be strings
+    return [np.asarray(data.column(name) if is_arrow else data[own[name]]) for name in names]
+
+
+def _array_columns(data: Any, expected: str) -> list[NDArray[Any]]:
+    if hasattr(data, "toarray") and hasattr(data, "nnz"):
+        raise InvalidInput("the array is a sparse matrix; give a dense array (X.toarray())")
+    array = np.asarray(data)
+    if array.dtype.kind not in "OU":
+        array = _to_float64(array, "the array")
+    if array.ndim != 2:
+        hint = ". Reshape your data: x.reshape(1, -1) for a single row" if array.ndim == 1 else ""
+        raise InvalidInput(f"expected a 2-D array {expected}, got shape {array.shape}{hint}")
+    if array.shape[1] == 0:
+        raise InvalidInput(f"got 0 columns: 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+    return list(array.T)
+
+
+def _to_float64(values: NDArray[Any], where: str, field: str | None = None) -> FloatArray:
+    if values.dtype.kind == "c":
+        raise InvalidInput("Complex data not supported: give real numbers", field=field)
+    if values.dtype.kind in "fiub":
+        return values.astype(np.float64, copy=False)
+    if values.dtype.kind == "O" and not any(isinstance(value, (str, bytes)) for value in values.flat):
+        try:
+            numbers = [np.nan if text_of(value) is None else float(value) for value in values.flat]
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{where} holds a value that is no number: {error}", field=field) from error
+        return np.array(numbers, dtype=np.float64).reshape(values.shape)
+    odd = next((value for value in values.flat if isinstance(value, (str, bytes))), None)
+    example = "" if odd is None else f" such as {str(odd)[:40]!r}"
+    kind = "text" if values.dtype.kind in "OUS" else str(values.dtype)
+    raise InvalidInput(f"{where} holds {kind} values{example}, expected numbers", field=field)
+
+
+def _is_text(values: NDArray[Any]) -> bool:
+    if values.dtype.kind == "U":
+        return True
+    return values.dtype.kind == "O" and any(isinstance(value, (str, bytes)) for value in values)
+
+
+def _texts(values: NDArray[Any]) -> list[str | None]:
+    return [text_of(value) for value in values.tolist()] if values.dtype.kind in "fiubOU" else [None] * len(values)
+
+
+def _codes(texts: list[str | None], codes: dict[str, int]) -> FloatArray:
+    return np.array([np.nan if text is None else codes.get(text, UNSEEN) for text in texts], dtype=np.float64)
+
+
+def _preview(names: tuple[str, ...] | list[str], most: int = 5) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

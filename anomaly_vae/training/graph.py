@@ -1,0 +1,89 @@
+"""ONNX graphs written node by node.
+
+A traced graph carries file names of the machine that made it, takes seconds, and its nodes change with the version of
+torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+__all__ = ["Graph"]
+
+_OPSET = 18
+_IR_VERSION = 9
+
+
+class Graph:
+    """A list of nodes under construction; every method returns the name of the value it made."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+
+    def add(self, operator: str, *inputs: str, outputs: Sequence[str] = (), **attributes: int) -> str:
+        """Append a node."""
+        names = list(outputs) or [f"v{len(self._nodes)}"]
+        self._nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
+        return names[0]
+
+    def split(self, value: str, sizes: Sequence[int], axis: int = -1) -> list[str]:
+        """Cut a value into pieces of these sizes."""
+        if len(sizes) == 1:
+            return [value]
+        names = [f"{value}.{len(self._nodes)}.{i}" for i in range(len(sizes))]
+        self.add("Split", value, self.integers(list(sizes)), outputs=names, axis=axis)
+        return names
+
+    def weight(self, array: NDArray[np.floating] | Tensor) -> str:
+        """A constant in float32."""
+        values = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+        return self._constant(values.astype(np.float32))
+
+    def scalar(self, value: float) -> str:
+        """One number in float32."""
+        return self._constant(np.asarray(value, dtype=np.float32))
+
+    def integers(self, values: list[int]) -> str:
+        """Shapes, axes and sizes."""
+        return self._constant(np.asarray(values, dtype=np.int64))
+
+    def mlp(self, net: nn.Sequential, value: str, output: str | None = None) -> str:
+        """Linear and SiLU layers."""
+        for i, layer in enumerate(net):
+            outputs = [output] if output and i == len(net) - 1 else []
+            if isinstance(layer, nn.Linear):
+                weights = self.weight(layer.weight.T), self.weight(layer.bias)
+                value = self.add("Gemm", value, *weights, outputs=outputs)
+            elif isinstance(layer, nn.SiLU):
+                value = self.add("Mul", value, self.add("Sigmoid", value), outputs=outputs)
+            else:
+                raise TypeError(f"no ONNX form for the layer {type(layer).__name__}")
+        return value
+
+    def bytes(self, name: str, inputs: dict[str, list[str | int]], outputs: dict[str, list[str | int]]) -> bytes:
+        """The checked model."""
+        infos = [
+            [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in values.items()]
+            for values in (inputs, outputs)
+        ]
+        graph = helper.make_graph(self._nodes, name, *infos, initializer=self._weights)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="anomaly_vae",
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString())
+
+    def _constant(self, array: NDArray[np.generic]) -> str:
+        name = f"w{len(self._weights)}"
+        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name))
+        return name
