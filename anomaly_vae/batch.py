@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 from anomaly_vae.config import check_error
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput
-from anomaly_vae.schema import Schema, match_columns
+from anomaly_vae.rows import match_columns
+from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
-from anomaly_vae.table import Batch, Table, fits_csv, open_writer
-from anomaly_vae.table.arrays import from_strings, spread
+from anomaly_vae.table import Batch, CodeBook, Table, fits_csv, open_writer
+from anomaly_vae.table.arrays import from_numpy, from_strings, spread
 
-__all__ = ["FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "ScoreOptions", "ScoreSummary", "read_usable", "score_table"]
+if TYPE_CHECKING:
+    from anomaly_vae.scorer import Scorer
+
+__all__ = ["FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "ScoreOptions", "ScoreSummary", "encode_table", "read_usable", "sample_table", "score_table"]
+
+# Synthetic rows made at a time, and how far their seeds are apart.
+_SAMPLED_TOGETHER, _NEXT_SEED = 16_384, 1_000_003
 
 OUTPUT_SCHEMA = pa.schema(
     [
@@ -33,6 +40,7 @@ OUTPUT_SCHEMA = pa.schema(
         ("pareto_k", pa.float64()),
         ("reliable", pa.bool_()),
         ("num_samples", pa.int64()),
+        ("score", pa.float64()),
     ]
 )
 FLAG_SCHEMA = pa.schema([("is_anomaly", pa.bool_()), ("reason", pa.string()), ("num_samples", pa.int64())])
@@ -154,7 +162,7 @@ def score_table(
     warn_uncalibrated(options.num_samples, scorer.num_samples, options.max_std_error)
     summary = ScoreSummary()
     with open_writer(output, schema, overwrite=overwrite) as writer:
-        for batch in table.batches(scorer.schema.names, keep):
+        for batch in table.batches(scorer.schema.names, keep, CodeBook(scorer.schema.categories)):
             usable = np.array([fault is None for fault in batch.faults], dtype=bool)
             scores = options.apply(scorer, batch.rows[usable])
             columns = [*batch.kept.columns, *_columns(scores, options.columns, usable, batch)]
@@ -167,12 +175,76 @@ def score_table(
     return summary
 
 
+def encode_table(
+    scorer: Scorer,
+    table: Table,
+    output: str,
+    *,
+    keep: Sequence[str] = (),
+    overwrite: bool = False,
+    on_batch: Callable[[ScoreSummary], None] | None = None,
+) -> ScoreSummary:
+    """Write the means of q(z|x) of a table's rows; rows that cannot be read come out with nulls.
+
+    Raises:
+        InvalidInput, ConfigError: As for :func:`score_table`.
+    """
+    match_columns(table.names, scorer.schema.names)
+    width = scorer.encode_rows(np.empty((0, len(scorer.schema.names)))).shape[1]
+    latent = pa.schema([(f"z{i}", pa.float64()) for i in range(width)])
+    _check_keep(table, keep, output, latent)
+    schema = pa.schema([*table.schema_of(keep), *latent])
+    summary = ScoreSummary()
+    with open_writer(output, schema, overwrite=overwrite) as writer:
+        for batch in table.batches(scorer.schema.names, keep, CodeBook(scorer.schema.categories)):
+            usable = np.array([fault is None for fault in batch.faults], dtype=bool)
+            means = scorer.encode_rows(batch.rows[usable])
+            columns = [*batch.kept.columns, *(spread(means[:, i], usable) for i in range(width))]
+            writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
+            summary.note(batch)
+            if on_batch:
+                on_batch(summary)
+    return summary
+
+
+def sample_table(
+    scorer: Scorer,
+    output: str,
+    num_rows: int,
+    seed: int,
+    *,
+    overwrite: bool = False,
+    on_rows: Callable[[int], None] | None = None,
+) -> None:
+    """Write synthetic rows, texts for categories; blocks of them have seeds of their own."""
+    fields = [
+        (column.name, pa.string() if column.categories is not None else pa.float64())
+        for column in scorer.schema.columns
+    ]
+    schema = pa.schema(fields)
+    with open_writer(output, schema, overwrite=overwrite) as writer:
+        for i, start in enumerate(range(0, num_rows, _SAMPLED_TOGETHER)):
+            rows = scorer.sample(min(_SAMPLED_TOGETHER, num_rows - start), (seed + i * _NEXT_SEED) % 2**32)
+            columns = [
+                from_numpy(np.ascontiguousarray(rows[:, d]))
+                if column.categories is None
+                else from_strings([column.categories[int(code)] for code in rows[:, d]])
+                for d, column in enumerate(scorer.schema.columns)
+            ]
+            writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
+            if on_rows:
+                on_rows(len(rows))
+
+
 def read_usable(
-    table: Table, columns: Sequence[str], on_batch: Callable[[ScoreSummary], None] | None = None
+    table: Table,
+    columns: Sequence[str],
+    book: CodeBook | None = None,
+    on_batch: Callable[[ScoreSummary], None] | None = None,
 ) -> tuple[FloatArray, ScoreSummary]:
     """Read into memory all rows that can be used, shape (N, D), and count the others."""
     summary, parts = ScoreSummary(), [np.empty((0, len(columns)))]
-    for batch in table.batches(columns):
+    for batch in table.batches(columns, book=book):
         usable = np.array([fault is None for fault in batch.faults], dtype=bool)
         parts.append(batch.rows[usable])
         summary.note(batch)

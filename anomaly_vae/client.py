@@ -16,7 +16,8 @@ import numpy as np
 from anomaly_vae.config import check_error
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput, ServiceError
-from anomaly_vae.schema import Column, Schema, to_rows
+from anomaly_vae.rows import to_rows
+from anomaly_vae.schema import Column, Schema
 from anomaly_vae.scores import Flags, Part, Scores, join, warn_uncalibrated
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
@@ -124,8 +125,10 @@ class Client:
         columns = tuple(
             Column(
                 name=column.name,
-                kind="constant" if column.kind == "constant" else "continuous",
+                kind=column.kind,
                 value=column.value if column.HasField("value") else None,
+                categories=tuple(column.categories) if column.kind == "categorical" else None,
+                step=column.step if column.HasField("step") else None,
             )
             for column in self.model.columns
         )
@@ -138,7 +141,7 @@ class Client:
 
     @property
     def threshold(self) -> float:
-        """Rows with ``log_px`` strictly below it are anomalies, nats in data units."""
+        """Rows with a score strictly below it are anomalies, nats in data units."""
         return float(self.model.calibration.threshold)
 
     def score(self, data: Any, num_samples: int | None = None, max_std_error: float | None = None) -> Scores:
@@ -151,7 +154,7 @@ class Client:
             max_std_error: Stop at a row when its standard error is at most this, nats; no p-value and no flag either.
 
         Raises:
-            InvalidInput: Columns missing or not numeric, or a value missing or not finite.
+            InvalidInput: Columns missing, text where numbers are expected, or an infinite value.
             ConfigError: A budget or an error that cannot be.
             Overloaded: Too many rows wait at the service.
             ServiceError: The call failed for another reason.

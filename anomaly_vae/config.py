@@ -31,22 +31,23 @@ class TrainConfig:
         architecture: Kind of network; "mlp" so far.
         decoder_variance: "learned" (one variance per column), "fixed" (the column's own variance) or "conditional"
             (given by z).
-        likelihood: p(x|z) of the columns of numbers: "auto" (Gaussian; Bernoulli for 0/1; counts where ``columns`` says
-            so), "gaussian", "student_t", "logistic" (the probability of a point of the column's grid), "bernoulli" or
-            "count" (negative binomial).
-        transform: "standardise", or "auto" to bend the skewed columns (Yeo-Johnson) whose held-out values become more
+        likelihood: p(x|z) of the columns of numbers: "auto" (left to the search; without one "student_t", or "gaussian"
+            where the variance is not "learned"), "gaussian", "student_t", "logistic" (the probability of a point where
+            the values lie on a grid, Gaussian elsewhere), "bernoulli" (all columns 0 or 1) or "count" (negative
+            binomial). Columns of 0 and 1, counts and categories have heads of their own in any case.
+        column_transform: "standardise", or "auto" to bend the skewed columns (Yeo-Johnson) whose held-out values become more
             likely by it.
         columns: Kinds of columns that are not as their values suggest, by name: "continuous", "integer", "count",
             "binary", "categorical".
         beta: Final weight of the KL term in the training loss. Scores always use 1.
         kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
         free_bits: Nats a latent dimension may use before the KL term counts, against posterior collapse.
-        masking: Share of the rows of a step some of whose cells are hidden, so that rows with missing cells can be
-            scored.
+        masking: Share of the steps in which cells are hidden and only the encoder learns, so that rows with any cells
+            missing are scored well.
         trim_fraction: Share of the training rows, the least likely ones of each step, that are not trained on: for
             training tables with anomalies among their rows.
-        search: "off" (one model), "fast" or "full": train models with several settings and score by the mixture of the
-            best.
+        search: "off" (one model), "fast" (two likelihoods, scored as a mixture) or "full" (also latent dimensions,
+            variances and transforms; the best by a criterion that needs no labels).
         ensemble: Models in the mixture that is scored, 1, 2, 4, 8 or 16; "auto" leaves it to the search.
         target_fpr: Share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None for no such limit.
@@ -60,7 +61,7 @@ class TrainConfig:
     architecture: str = "mlp"
     decoder_variance: str = "learned"
     likelihood: str = "auto"
-    transform: str = "standardise"
+    column_transform: str = "standardise"
     columns: Mapping[str, Kind] = field(default_factory=dict)
     beta: float = 1.0
     kl_warmup: float = 0.3
@@ -84,7 +85,9 @@ class TrainConfig:
         _check_choice("architecture", self.architecture, ("mlp",))
         _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed", "conditional"))
         _check_choice("likelihood", self.likelihood, LIKELIHOODS)
-        _check_choice("transform", self.transform, ("standardise", "auto"))
+        if self.likelihood == "student_t" and self.decoder_variance != "learned":
+            raise ConfigError(f"decoder_variance {self.decoder_variance!r} is of Gaussian heads; likelihood is 'student_t'")
+        _check_choice("column_transform", self.column_transform, ("standardise", "auto"))
         _check_choice("search", self.search, ("off", "fast", "full"))
         self._set("columns", _kinds(self.columns))
         self._set("beta", _number("beta", self.beta, 0, 1000))

@@ -25,38 +25,16 @@ from numpy.typing import NDArray
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.engine import Engine, Estimates
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.features import Features
-from anomaly_vae.likelihood import Likelihood, TableLikelihood
+from anomaly_vae.member import Member
 from anomaly_vae.mixture import mixture_estimates
-from anomaly_vae.runtime import Float32Array, Network
+from anomaly_vae.runtime import Float32Array
 from anomaly_vae.sampler import Noise
 from anomaly_vae.tiles import TILE_ROWS
 
-__all__ = ["Decided", "DensityEstimator", "Estimates", "Member", "default_threads"]
+__all__ = ["Decided", "DensityEstimator", "Estimates", "default_threads"]
 
 # Most rows of a block, which is one task of a thread; fewer where that keeps all threads busy.
 _MOST_BLOCK_ROWS = 128
-
-
-class Member(NamedTuple):
-    """One model of a mixture, most often the only one.
-
-    Attributes:
-        network: Its networks.
-        latent_dim: Their latent dimensions.
-        features: How rows enter it.
-        likelihood: Its heads.
-    """
-
-    network: Network
-    latent_dim: int
-    features: Features
-    likelihood: Likelihood
-
-    @classmethod
-    def of(cls, network: Network, latent_dim: int, features: Features) -> Member:
-        """With the likelihood that belongs to the features."""
-        return cls(network, latent_dim, features, TableLikelihood(features.layout))
 
 
 class Decided(NamedTuple):

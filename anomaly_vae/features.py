@@ -83,6 +83,15 @@ class Features:
         x = np.where(mask > 0.0, x, 0.0)
         return Inputs(x, mask, np.where(present, base, 0.0).sum(axis=-1))
 
+    def log_unit(self, m: int) -> float | None:
+        """Nats that a modelled column's density in standardised units lacks to be in data units, or its point's
+        probability; None where the column has no units."""
+        j = int(np.flatnonzero(self.layout.order == m)[0])
+        if self._models[j].transform is None:
+            return None
+        cell = getattr(self._models[j].head, "cell", None)
+        return float(self._log_unit[j]) if cell is None else math.log(cell)
+
     def decode(self, values: FloatArray) -> FloatArray:
         """Values (N, M) in the order of the layout, model units, to rows (N, D); constant columns have their value."""
         rows = np.zeros((len(values), len(self.schema.columns)))

@@ -12,6 +12,9 @@ from anomaly_vae.schema import KINDS, MOST_CATEGORIES, UNSEEN, Column, Kind, Sch
 
 __all__ = ["infer_schema", "recode"]
 
+# Values that differ by less than this part of them are one value: what float32 cannot tell apart.
+_ROUNDING = 1e-7
+
 # A column with fewer different values than this share of its rows repeats itself.
 _REPEATS = 0.5
 
@@ -89,7 +92,7 @@ def _categorical(name: str, values: FloatArray, texts: tuple[str, ...], kind: Ki
 
 def _numeric(name: str, values: FloatArray, kind: Kind | None) -> Column:
     found = np.unique(values)
-    if len(found) == 1:
+    if found[-1] - found[0] <= _ROUNDING * np.abs(found).max():
         return Column(name=name, kind="constant", value=float(found[0]))
     whole = bool((found == np.floor(found)).all()) and abs(found).max() < 2**53
     if kind is None:

@@ -42,7 +42,7 @@ class Matrix(NamedTuple):
     categories: dict[str, tuple[str, ...]]
 
 
-def to_rows(data: Any, schema: Schema) -> FloatArray:
+def to_rows(data: Any, schema: Schema, owner: str = "the model") -> FloatArray:
     """Rows of numbers (N, D) in the order of the schema.
 
     Args:
@@ -50,6 +50,7 @@ def to_rows(data: Any, schema: Schema) -> FloatArray:
             DataFrame, an Arrow table or record batch), in any order; further columns are ignored. None, NaN and nulls
             are missing cells.
         schema: The columns expected.
+        owner: Who expects them, for the text of an error.
 
     Raises:
         InvalidInput: Wrong width, a column missing, text in a column of numbers, or an infinite value.
@@ -59,7 +60,7 @@ def to_rows(data: Any, schema: Schema) -> FloatArray:
         columns = _array_columns(data, f"(rows, {len(schema.columns)})")
         if len(columns) != len(schema.columns):
             raise InvalidInput(
-                f"X has {len(columns)} features, but the model is expecting {len(schema.columns)} features as input: "
+                f"X has {len(columns)} features, but {owner} is expecting {len(schema.columns)} features as input: "
                 f"{_preview(schema.names)}"
             )
     else:

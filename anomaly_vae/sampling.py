@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from anomaly_vae import tiles
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.estimator import Member
 from anomaly_vae.layout import Block
 from anomaly_vae.likelihood import LOGIT_LIMIT, RAW_LIMIT
+from anomaly_vae.member import Member
 from anomaly_vae.special import sigmoid
 
 __all__ = ["sample_rows"]

@@ -23,6 +23,9 @@ UNSEEN = -1.0
 
 _MOST_REASONS = 3
 
+# Rows may have come as float32, where 0.1 is another number.
+_ROUNDING = 1e-6
+
 
 class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One column.
@@ -88,8 +91,8 @@ class Schema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for d, column in enumerate(self.columns):
             values = rows[:, d]
             if column.kind == "constant":
-                with np.errstate(over="ignore"):  # rows may have come as float32, where 0.1 is another number
-                    novel[:, d] = (values != column.value) & (values.astype(np.float32) != np.float32(column.value))
+                with np.errstate(over="ignore"):
+                    novel[:, d] = np.abs(values - column.value) > _ROUNDING * abs(column.value)
             elif column.categories is not None:
                 novel[:, d] = ~((values >= 0) & (values < len(column.categories)) & (values == np.floor(values)))
             elif column.kind == "binary":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,10 @@ from anomaly_vae.calibration import (
 from anomaly_vae.config import check_error, check_rate
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError, ConfigError
-from anomaly_vae.estimator import DensityEstimator, Member
-from anomaly_vae.features import Features
-from anomaly_vae.manifest import Calibration, MemberRecord, suffix
+from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.manifest import Calibration
+from anomaly_vae.member import open_members
 from anomaly_vae.rows import to_rows
-from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.sampling import sample_rows
 from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
@@ -192,8 +191,16 @@ class Scorer:
         return self._estimator.budgets
 
     def encode(self, data: Any) -> FloatArray:
-        """Means of q(z|x), (N, D) -> (N, L)."""
-        return self._estimator.encode(to_rows(data, self.schema))
+        """Means of q(z|x), (N, D) -> (N, L); of a mixture, those of its models side by side.
+
+        Raises:
+            InvalidInput: As for :meth:`score`.
+        """
+        return self.encode_rows(to_rows(data, self.schema))
+
+    def encode_rows(self, rows: FloatArray) -> FloatArray:
+        """:meth:`encode` of float64 rows (N, D) already checked against the schema."""
+        return self._estimator.encode(rows)
 
     def sample(self, n: int, seed: int = 0) -> FloatArray:
         """Draw n synthetic rows of numbers from the model, data units, shape (n, D).
@@ -271,26 +278,6 @@ class Scorer:
                 f"decoder.onnx: does not fit log_joint.onnx, log p(x, z) differs by {mismatch:.2g} (relative); "
                 "they are of different models"
             )
-
-
-def open_members(schema: Schema, records: Sequence[MemberRecord], graphs: Mapping[str, bytes]) -> list[Member]:
-    """The models of a bundle, or of one in the making.
-
-    Raises:
-        BundleError: A graph cannot be loaded or does not fit the manifest.
-    """
-    members = []
-    for m, record in enumerate(records):
-        features = Features(schema, record.columns)
-        network = OnnxNetwork(
-            graphs,
-            latent_dim=record.architecture.latent_dim,
-            num_features=features.layout.num_features,
-            num_params=features.layout.num_params,
-            suffix=suffix(m),
-        )
-        members.append(Member.of(network, record.architecture.latent_dim, features))
-    return members
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Scorer:

@@ -18,6 +18,8 @@ _COMMANDS = {
     "calibrate": "Set the threshold of a model anew from other normal rows.",
     "score": "Compute log p(x), its error, a p-value and a flag for every row of a table.",
     "serve": "Serve a model over gRPC, with probes and Prometheus metrics.",
+    "encode": "Write where each row lies in the latent space of a model.",
+    "sample": "Draw synthetic rows from a model.",
     "inspect": "Show what a model is, how it was trained and where its threshold lies.",
 }
 
@@ -50,7 +52,7 @@ def cli() -> None:
                  anomaly-vae score model new.csv -o scores.csv
     A service:   anomaly-vae serve model
 
-    Tables are .csv or .parquet files with one named column of numbers per feature. Log-densities are in nats, in the
+    Tables are .csv or .parquet files with one named column of numbers or texts per feature. Log-densities are in nats, in the
     units of the data: higher is more normal.
     """  # noqa: D301 (click reads the backspace as: keep these lines)
 

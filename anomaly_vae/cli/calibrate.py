@@ -53,9 +53,9 @@ def command(
     from anomaly_vae.calibration import caveats, rows_needed, threshold_rank
     from anomaly_vae.cli.progress import rows_progress
     from anomaly_vae.cli.rows import read_normal_rows
-    from anomaly_vae.schema import match_columns
+    from anomaly_vae.rows import match_columns
     from anomaly_vae.scorer import load
-    from anomaly_vae.table import open_table
+    from anomaly_vae.table import CodeBook, open_table
 
     refuse_output(output, overwrite=overwrite)
     scorer = load(model, threads=threads)
@@ -63,7 +63,7 @@ def command(
     match_columns(table.names, scorer.schema.names)
     if label is None and scorer.schema.label in table.names:
         label = scorer.schema.label
-    rows = read_normal_rows(table, scorer.schema.names, label, quiet=quiet).normal
+    rows = read_normal_rows(table, scorer.schema.names, label, CodeBook(scorer.schema.categories), quiet=quiet).normal
     target = target_fpr or scorer.bundle.manifest.calibration.target_fpr
     n = len(rows)
     if threshold_rank(n, target, confidence) == 0:

@@ -11,7 +11,7 @@ from anomaly_vae.cli.errors import warn
 from anomaly_vae.cli.progress import table_progress
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table import Table
+from anomaly_vae.table import CodeBook, Table
 
 __all__ = ["LabelledRows", "read_normal_rows"]
 
@@ -27,12 +27,12 @@ class LabelledRows:
 
 
 def read_normal_rows(
-    table: Table, columns: tuple[str, ...], label: str | None, *, quiet: bool, refuse_missing: bool = False
+    table: Table, columns: tuple[str, ...], label: str | None, book: CodeBook, *, quiet: bool
 ) -> LabelledRows:
     """Read a table; rows that cannot be used are left out with a warning.
 
     Raises:
-        InvalidInput: The label is missing or not 0/1, or (with ``refuse_missing``) a cell is missing.
+        InvalidInput: The label is missing or not 0/1.
     """
     if label is not None and label not in table.names:
         raise InvalidInput(f"--label {label}: the input has no such column; it has {', '.join(table.names[:10])}")
@@ -41,20 +41,20 @@ def read_normal_rows(
     wanted = columns if label is None else (*columns, label)
     try:
         with table_progress("reading", table, quiet=quiet) as on_batch:
-            rows, summary = read_usable(table, wanted, on_batch)
+            rows, summary = read_usable(table, wanted, book, on_batch)
     except InvalidInput as error:
         if label is not None and error.field == label:
             raise InvalidInput(f"--label {label}: {_EXPECTED_LABEL}, found text") from error
         raise
-    if refuse_missing and summary.unscored["missing"]:
-        raise InvalidInput(
-            f"{summary.examples['missing']} ({summary.unscored['missing']} of {summary.rows} rows have missing cells); "
-            "missing values are not supported yet: fill the cells or leave the rows out"
-        )
     _warn_left_out(summary)
     if label is None:
         return LabelledRows(normal=rows, anomalous=rows[:0])
+    if label in book:
+        raise InvalidInput(f"--label {label}: {_EXPECTED_LABEL}, found text")
     marks = rows[:, -1]
+    if np.isnan(marks).any():
+        warn(f"{int(np.isnan(marks).sum())} of {len(marks)} rows have no value in {label}; they are left out")
+        rows, marks = rows[~np.isnan(marks)], marks[~np.isnan(marks)]
     if not np.isin(marks, (0.0, 1.0)).all():
         odd = marks[~np.isin(marks, (0.0, 1.0))][0]
         raise InvalidInput(f"--label {label}: {_EXPECTED_LABEL}, found {odd:g}")

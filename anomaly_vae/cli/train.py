@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,9 @@ import click
 
 from anomaly_vae.cli import options
 from anomaly_vae.cli.errors import EXIT_INTERRUPTED, require_training, warn
-from anomaly_vae.config import TrainConfig, read_toml
+from anomaly_vae.config import LIKELIHOODS, TrainConfig, read_toml
 from anomaly_vae.errors import ConfigError, InvalidInput
-from anomaly_vae.schema import check_names
+from anomaly_vae.rows import check_names
 
 if TYPE_CHECKING:
     from anomaly_vae.cli.rows import LabelledRows
@@ -35,15 +36,34 @@ if TYPE_CHECKING:
 @click.option("--latent-dim", type=click.IntRange(1, 1024), help="Latent dimensions.  [default: from the columns]")
 @click.option("--hidden", help="Widths of the hidden layers, such as 128,128.  [default: from the columns]")
 @click.option(
-    "--decoder-variance", type=click.Choice(["learned", "fixed"]), help="Variance of p(x|z).  [default: learned]"
+    "--search",
+    type=click.Choice(["off", "fast", "full"]),
+    help="Settings to try: one, two scored as a mixture, or some eight.  [default: fast]",
+)
+@click.option("--ensemble", type=click.Choice(["1", "2", "4", "8", "16"]), help="Models in the mixture.")
+@click.option("--likelihood", type=click.Choice(LIKELIHOODS), help="p(x|z) of numbers.  [default: auto]")
+@click.option(
+    "--decoder-variance",
+    type=click.Choice(["learned", "fixed", "conditional"]),
+    help="Variance of Gaussian heads.  [default: learned]",
+)
+@click.option(
+    "--column-transform", type=click.Choice(["standardise", "auto"]), help="auto: bend skewed columns.  [default: standardise]"
+)
+@click.option(
+    "--trim-fraction", type=click.FloatRange(0.0, 0.5), help="Share of rows that may be anomalies.  [default: 0]"
 )
 @click.option("--beta", type=click.FloatRange(0.0, 1e3), help="Weight of the KL term in training.  [default: 1]")
 @click.option(
     "--kl-warmup", type=click.FloatRange(0.0, 1.0), help="Share of steps over which it rises.  [default: 0.3]"
 )
-@click.option("--max-steps", type=click.IntRange(1), help="Limit in optimiser steps.  [default: 2000]")
+@click.option("--free-bits", type=click.FloatRange(0.0, 100.0), help="Nats of KL a latent has free.  [default: 0]")
+@click.option("--masking", type=click.FloatRange(0.0, 1.0), help="Share of steps with hidden cells.  [default: 0.1]")
+@click.option("--max-steps", type=click.IntRange(1), help="Limit in optimiser steps.  [default: 1000]")
 @click.option("--max-epochs", type=click.IntRange(1), help="Limit in passes over the rows.  [default: none]")
 @click.option("--device", help="auto, cpu, cuda, ...  [default: auto]")
+@click.option("--resume", is_flag=True, help="Go on with a run that was cut off, from the file beside the output.")
+@click.option("--force", is_flag=True, help="Export a model that failed a release gate all the same.")
 @options.overwrite
 @options.quiet
 @options.verbose
@@ -54,16 +74,25 @@ def command(
     label: str | None,
     columns: tuple[str, ...],
     exclude: tuple[str, ...],
+    resume: bool,
+    force: bool,
     overwrite: bool,
     quiet: bool,
     hidden: str | None,
+    ensemble: str | None,
     **parameters: Any,
 ) -> int:
     """Train a model on the normal rows of INPUT (.csv, .parquet, or - for CSV on standard input).
 
+    Columns may hold numbers or text (categories); empty cells are missing values. `inspect` shows what each column was
+    taken for, and a [columns] table in the --config file says otherwise: zip = "categorical", visits = "count".
+
     Of the rows, 10 % stop the training early and 20 % calibrate the threshold (at most 20,000 each); the rest train. No
-    option needs touching. Missing cells are refused; rows with unreadable cells are left out with a warning.
-    Ctrl-C keeps the best model so far (exit code 130). Options win over the --config file.
+    option needs touching. Rows with unreadable cells are left out with a warning. Options win over the --config file.
+
+    Ctrl-C keeps the best model so far (exit code 130). A longer run saves itself beside OUTPUT now and then; cut off,
+    the same command with --resume goes on to the same end. A model that fails a release gate is not written (exit code
+    5) without --force.
 
     \b
     anomaly-vae train normal.csv -o model
@@ -71,25 +100,47 @@ def command(
     """  # noqa: D301 (click reads the backspace as: keep these lines)
     from anomaly_vae.bundle import refuse_output, write_bundle
     from anomaly_vae.cli.rows import read_normal_rows
-    from anomaly_vae.table import open_table
+    from anomaly_vae.table import CodeBook, open_table
 
     require_training()
-    refuse_output(output, overwrite=overwrite)
-    settings = _settings(config, hidden, parameters)
+    saved = output.absolute().parent / f".{output.name}.checkpoint"
+    if resume and output.exists() and not overwrite and not saved.exists():
+        click.echo(f"{output} is complete; there is nothing to resume", err=True)
+        return 0
+    refuse_output(output, overwrite=overwrite or (resume and saved.exists()))
+    settings = _settings(config, hidden, parameters | {"ensemble": None if ensemble is None else int(ensemble)})
     table = open_table(input_)
     names = _choose(table.names, columns, exclude, label)
-    rows = read_normal_rows(table, names, label, quiet=quiet, refuse_missing=True)
+    texts = [name for name, kind in settings.columns.items() if kind == "categorical"]
+    book = CodeBook(grows=True, text=texts)
+    rows = read_normal_rows(table, names, label, book, quiet=quiet)
 
+    from anomaly_vae.training.checkpoint import Checkpoint
+    from anomaly_vae.training.gates import refuse_failed
     from anomaly_vae.training.pipeline import train_model
     from anomaly_vae.training.progress import training_progress
 
     with training_progress(enabled=not quiet and sys.stderr.isatty()) as bars:
         model = train_model(
-            rows.normal, names, settings, label=label, report=bars.report, on_calibrated=bars.on_calibrated
+            rows.normal,
+            names,
+            settings,
+            categories=book.categories,
+            label=label,
+            checkpoint=Checkpoint(saved, resume=resume),
+            report=bars.report,
+            on_calibrated=bars.on_calibrated,
         )
-    write_bundle(model.bundle, output, overwrite=overwrite)
+    gates = model.bundle.manifest.training.gates
+    if force:
+        for gate in gates:
+            if gate.passed is False:
+                warn(f"release gate failed: {gate.name}: {gate.detail}")
+    else:
+        refuse_failed(gates)
+    write_bundle(model.bundle, output, overwrite=overwrite or resume)
     if not quiet:
-        _summarise(model, rows, output)
+        _summarise(model, rows, book.categories, output)
     if model.bundle.manifest.training.interrupted:
         click.echo("anomaly-vae: interrupted; the best model so far was kept", err=True)
         return EXIT_INTERRUPTED
@@ -132,13 +183,16 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _summarise(model: TrainedModel, rows: LabelledRows, output: Path) -> None:
+def _summarise(
+    model: TrainedModel, rows: LabelledRows, categories: dict[str, tuple[str, ...]], output: Path
+) -> None:
     training, calibration = model.bundle.manifest.training, model.bundle.manifest.calibration
     schema = model.bundle.manifest.schema
-    constant = len(schema.columns) - len(schema.modelled)
+    kinds = Counter(column.kind for column in schema.columns)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else ""
     lines = [
         f"trained on {training.num_rows:,} rows of {len(schema.columns)} columns"
-        + (f" ({constant} constant)" if constant else "")
+        + (f" ({told})" if told else "")
         + f", best at step {training.best_step} of {training.steps}: held-out ELBO {training.held_out_elbo:.2f} nats",
         f"threshold {calibration.threshold:.6g} nats from {calibration.num_rows:,} calibration rows, "
         f"false-positive rate at most {calibration.effective_fpr:.4g}",
@@ -146,14 +200,16 @@ def _summarise(model: TrainedModel, rows: LabelledRows, output: Path) -> None:
     if len(rows.anomalous):
         import numpy as np
 
+        from anomaly_vae.kinds import recode
         from anomaly_vae.scorer import Scorer
         from anomaly_vae.training.report import detection_quality
 
         scorer = Scorer(model.bundle)
-        set_aside = rows.normal[model.split.calibration]
+        set_aside = recode(rows.normal[model.split.calibration], schema, categories)
         novel = scorer.score_rows(set_aside[schema.is_novel(set_aside)])  # the others' scores are in the bundle
-        normal = np.concatenate([model.bundle.calibration, novel.log_px])
-        quality = detection_quality(normal, scorer.score_rows(rows.anomalous).log_px)
+        normal = np.concatenate([model.bundle.calibration, novel.score])
+        anomalous = recode(rows.anomalous, schema, categories)
+        quality = detection_quality(normal, scorer.score_rows(anomalous).score)
         lines.append(
             f"AUROC {quality.auroc:.4f}, average precision {quality.average_precision:.4f} "
             f"({len(normal):,} calibration rows against {len(rows.anomalous):,} rows marked 1)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,8 @@ from google.protobuf.message import DecodeError
 
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.schema import Schema, check_finite, match_columns
+from anomaly_vae.rows import check_not_infinite, match_columns, text_of
+from anomaly_vae.schema import UNSEEN, Column, Schema
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import invalid
@@ -38,7 +41,7 @@ def parse_request(data: bytes, limits: ServeConfig) -> pb.ScoreRequest:
     """
     try:
         if len(data) > _SMALL_MESSAGE:
-            _check_counts(data, limits.max_columns)
+            _check_counts(data, limits)
         request: pb.ScoreRequest = pb.ScoreRequest.FromString(data)
     except (DecodeError, WireError) as error:
         raise invalid("ScoreRequest", "the message cannot be parsed; is it built from scoring.proto?") from error
@@ -50,7 +53,7 @@ def parse_request(data: bytes, limits: ServeConfig) -> pb.ScoreRequest:
 def count_rows(request: pb.ScoreRequest) -> int:
     """How many rows a request has, 0 where its claim does not fit its bytes."""
     if request.WhichOneof("rows") == "columns":
-        return max((len(column.fp64) // 8 for column in request.columns.column), default=0)
+        return max((_length(column) for column in request.columns.column), default=0)
     dtype, shape = _DTYPES.get(request.tensor.dtype), request.tensor.shape
     if dtype is None or len(shape) != 2 or min(shape) < 1:
         return 0
@@ -59,7 +62,7 @@ def count_rows(request: pb.ScoreRequest) -> int:
 
 
 def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> FloatArray:
-    """The rows of a request in the schema's order, finite float64, shape (N, D).
+    """The rows of a request in the schema's order, float64, NaN where a cell is missing, shape (N, D).
 
     Raises:
         Fault: INVALID_ARGUMENT naming the field.
@@ -72,7 +75,7 @@ def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> Fl
         case _:
             raise invalid("rows", "the request has no rows; set tensor or columns")
     try:
-        check_finite(rows, schema.names)
+        check_not_infinite(rows, schema.names)
     except InvalidInput as error:
         raise invalid(field, str(error)) from error
     return rows
@@ -87,6 +90,7 @@ def fill_reply(reply: pb.ScoreResponse, scores: Scores | Flags) -> None:
     if isinstance(scores, Flags):
         return
     reply.log_px.extend(scores.log_px.tolist())
+    reply.score.extend(scores.score.tolist())
     reply.elbo.extend(scores.elbo.tolist())
     reply.std_error.extend(scores.std_error.tolist())
     reply.ess_ratio.extend(scores.ess_ratio.tolist())
@@ -134,8 +138,12 @@ def _column_rows(columns: pb.Columns, schema: Schema, limits: ServeConfig) -> Fl
         match_columns(names, schema.names)
     except InvalidInput as error:
         raise invalid("columns", str(error)) from error
-    wanted = set(schema.names)
-    found = {column.name: _values(i, column) for i, column in enumerate(columns.column) if column.name in wanted}
+    known = {column.name: column for column in schema.columns}
+    found = {
+        column.name: _values(i, column, known[column.name])
+        for i, column in enumerate(columns.column)
+        if column.name in known
+    }
     first = found[schema.names[0]]
     num_rows = len(first.values)
     if not 1 <= num_rows <= limits.max_rows:
@@ -146,27 +154,47 @@ def _column_rows(columns: pb.Columns, schema: Schema, limits: ServeConfig) -> Fl
     return np.column_stack([found[name].values for name in schema.names])
 
 
-def _values(i: int, column: pb.Column) -> _Values:
+def _length(column: pb.Column) -> int:
+    return len(column.strings.value) if column.HasField("strings") else len(column.fp64) // 8
+
+
+def _values(i: int, column: pb.Column, known: Column) -> _Values:
     field = f"columns.column[{i}].{column.WhichOneof('values') or 'values'}"
+    if column.HasField("strings"):
+        if known.categories is None:
+            raise invalid(field, f"{column.name!r} holds text, the model's column numbers; set fp64")
+        return _Values(field, _codes(list(column.strings.value), known.categories))
     if not column.HasField("fp64"):
-        raise invalid(field, f"{column.name!r} holds no numbers; set fp64, little-endian doubles")
+        expected = "fp64, little-endian doubles" if known.categories is None else "strings"
+        raise invalid(field, f"{column.name!r} holds no values; set {expected}")
     if len(column.fp64) % 8:
         raise invalid(field, f"{column.name!r} has {len(column.fp64)} bytes, expected a multiple of 8 (doubles)")
-    return _Values(field, np.frombuffer(column.fp64, "<f8"))
+    values = np.frombuffer(column.fp64, "<f8")
+    if known.categories is None:
+        return _Values(field, values)
+    return _Values(field, _codes([text_of(value) for value in values.tolist()], known.categories))
 
 
-def _check_counts(data: bytes, max_columns: int) -> None:
+def _codes(texts: Sequence[str | None], categories: tuple[str, ...]) -> FloatArray:
+    """Indices of texts into the categories; an empty text is a missing cell unless it is one of them."""
+    codes: dict[str | None, float] = {text: float(i) for i, text in enumerate(categories)}
+    codes.setdefault("", math.nan)
+    codes[None] = math.nan
+    return np.array([codes.get(text, UNSEEN) for text in texts])
+
+
+def _check_counts(data: bytes, limits: ServeConfig) -> None:
     """Refuse what would take many times its size once parsed: floods of columns, strings or dimensions."""
     num_columns = 0
     for number, value in _few(data, _MOST_FIELDS, "ScoreRequest"):
         if number == _TENSOR and isinstance(value, bytes):
             _check_shape(value)
         elif number == _COLUMNS and isinstance(value, bytes):
-            columns = _few(value, max_columns - num_columns, "columns")
+            columns = _few(value, limits.max_columns - num_columns, "columns")
             num_columns += len(columns)
             for _, column in columns:
                 if isinstance(column, bytes):
-                    _check_column(column)
+                    _check_column(column, limits.max_rows)
 
 
 def _check_shape(tensor: bytes) -> None:
@@ -175,10 +203,10 @@ def _check_shape(tensor: bytes) -> None:
             raise invalid("tensor.shape", "has too many dimensions, expected 2: rows, columns")
 
 
-def _check_column(column: bytes) -> None:
-    for number, _ in _few(column, _MOST_IN_COLUMN, "columns.column"):
-        if number == _STRINGS:
-            raise invalid("columns.column.strings", "holds text; set fp64, little-endian doubles")
+def _check_column(column: bytes, max_rows: int) -> None:
+    for number, value in _few(column, _MOST_IN_COLUMN, "columns.column"):
+        if number == _STRINGS and isinstance(value, bytes):
+            _few(value, max_rows, "columns.column.strings")
 
 
 def _few(data: bytes, most: int, field: str) -> list[tuple[int, int | bytes]]:

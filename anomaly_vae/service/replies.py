@@ -20,6 +20,7 @@ def to_scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
     calibrated = len(reply.p_value) > 0
     scores = Scores(
         log_px=np.array(reply.log_px, dtype=np.float64),
+        score=np.array(reply.score, dtype=np.float64),
         elbo=np.array(reply.elbo, dtype=np.float64),
         std_error=np.array(reply.std_error, dtype=np.float64),
         ess_ratio=np.array(reply.ess_ratio, dtype=np.float64),
@@ -55,6 +56,7 @@ def no_scores(*, calibrated: bool) -> Scores:
     none = np.empty(0)
     return Scores(
         log_px=none,
+        score=none,
         elbo=none,
         std_error=none,
         ess_ratio=none,

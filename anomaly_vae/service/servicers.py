@@ -169,7 +169,14 @@ def describe(served: Served, config: ServeConfig) -> pb.Model:
         created_by=manifest.created_by,
         created_at=manifest.created_at,
         columns=[
-            pb.ModelColumn(name=column.name, kind=column.kind, value=column.value) for column in manifest.schema.columns
+            pb.ModelColumn(
+                name=column.name,
+                kind=column.kind,
+                value=column.value,
+                categories=column.categories or (),
+                step=column.step,
+            )
+            for column in manifest.schema.columns
         ],
         label=manifest.schema.label or "",
         calibration=pb.Calibration(

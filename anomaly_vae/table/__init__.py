@@ -1,7 +1,7 @@
-"""Tables of numbers read as streams of batches, in bounded memory: CSV and Parquet files, CSV on standard input.
+"""Tables of numbers and categories as streams of batches, in bounded memory: CSV and Parquet, CSV on standard input.
 
-A cell that holds no usable number makes its row a faulty row, never a failed file; a column of the wrong type does
-fail the file.
+An empty cell is a missing value. A cell that should hold a number and does not makes its row a faulty row, never a
+failed file; a column of the wrong type does fail the file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.base import Batch, Fault, Table, first_line
+from anomaly_vae.table.codes import CodeBook
 from anomaly_vae.table.csv import CsvTable
 from anomaly_vae.table.output import Writer, check_ending, fits_csv, open_writer
 from anomaly_vae.table.parquet import ParquetTable
 
-__all__ = ["Batch", "Fault", "Table", "Writer", "check_ending", "fits_csv", "open_table", "open_writer"]
+__all__ = ["Batch", "CodeBook", "Fault", "Table", "Writer", "check_ending", "fits_csv", "open_table", "open_writer"]
 
 
 def open_table(path: str) -> Table:

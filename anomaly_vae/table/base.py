@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
+from anomaly_vae.table.codes import CodeBook
 
 __all__ = ["BATCH_ROWS", "Batch", "Fault", "Table", "faults_of", "first_line", "wrong_type"]
 
@@ -21,11 +22,11 @@ class Fault(NamedTuple):
     """Why a row cannot be used.
 
     Attributes:
-        kind: "missing" cell, "unreadable" cell (no number, infinite), or "ragged" row (too many or too few cells).
+        kind: "unreadable" cell (no number, infinite), or "ragged" row (too many or too few cells).
         text: For the user; names the column.
     """
 
-    kind: Literal["missing", "unreadable", "ragged"]
+    kind: Literal["unreadable", "ragged"]
     text: str
 
 
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
     """Some consecutive rows of a table.
 
     Attributes:
-        rows: The columns asked for, float64 (N, D); faulty rows hold NaN or infinities.
+        rows: The columns asked for, float64 (N, D), NaN where a cell is missing, and anything in faulty rows.
         faults: One entry a row, None for rows that can be used.
         kept: The columns to pass through, as they are.
     """
@@ -52,8 +53,10 @@ class Table(Protocol):
         """The names and types with which the kept columns come."""
         ...
 
-    def batches(self, columns: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Batch]:
-        """Read the named columns as numbers, and the kept ones as they are."""
+    def batches(
+        self, columns: Sequence[str], keep: Sequence[str] = (), book: CodeBook | None = None
+    ) -> Iterator[Batch]:
+        """Read the named columns as numbers, those of the book as categories, and the kept ones as they are."""
         ...
 
     def progress(self) -> tuple[float, float | None]:
@@ -62,23 +65,19 @@ class Table(Protocol):
 
 
 def faults_of(rows: FloatArray, names: Sequence[str]) -> list[Fault | None]:
-    """A fault for each row of (N, D) that holds NaN (missing) or an infinity, naming its first such column."""
+    """A fault for each row of (N, D) that holds an infinity, naming its first such column."""
     faults: list[Fault | None] = [None] * len(rows)
-    bad = ~np.isfinite(rows)
+    bad = np.isinf(rows)
     for i in np.flatnonzero(bad.any(axis=1)):
         d = int(bad[i].argmax())
-        if np.isnan(rows[i, d]):
-            faults[i] = Fault("missing", f"column {names[d]!r} is missing")
-        else:
-            faults[i] = Fault("unreadable", f"column {names[d]!r} is infinite")
+        faults[i] = Fault("unreadable", f"column {names[d]!r} is infinite")
     return faults
 
 
 def wrong_type(where: str, name: str, found: str) -> InvalidInput:
     """The error for a column of text or another type that is no number."""
     return InvalidInput(
-        f"{where}: column {name!r} holds {found}, expected numbers; text and categories are not supported yet "
-        "(leave the column out of training with --exclude)",
+        f"{where}: column {name!r} holds {found}, expected numbers",
         field=name,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,23 +11,30 @@ from anomaly_vae.densities import FloatArray
 from anomaly_vae.table.arrays import from_strings, to_float64
 from anomaly_vae.table.base import wrong_type
 
-__all__ = ["CellCounts", "decode_column", "parse_column"]
+__all__ = ["CellCounts", "decode_column", "parse_column", "text_cells"]
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 
 class CellCounts:
-    """Whether each column had any cell that is a number."""
+    """How many cells of each column were numbers, and how many other text."""
 
     def __init__(self, names: Sequence[str], where: str) -> None:
         self._names, self._where = names, where
         self._numbers = [0] * len(names)
+        self._texts = [0] * len(names)
         self._odd: list[str | None] = [None] * len(names)
 
-    def add(self, d: int, numbers: int, odd: str | None) -> None:
-        """Count cells of column d that are numbers, and note one that is none."""
+    def add(self, d: int, numbers: int, odd: Collection[str]) -> None:
+        """Count cells of column d that are numbers, and those that are none."""
         self._numbers[d] += numbers
-        self._odd[d] = self._odd[d] or odd
+        self._texts[d] += len(odd)
+        self._odd[d] = self._odd[d] or next(iter(odd), None)
+
+    def mostly_text(self) -> list[str]:
+        """The columns with fewer numbers than other texts."""
+        counts = zip(self._names, self._numbers, self._texts, strict=True)
+        return [name for name, numbers, texts in counts if texts > numbers]
 
     def check(self) -> None:
         """Raise InvalidInput for a column whose cells so far are all text."""
@@ -52,6 +59,12 @@ def parse_column(cells: pa.Array) -> tuple[FloatArray, dict[int, str]]:
             except ValueError:
                 odd[i] = text
         return values, odd
+
+
+def text_cells(cells: pa.Array) -> list[str | None]:
+    """A binary column (N,) as text, None for missing cells."""
+    texts = (None if cell is None else cell.decode("utf-8", "replace").strip() for cell in cells.to_pylist())
+    return [None if text is None or text.lower() in _MISSING else text for text in texts]
 
 
 def decode_column(cells: pa.Array) -> pa.Array:

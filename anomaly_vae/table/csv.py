@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
@@ -14,7 +15,8 @@ import pyarrow.csv
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.arrays import from_numpy, from_strings
 from anomaly_vae.table.base import BATCH_ROWS, Batch, Fault, faults_of, first_line
-from anomaly_vae.table.cells import CellCounts, decode_column, parse_column
+from anomaly_vae.table.cells import CellCounts, decode_column, parse_column, text_cells
+from anomaly_vae.table.codes import CodeBook
 
 __all__ = ["CsvTable"]
 
@@ -58,24 +60,32 @@ class CsvTable:
         """See :class:`Table`."""
         return pa.schema([(name, pa.string()) for name in keep])
 
-    def batches(self, columns: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Batch]:
+    def batches(
+        self, columns: Sequence[str], keep: Sequence[str] = (), book: CodeBook | None = None
+    ) -> Iterator[Batch]:
         """See :class:`Table`."""
-        seen, counts = 0, CellCounts(columns, self._where)
-        waiting: list[Batch] = []
-        for text in self._text([*columns, *(name for name in keep if name not in columns)]):
-            batch = _parse(text, columns, keep, counts)
-            if seen >= _TYPED_AFTER:
-                yield batch
-                continue
-            waiting.append(batch)
-            seen += len(batch.rows)
-            if seen >= _TYPED_AFTER:
-                counts.check()
-                yield from waiting
-                waiting = []
-        if waiting:
+        book = book or CodeBook()
+        texts = self._text([*columns, *(name for name in keep if name not in columns)])
+        first: list[_Text] = []
+        while sum(text.batch.num_rows for text in first) < _TYPED_AFTER and (text := next(texts, None)) is not None:
+            first.append(text)
+        self._judge(first, columns, book)
+        for text in itertools.chain(first, texts):
+            yield _parse(text, columns, keep, book)
+
+    def _judge(self, first: list[_Text], columns: Sequence[str], book: CodeBook) -> None:
+        """Tell columns of text from those of numbers by their first cells."""
+        counts = CellCounts(columns, self._where)
+        for text in first:
+            for d, name in enumerate(columns):
+                if name not in book:
+                    values, odd = parse_column(text.batch.column(name))
+                    counts.add(d, int((~np.isnan(values)).sum()), odd.values())
+        if book.grows:
+            for name in counts.mostly_text():
+                book.add(name)
+        else:
             counts.check()
-            yield from waiting
 
     def progress(self) -> tuple[float, float | None]:
         """Bytes read."""
@@ -148,12 +158,14 @@ class CsvTable:
         return from_strings(cells).cast(pa.binary())
 
 
-def _parse(text: _Text, columns: Sequence[str], keep: Sequence[str], counts: CellCounts) -> Batch:
+def _parse(text: _Text, columns: Sequence[str], keep: Sequence[str], book: CodeBook) -> Batch:
     rows = np.empty((text.batch.num_rows, len(columns)))
     unreadable: dict[int, Fault] = {}
     for d, name in enumerate(columns):
+        if name in book:
+            rows[:, d] = book.encode(name, text_cells(text.batch.column(name)))
+            continue
         rows[:, d], odd = parse_column(text.batch.column(name))
-        counts.add(d, int((~np.isnan(rows[:, d])).sum()), next(iter(odd.values()), None))
         for i, cell in odd.items():
             hint = "; is a quote left open?" if "\n" in cell else ""
             unreadable.setdefault(i, Fault("unreadable", f"column {name!r}: {cell[:40]!r} is no number{hint}"))

@@ -11,7 +11,9 @@ import pyarrow.parquet
 
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.arrays import to_float64
+from anomaly_vae.rows import text_of
 from anomaly_vae.table.base import BATCH_ROWS, Batch, faults_of, first_line, wrong_type
+from anomaly_vae.table.codes import CodeBook
 
 __all__ = ["ParquetTable"]
 
@@ -30,18 +32,27 @@ class ParquetTable:
         """See :class:`Table`."""
         return pa.schema([self._file.schema_arrow.field(name) for name in keep])
 
-    def batches(self, columns: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Batch]:
+    def batches(
+        self, columns: Sequence[str], keep: Sequence[str] = (), book: CodeBook | None = None
+    ) -> Iterator[Batch]:
         """See :class:`Table`."""
+        book = book or CodeBook()
         for name in columns:
             found = self._file.schema_arrow.field(name).type
-            if not _is_number(found):
+            if book.grows and _is_text(found):
+                book.add(name)
+            if not (_is_number(found) or (name in book and _is_text(found))):
                 raise wrong_type(self._where, name, str(found))
         wanted = list(dict.fromkeys([*columns, *keep]))
         try:
             for batch in self._file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
                 rows = np.empty((batch.num_rows, len(columns)))
                 for d, name in enumerate(columns):
-                    rows[:, d] = to_float64(batch.column(name))
+                    cells = batch.column(name)
+                    if name in book:
+                        rows[:, d] = book.encode(name, [text_of(cell) for cell in cells.to_pylist()])
+                    else:
+                        rows[:, d] = to_float64(cells)
                 yield Batch(rows, faults_of(rows, columns), batch.select(list(keep)))
                 self._done += batch.num_rows
         except (OSError, pa.ArrowException) as error:
@@ -50,6 +61,13 @@ class ParquetTable:
     def progress(self) -> tuple[float, float | None]:
         """Rows read."""
         return self._done, self._total
+
+
+def _is_text(found: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_dictionary(found):
+        return _is_text(found.value_type)
+    return any(check(found) for check in (types.is_string, types.is_large_string, types.is_string_view))
 
 
 def _is_number(found: pa.DataType) -> bool:

@@ -85,11 +85,9 @@ def _number_head(column: Column, transform: Transform, config: TrainConfig) -> H
     step = column.step
     cell = step / transform.scale if step is not None and isinstance(transform, Standardise) else None
     floor = max(STD_FLOOR, 0.5 * (cell or 0.0))
-    if config.likelihood == "logistic":
-        if step is None or cell is None:
-            raise ConfigError(f"likelihood 'logistic': the values of column {column.name!r} lie on no grid")
+    if config.likelihood == "logistic" and step is not None and cell is not None:
         return LogisticHead(log_scale=math.log(0.5), step=step, cell=cell)
-    if config.likelihood == "student_t":
+    if config.likelihood == "student_t" or (config.likelihood == "auto" and config.decoder_variance == "learned"):
         return StudentTHead(log_scale=math.log(0.7), freedom=6.0, step=step)
     if config.decoder_variance == "conditional":
         return ConditionalHead(floor=floor, step=step)
@@ -100,10 +98,10 @@ def _number_head(column: Column, transform: Transform, config: TrainConfig) -> H
 
 def _transform(column: Column, values: FloatArray, config: TrainConfig) -> Transform:
     line = standardise(values, column.name)
-    if config.transform == "standardise" or column.step is not None:
+    if config.column_transform == "standardise" or column.step is not None:
         return line
     bent = yeo_johnson(values, line)
-    return bent if bent is not None and config.transform in ("auto", "yeo-johnson") else line
+    return bent if bent is not None and config.column_transform in ("auto", "yeo-johnson") else line
 
 
 def standardise(values: FloatArray, name: str) -> Standardise:

@@ -39,15 +39,11 @@ def load(features: Features, rows: FloatArray, device: torch.device) -> Data:
     return Data(*as_tensor)
 
 
-def hide_cells(data: Data, column_of_feature: Tensor, share: float, generator: torch.Generator) -> Data:
-    """Hide cells of a share of the rows, at a rate of its own for each of them."""
-    if share <= 0.0:
-        return data
-    device, num_rows = data.x.device, len(data.x)
+def hide_cells(data: Data, column_of_feature: Tensor, generator: torch.Generator) -> Data:
+    """Hide cells of rows, at a rate of its own for each of them."""
     num_columns = int(column_of_feature[-1]) + 1
-    draws = torch.rand(num_rows, num_columns + 2, generator=generator, device=device)
-    rate = _MOST_HIDDEN * draws[:, :1] * (draws[:, 1:2] < share)
-    kept = (draws[:, 2:] >= rate)[:, column_of_feature]
+    draws = torch.rand(len(data.x), num_columns + 1, generator=generator, device=data.x.device)
+    kept = (draws[:, 1:] >= _MOST_HIDDEN * draws[:, :1])[:, column_of_feature]
     return Data(data.x * kept, data.mask * kept)
 
 

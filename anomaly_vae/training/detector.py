@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from anomaly_vae.bundle import Bundle, write_bundle
 from anomaly_vae.config import TrainConfig
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.schema import column_names, to_matrix
+from anomaly_vae.rows import column_names, to_matrix, to_rows
+from anomaly_vae.schema import Kind
 from anomaly_vae.scorer import Scorer
+from anomaly_vae.training.gates import refuse_failed
 from anomaly_vae.training.pipeline import train_model
 from anomaly_vae.training.progress import training_progress
 
@@ -32,10 +35,20 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         latent_dim: Dimensions of z, or "auto": half the columns, between 1 and 16.
         hidden: Widths of the hidden layers of encoder and decoder, or "auto".
         architecture: "mlp" (further kinds will come).
-        decoder_variance: "learned" (one variance per column) or "fixed" (the column's own variance).
-        likelihood: "auto" or "gaussian" (further kinds will come).
+        decoder_variance: Of Gaussian heads: "learned" (one per column), "fixed" (the column's own) or "conditional"
+            (given by z).
+        likelihood: p(x|z) of numbers: "auto" (left to the search), "gaussian", "student_t", "logistic", "bernoulli" or
+            "count"; columns of 0 and 1 and of categories have their own.
+        column_transform: "standardise", or "auto" to bend skewed columns.
+        columns: Kinds of columns that are not as their values suggest, by name, such as {"zip": "categorical"}.
         beta: Final weight of the KL term in the training loss; scores always use 1.
         kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
+        free_bits: Nats a latent dimension may use before the KL term counts.
+        masking: Share of the steps in which cells are hidden, so that rows with missing cells are scored well.
+        trim_fraction: Share of the rows that may be anomalies, and are not trained on.
+        search: "off" (one model), "fast" (two likelihoods, scored as a mixture) or "full" (more settings; the best by a
+            criterion that needs no labels).
+        ensemble: Models in the mixture that is scored: 1, 2, 4, 8, 16 or "auto".
         target_fpr: Share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None.
         max_steps: Limit in optimiser steps.
@@ -62,11 +75,18 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         architecture: str = "mlp",
         decoder_variance: str = "learned",
         likelihood: str = "auto",
+        column_transform: str = "standardise",
+        columns: Mapping[str, Kind] | None = None,
         beta: float = 1.0,
         kl_warmup: float = 0.3,
+        free_bits: float = 0.0,
+        masking: float = 0.1,
+        trim_fraction: float = 0.0,
+        search: str = "fast",
+        ensemble: int | Literal["auto"] = "auto",
         target_fpr: float = 0.01,
         max_epochs: int | None = None,
-        max_steps: int = 2000,
+        max_steps: int = 1000,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -76,8 +96,15 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.architecture = architecture
         self.decoder_variance = decoder_variance
         self.likelihood = likelihood
+        self.column_transform = column_transform
+        self.columns = columns
         self.beta = beta
         self.kl_warmup = kl_warmup
+        self.free_bits = free_bits
+        self.masking = masking
+        self.trim_fraction = trim_fraction
+        self.search = search
+        self.ensemble = ensemble
         self.target_fpr = target_fpr
         self.max_epochs = max_epochs
         self.max_steps = max_steps
@@ -89,19 +116,26 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Train on normal rows and calibrate the threshold.
 
         Args:
-            X: Array (N, D), DataFrame or Arrow table of finite numbers.
+            X: Array (N, D), DataFrame or Arrow table of numbers and texts; NaN, None and nulls are missing cells.
             y: Ignored.
 
         Raises:
-            InvalidInput: Too few rows, or values that are missing or no numbers.
+            InvalidInput: Too few rows, infinite values, or columns that are neither numbers nor categories.
             ConfigError: A parameter that cannot be.
         """
         config = self._config()
-        names, rows = to_matrix(X)
+        texts = frozenset(name for name, kind in config.columns.items() if kind == "categorical")
+        names, rows, categories = to_matrix(X, texts)
         with training_progress(enabled=self.verbose > 0) as bars:
-            model = train_model(rows, names, config, report=bars.report, on_calibrated=bars.on_calibrated)
-        if model.bundle.manifest.training.interrupted:
+            model = train_model(
+                rows, names, config, categories=categories, report=bars.report, on_calibrated=bars.on_calibrated
+            )
+        training = model.bundle.manifest.training
+        if training.interrupted:
             warnings.warn("the training was interrupted; the best model so far was kept", stacklevel=2)
+        for gate in training.gates:
+            if gate.passed is False:
+                warnings.warn(f"release gate failed: {gate.name}: {gate.detail}", stacklevel=2)
         self.bundle_: Bundle = model.bundle
         self._scorer: Scorer | None = Scorer(model.bundle)
         self.offset_ = model.bundle.manifest.calibration.threshold
@@ -113,8 +147,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> FloatArray:  # noqa: N803
-        """log p(x) of each row, nats in data units, shape (N,)."""
-        return self.scorer().score(X).log_px
+        """log p(x) of each row, nats in data units, shape (N,).
+
+        Of a row with missing cells, log p(x) made comparable with that of complete rows, so that one threshold serves
+        all: see :class:`anomaly_vae.Scores`.
+        """
+        scorer = self.scorer()
+        return scorer.score_rows(to_rows(X, scorer.schema, type(self).__name__)).score
 
     def decision_function(self, X: Any) -> FloatArray:  # noqa: N803
         """``score_samples(X) - offset_``: negative for anomalies, shape (N,)."""
@@ -128,9 +167,15 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Mean log p(x), so that ``cross_val_score`` and ``GridSearchCV`` work."""
         return float(self.score_samples(X).mean())
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model bundle, a directory that ``anomaly_vae.load`` and the command line read."""
+    def save(self, path: str | Path, *, overwrite: bool = False, force: bool = False) -> None:
+        """Write the model bundle, a directory that ``anomaly_vae.load`` and the command line read.
+
+        Raises:
+            GateFailed: The model failed a release gate, and ``force`` is not given.
+        """
         check_is_fitted(self, "bundle_")
+        if not force:
+            refuse_failed(self.bundle_.manifest.training.gates)
         write_bundle(self.bundle_, Path(path), overwrite=overwrite)
 
     def scorer(self) -> Scorer:
@@ -152,4 +197,12 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         seed = self.random_state
         if isinstance(seed, np.random.RandomState):
             seed = int(check_random_state(seed).randint(2**31))
-        return TrainConfig(**(parameters | {"random_state": seed}))
+        return TrainConfig(**(parameters | {"random_state": seed, "columns": self.columns or {}}))
+
+    def __sklearn_tags__(self) -> Tags:
+        """Missing cells and texts are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags

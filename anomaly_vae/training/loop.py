@@ -18,9 +18,9 @@ from anomaly_vae.training.vae import VAE
 
 __all__ = ["FitResult", "HeldOut", "Progress", "Run", "evaluate"]
 
-# Peak of the one-cycle rate: a third of it lowered the mean AUROC over 16 tables by 0.006; the weight decay hardly
-# matters (0.01 and 0.1 agree to 0.001).
-_PEAK_RATE = 3e-3
+# Peak of the one-cycle rate: with half of it the logarithms of variances do not arrive in 1,000 steps, which over 16
+# tables cost 0.02 of mean average precision. The weight decay hardly matters (0.01 and 0.1 agree to 0.001).
+_PEAK_RATE = 6e-3
 _WEIGHT_DECAY = 1e-2
 # A guard against single batches of far rows, above the norms of ordinary ones.
 _GRADIENT_LIMIT = 100.0
@@ -77,7 +77,9 @@ class Run:
         self._vae, self._held_out, self._config, self._generator = vae, held_out, config, generator
         self._max_steps = _steps(config, len(train.x))
         self._warmup = round(config.kl_warmup * self._max_steps)
-        self._optimiser = torch.optim.AdamW(vae.parameters(), lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY, fused=True)
+        networks = [*vae.encoder.parameters(), *vae.decoder.parameters()]
+        groups = [{"params": networks}, {"params": list(vae.head.parameters()), "weight_decay": 0.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY, fused=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, max_lr=_PEAK_RATE, total_steps=self._max_steps + 1
         )
@@ -155,9 +157,15 @@ class Run:
         at_check = self._step % _CHECK_EVERY == 0
         return at_check and self._step > self._warmup and self._step - self._best_step >= _PATIENCE * self._max_steps
 
+    def _is_masked(self) -> bool:
+        share = self._config.masking
+        return int(self._step * share) > int((self._step - 1) * share)
+
     def _take_step(self) -> Tensor:
         vae, config = self._vae, self._config
-        data = hide_cells(self._batches.next(), self._columns, config.masking, self._generator)
+        data, masked = self._batches.next(), self._is_masked()
+        if masked:
+            data = hide_cells(data, self._columns, self._generator)
         noise = torch.randn(len(data.x), vae.latent_dim, generator=self._generator, device=data.x.device)
         terms = vae.elbo_terms(*data, noise)
         if self._step > self._warmup:  # before, the model does not know yet which rows are odd
@@ -165,6 +173,9 @@ class Run:
         loss = negative_elbo(terms, kl_weight(self._step, self._warmup, config.beta), config.free_bits)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if masked:  # for the encoder's sake only: fewer cells teach p(x|z) less
+            for parameter in (*vae.decoder.parameters(), *vae.head.parameters()):
+                parameter.grad = None
         torch.nn.utils.clip_grad_norm_(vae.parameters(), _GRADIENT_LIMIT)
         self._optimiser.step()
         self._schedule.step()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.adjustment import Adjustment, average_parts, quantile_map
+from anomaly_vae.adjustment import Adjustment, Level, quantile_map
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.features import Features
 from anomaly_vae.schema import Schema
 
 __all__ = ["fit_adjustment"]
@@ -21,68 +22,63 @@ _MOST_ROWS, _NUM_SAMPLES, _ERROR = 1000, 256, 0.1
 # Fewest rows for which a map is better than none.
 _FEWEST_ROWS = 10
 
-# Masked copies of held-out rows behind the average parts, for each column.
-_COPIES = 20
-_MOST_COPIES = 4000
-
 
 def fit_adjustment(
-    estimator: DensityEstimator, schema: Schema, held_out: FloatArray, calibration: FloatArray, seed: int
+    estimator: DensityEstimator, seen: FloatArray, calibration: FloatArray, seed: int
 ) -> Adjustment:
-    """Fit the parts to held-out rows, the maps to calibration rows.
+    """Fit the parts to rows of the training, the maps to calibration rows.
 
     Args:
         estimator: The model.
-        schema: Its columns.
-        held_out, calibration: Rows in data units, NaN where a cell is missing anyway.
+        seen, calibration: Rows in data units, NaN where a cell is missing anyway.
         seed: Of which cells are taken out.
     """
     rng = np.random.default_rng([seed, 2])
-    num_columns = len(schema.modelled)
-    if num_columns == 1:
-        return Adjustment(parts=(0.0,))
-    parts = _parts(estimator, schema, held_out, rng)
-    bare = Adjustment(parts=tuple(parts.tolist()))
+    features = estimator.members[0].features
+    schema = features.schema
+    bare = Adjustment(parts=_parts(features, seen))
+    if len(bare.parts) == 1:
+        return bare
     levels = _levels(estimator, schema, calibration, bare, rng)
     return Adjustment(parts=bare.parts, levels=levels)
 
 
-def _parts(
-    estimator: DensityEstimator, schema: Schema, rows: FloatArray, rng: np.random.Generator
-) -> FloatArray:
-    num_columns = len(schema.modelled)
-    copies = min(max(_COPIES * num_columns, len(rows)), _MOST_COPIES)
-    chosen = rows[np.arange(copies) % len(rows)]
-    rate = rng.uniform(0.05, 0.6, size=(copies, 1))
-    hidden = rng.random((copies, num_columns)) < rate
-    budget = _budget(estimator)
-    whole = estimator.estimate(rows, budget, _ERROR).log_px[np.arange(copies) % len(rows)]
-    masked = estimator.estimate(_without(chosen, schema, hidden), budget, _ERROR).log_px
-    there = ~np.isnan(chosen[:, schema.modelled])
-    return average_parts(whole, masked, hidden & there)
+def _parts(features: Features, rows: FloatArray) -> tuple[float, ...]:
+    """b_d of each modelled column."""
+    parts = np.empty(len(features.schema.modelled))
+    for m, d in enumerate(features.schema.modelled):
+        values = rows[:, d][~np.isnan(rows[:, d])]
+        unit = features.log_unit(m)
+        parts[m] = _mean_log_prob(values) if unit is None else unit
+    return tuple(parts.tolist())
+
+
+def _mean_log_prob(values: FloatArray) -> float:
+    """Minus the entropy of what values there are, nats."""
+    _, counts = np.unique(values, return_counts=True)
+    shares = counts / counts.sum()
+    return float((shares * np.log(shares)).sum())
 
 
 def _levels(
     estimator: DensityEstimator, schema: Schema, rows: FloatArray, bare: Adjustment, rng: np.random.Generator
-) -> tuple:
+) -> tuple[Level, ...]:
     """A map for each number of missing cells, from the rows that have fewer of them."""
-    num_columns = len(schema.modelled)
+    num_columns, budget = len(schema.modelled), _budget(estimator)
     rows = rows[~schema.is_novel(rows)]
     rows = rows[rng.permutation(len(rows))[:_MOST_ROWS]]
     missing = np.isnan(rows[:, schema.modelled])
-    typical = int(np.median(missing.sum(axis=1))) if len(rows) else 0
-    budget = _budget(estimator)
+    present = missing.sum(axis=1)
+    typical = int(np.median(present)) if len(rows) else 0
+    whole = bare.forward(estimator.estimate(rows, budget, _ERROR).log_px, missing)
     counts = sorted({min(max(round(share * num_columns), 1), num_columns - 1) for share in _SHARES})
     levels = []
     for count in counts:
-        usable = rows[missing.sum(axis=1) <= count]
-        if count <= typical or len(usable) < _FEWEST_ROWS:
-            continue
-        gaps = _grown(missing[missing.sum(axis=1) <= count], count, rng)
-        masked = estimator.estimate(_without(usable, schema, gaps), budget, _ERROR).log_px
-        before = missing[missing.sum(axis=1) <= count]
-        whole = bare.forward(estimator.estimate(usable, budget, _ERROR).log_px, before)
-        levels.append(quantile_map(bare.forward(masked, gaps), whole, count))
+        usable = present <= count
+        if count > typical and usable.sum() >= _FEWEST_ROWS:
+            gaps = _grown(missing[usable], count, rng)
+            masked = estimator.estimate(_without(rows[usable], schema, gaps), budget, _ERROR).log_px
+            levels.append(quantile_map(bare.forward(masked, gaps), whole[usable], count))
     return tuple(levels)
 
 

@@ -22,10 +22,10 @@ from anomaly_vae.errors import InvalidInput
 from anomaly_vae.estimator import DensityEstimator
 from anomaly_vae.kinds import infer_schema, recode
 from anomaly_vae.manifest import Architecture, Estimator, Gate, Manifest, MemberRecord, Training
+from anomaly_vae.member import open_members
 from anomaly_vae.rows import check_names, check_not_infinite
 from anomaly_vae.sampling import sample_rows
 from anomaly_vae.schema import Schema
-from anomaly_vae.scorer import open_members
 from anomaly_vae.training.checkpoint import Checkpoint, fingerprint
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.fitting import Fitted, resolved
@@ -42,6 +42,9 @@ MIN_ROWS = 10
 _MOST_SET_ASIDE = 20_000
 _NUM_SAMPLES, _SCRAMBLINGS, _POINTS = 1024, 16, 256
 _GOLDEN_ROWS, _CHECKED_ROWS = 16, 32
+
+# A stream of its own, so that the split is not that of a caller who shuffled with the same seed.
+_SPLIT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ def train_model(
     check_not_infinite(rows, names)
     categories, checkpoint = categories or {}, checkpoint or Checkpoint(None, resume=False)
     seed = secrets.randbits(32) if config.random_state is None else config.random_state
-    split = split_rows(len(rows), np.random.default_rng(seed))
+    split = split_rows(len(rows), np.random.default_rng([seed, _SPLIT]))
     seen = rows[np.concatenate([split.train, split.held_out])]
     schema = infer_schema(seen, names, categories=categories, kinds=config.columns, label=label)
     rows = recode(rows, schema, categories)
@@ -149,10 +152,11 @@ class _Release:
         noise = sobol_normal(_SCRAMBLINGS, _POINTS, latent_dim, self._seed)
         estimator = DensityEstimator(open_members(self._schema, records, graphs), noise)
         golden = sample_rows(estimator.members, _GOLDEN_ROWS, 0)
-        held_out, calibration_rows = self._rows[self._split.held_out], self._rows[self._split.calibration]
+        split = (self._split.train, self._split.held_out, self._split.calibration)
+        train, held_out, calibration_rows = (self._rows[chosen] for chosen in split)
         checked = np.concatenate([golden, held_out[:_CHECKED_ROWS]])  # not the rows that set the threshold
         onnx_error = check_onnx([member.vae for member in members], estimator, checked, _NUM_SAMPLES)
-        adjustment = fit_adjustment(estimator, self._schema, held_out, calibration_rows, self._seed)
+        adjustment = fit_adjustment(estimator, train, calibration_rows, self._seed)
         estimates = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_rows=self._on_calibrated)
         missing = np.isnan(calibration_rows[:, self._schema.modelled])
         scores = adjustment.forward(estimates.log_px, missing)
@@ -160,7 +164,7 @@ class _Release:
         calibration, sorted_scores = calibrate(scores[told], novel[told], self._config.target_fpr)
         for caveat in caveats(calibration):
             warnings.warn(caveat, stacklevel=2)
-        gates = run_gates(members, estimator, self._rows[self._split.train], held_out, estimates, scores[told & ~novel])
+        gates = run_gates(members, estimator, train, held_out, estimates, scores[told & ~novel])
         manifest = Manifest(
             created_by=f"anomaly_vae {anomaly_vae.__version__}",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -19,7 +19,7 @@ __all__ = ["Bars", "training_progress"]
 class Bars(NamedTuple):
     """Callbacks for :func:`anomaly_vae.training.pipeline.train_model`; None where nobody looks."""
 
-    report: Callable[[Progress], None] | None = None
+    report: Callable[[str, Progress], None] | None = None
     on_calibrated: Callable[[int], None] | None = None
 
 
@@ -40,10 +40,11 @@ def training_progress(*, enabled: bool) -> Iterator[Bars]:
         training = bar.add_task("warming up", total=None, stage="training   ")
         calibration = bar.add_task("rows scored", total=None, stage="calibrating", visible=False)
 
-        def report(progress: Progress) -> None:
+        def report(title: str, progress: Progress) -> None:
             held_out = progress.held_out
             bar.update(
                 training,
+                stage=f"{title:<12}",
                 completed=progress.step,
                 total=progress.max_steps,
                 description=(

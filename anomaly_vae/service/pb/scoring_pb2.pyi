@@ -59,7 +59,7 @@ class Strings(_message.Message):
     def __init__(self, value: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "pareto_k", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id", "bundle_digest", "reliable")
+    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "pareto_k", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id", "bundle_digest", "reliable", "score")
     LOG_PX_FIELD_NUMBER: _ClassVar[int]
     ELBO_FIELD_NUMBER: _ClassVar[int]
     STD_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class ScoreResponse(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     RELIABLE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
     log_px: _containers.RepeatedScalarFieldContainer[float]
     elbo: _containers.RepeatedScalarFieldContainer[float]
     std_error: _containers.RepeatedScalarFieldContainer[float]
@@ -92,7 +93,8 @@ class ScoreResponse(_message.Message):
     request_id: str
     bundle_digest: str
     reliable: _containers.RepeatedScalarFieldContainer[bool]
-    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., pareto_k: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., reliable: _Optional[_Iterable[bool]] = ...) -> None: ...
+    score: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., pareto_k: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., reliable: _Optional[_Iterable[bool]] = ..., score: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model_name", "model_version")
@@ -129,14 +131,18 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., format_version: _Optional[int] = ..., created_by: _Optional[str] = ..., created_at: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ModelColumn, _Mapping]]] = ..., label: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., estimator: _Optional[_Union[Estimator, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class ModelColumn(_message.Message):
-    __slots__ = ("name", "kind", "value")
+    __slots__ = ("name", "kind", "value", "categories", "step")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     value: float
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    categories: _containers.RepeatedScalarFieldContainer[str]
+    step: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., categories: _Optional[_Iterable[str]] = ..., step: _Optional[float] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("threshold", "target_fpr", "effective_fpr", "confidence", "num_rows", "rank", "num_novel")

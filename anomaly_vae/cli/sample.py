@@ -1,0 +1,40 @@
+"""``anomaly-vae sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from anomaly_vae.cli import options
+
+
+@click.command("sample")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-n", "--rows", "num_rows", type=click.IntRange(1, 10**9), default=1000, show_default=True)
+@click.option("-o", "--output", required=True, help="Table to write: .csv, .parquet, or - for standard output.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@options.overwrite
+@options.quiet
+@options.verbose
+def command(model: Path, num_rows: int, output: str, seed: int, overwrite: bool, quiet: bool) -> None:
+    """Draw synthetic rows from MODEL, in the columns and units of its training table.
+
+    They show what the model takes for normal. Rows of training are not copied, but nothing is promised about privacy.
+
+    \b
+    anomaly-vae sample model -n 1000 -o synthetic.csv
+    """  # noqa: D301 (click reads the backspace as: keep these lines)
+    from anomaly_vae.batch import sample_table
+    from anomaly_vae.cli.progress import rows_progress
+    from anomaly_vae.scorer import load
+    from anomaly_vae.storage import refuse_existing
+    from anomaly_vae.table import check_ending
+
+    if output != "-":
+        refuse_existing(check_ending(output), overwrite=overwrite)
+    scorer = load(model)
+    with rows_progress("sampling", num_rows, quiet=quiet) as on_rows:
+        sample_table(scorer, output, num_rows, seed, overwrite=overwrite, on_rows=on_rows)
+    if not quiet:
+        click.echo(f"{'standard output' if output == '-' else output}: {num_rows:,} rows", err=True)
