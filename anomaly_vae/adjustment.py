@@ -1,14 +1,14 @@
 r"""log p(x) of rows with missing cells, made comparable with that of complete rows: pure functions.
 
 log p(x_observed) is exact, but a row with fewer cells has a part of a complete row's log p(x) only, so one threshold
-cannot serve both. So what is there counts in standardised units, as a complete row does, and the sum is put on the scale
-of complete rows, quantile by quantile:
+cannot serve both. So what is there counts in standardised units, as a complete row does, and the sum is put on the
+scale of complete rows, quantile by quantile:
 
 .. math:: \mathrm{score}(x) = T_m \Bigl( \log p(x_{obs}) + \sum_{d\ \mathrm{missing}} b_d \Bigr)
 
 with b_d the units of column d, as if a missing cell had a density of 1 in standard deviations (for texts and counts,
-their mean log-probability), and T_m the rising, piecewise linear function that takes the scores of calibration rows with
-m cells removed to those of the same rows as they are. For complete rows the score is log p(x) itself.
+their mean log-probability), and T_m the rising, piecewise linear function that takes the scores of calibration rows
+with m cells removed to those of the same rows as they are. For complete rows the score is log p(x) itself.
 
 Over 16 tables with a fifth of their cells removed, the mean area under the ROC curve fell by 0.009 so, by 0.04 with
 log p(x_obs) as it is, by 0.03 with parts fitted by least squares.
@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 import numpy as np
@@ -66,7 +67,7 @@ class Adjustment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             and counts == sorted(set(counts))
             and all(
                 len(level.masked) == len(level.whole) > 0
-                and all(a < b for knots in (level.masked, level.whole) for a, b in zip(knots, knots[1:], strict=False))
+                and all(a < b for knots in (level.masked, level.whole) for a, b in itertools.pairwise(knots))
                 for level in self.levels
             )
         )

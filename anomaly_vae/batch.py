@@ -23,7 +23,17 @@ from anomaly_vae.table.arrays import from_numpy, from_strings, spread
 if TYPE_CHECKING:
     from anomaly_vae.scorer import Scorer
 
-__all__ = ["FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "ScoreOptions", "ScoreSummary", "encode_table", "read_usable", "sample_table", "score_table"]
+__all__ = [
+    "FLAG_SCHEMA",
+    "OUTPUT_SCHEMA",
+    "RowScorer",
+    "ScoreOptions",
+    "ScoreSummary",
+    "encode_table",
+    "read_usable",
+    "sample_table",
+    "score_table",
+]
 
 # Synthetic rows made at a time, and how far their seeds are apart.
 _SAMPLED_TOGETHER, _NEXT_SEED = 16_384, 1_000_003

@@ -35,8 +35,8 @@ class TrainConfig:
             where the variance is not "learned"), "gaussian", "student_t", "logistic" (the probability of a point where
             the values lie on a grid, Gaussian elsewhere), "bernoulli" (all columns 0 or 1) or "count" (negative
             binomial). Columns of 0 and 1, counts and categories have heads of their own in any case.
-        column_transform: "standardise", or "auto" to bend the skewed columns (Yeo-Johnson) whose held-out values become more
-            likely by it.
+        column_transform: "standardise", or "auto" to bend the skewed columns (Yeo-Johnson) whose held-out values become
+            more likely by it.
         columns: Kinds of columns that are not as their values suggest, by name: "continuous", "integer", "count",
             "binary", "categorical".
         beta: Final weight of the KL term in the training loss. Scores always use 1.
@@ -86,7 +86,9 @@ class TrainConfig:
         _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed", "conditional"))
         _check_choice("likelihood", self.likelihood, LIKELIHOODS)
         if self.likelihood == "student_t" and self.decoder_variance != "learned":
-            raise ConfigError(f"decoder_variance {self.decoder_variance!r} is of Gaussian heads; likelihood is 'student_t'")
+            raise ConfigError(
+                f"decoder_variance {self.decoder_variance!r} is of Gaussian heads; likelihood is 'student_t'"
+            )
         _check_choice("column_transform", self.column_transform, ("standardise", "auto"))
         _check_choice("search", self.search, ("off", "fast", "full"))
         self._set("columns", _kinds(self.columns))
@@ -153,7 +155,7 @@ def check_error(max_std_error: Any) -> None:
         raise ConfigError(f"max_std_error must be a positive number of nats, got {_short(max_std_error)}")
 
 
-def _number(name: str, value: Any, low: int, high: int) -> float:
+def _number(name: str, value: Any, low: float, high: float) -> float:
     if not _is_real(value) or not low <= value <= high:
         raise ConfigError(f"{name} must be a number between {low} and {high}, got {_short(value)}")
     return float(value)

@@ -84,8 +84,10 @@ class Features:
         return Inputs(x, mask, np.where(present, base, 0.0).sum(axis=-1))
 
     def log_unit(self, m: int) -> float | None:
-        """Nats that a modelled column's density in standardised units lacks to be in data units, or its point's
-        probability; None where the column has no units."""
+        """What a modelled column's density in standardised units lacks to be in data units, nats; None without units.
+
+        Where the values lie on a grid, what it lacks to be the probability of a point.
+        """
         j = int(np.flatnonzero(self.layout.order == m)[0])
         if self._models[j].transform is None:
             return None

@@ -57,7 +57,7 @@ def fit_proposals(
     rows = pilot.rows
     x, mask = rows.x.astype(np.float64), rows.mask.astype(np.float64)
     start = np.concatenate([pilot.best(), *atlas.best(x, mask, plan.starts - 1)])
-    repeated = (np.tile(values, (plan.starts, 1)) for values in (x, mask))
-    found = find_modes(partial(tiles.decode, network), likelihood, *repeated, start, plan.steps)
-    modes = Modes(*(values.reshape(plan.starts, len(x), *values.shape[1:]) for values in found))
+    x, mask = (np.tile(values, (plan.starts, 1)) for values in (x, mask))
+    found = find_modes(partial(tiles.decode, network), likelihood, x, mask, start, plan.steps)
+    modes = Modes(*(values.reshape(plan.starts, -1, *values.shape[1:]) for values in found))
     return fit_mixture(modes, rows.loc.astype(np.float64), rows.scale.astype(np.float64))

@@ -12,8 +12,11 @@ from anomaly_vae.schema import KINDS, MOST_CATEGORIES, UNSEEN, Column, Kind, Sch
 
 __all__ = ["infer_schema", "recode"]
 
-# Values that differ by less than this part of them are one value: what float32 cannot tell apart.
-_ROUNDING = 1e-7
+# Values that differ by less than this part of them differ by rounding.
+_ROUNDING = 1e-12
+
+# A step of which values are more multiples than this is none that anyone chose.
+_MOST_MULTIPLES = 1e9
 
 # A column with fewer different values than this share of its rows repeats itself.
 _REPEATS = 0.5
@@ -83,8 +86,8 @@ def _categorical(name: str, values: FloatArray, texts: tuple[str, ...], kind: Ki
     seen = np.unique(values).astype(int)
     if len(seen) > MOST_CATEGORIES or (len(values) > 20 and len(seen) > _REPEATS * len(values)):
         raise InvalidInput(
-            f"column {name!r} holds {len(seen)} different texts in {len(values)} rows, such as {texts[seen[0]]!r}: names "
-            f"or free text rather than categories (of which a column may have {MOST_CATEGORIES}); exclude it",
+            f"column {name!r} holds {len(seen)} different texts in {len(values)} rows, such as {texts[seen[0]]!r}: "
+            f"names or free text rather than categories (of which a column may have {MOST_CATEGORIES}); exclude it",
             field=name,
         )
     return Column(name=name, kind="categorical", categories=tuple(texts[code] for code in seen))
@@ -129,4 +132,6 @@ def _step(found: FloatArray) -> float | None:
         gaps = np.diff(found)
         multiples = np.round(gaps / gaps.min())
         step = float(gaps.sum() / multiples.sum())
+        if not multiples.max() < _MOST_MULTIPLES:
+            return None
         return step if step > 0.0 and np.all(np.abs(gaps / step - multiples) <= _OFF_GRID) else None

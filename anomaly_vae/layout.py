@@ -41,12 +41,12 @@ class Block(NamedTuple):
     @property
     def num_features(self) -> int:
         """Features of all its columns."""
-        return self.features.stop - self.features.start
+        return int(self.features.stop - self.features.start)
 
     @property
     def num_params(self) -> int:
         """Parameters of all its columns."""
-        return self.params.stop - self.params.start
+        return int(self.params.stop - self.params.start)
 
     @property
     def starts(self) -> NDArray[np.intp]:
@@ -65,7 +65,7 @@ class Layout:
             chosen = np.flatnonzero(kinds == kind)
             if not len(chosen):
                 continue
-            heads = tuple(columns[d].head for d in chosen)
+            heads = tuple(columns[int(d)].head for d in chosen)
             sizes = tuple(head.size if isinstance(head, CategoricalHead) else 1 for head in heads)
             features = slice(feature, feature + sum(sizes))
             params = slice(param, param + sum(sizes) * (2 if kind == "conditional" else 1))

@@ -7,7 +7,7 @@ the protocol. What does not depend on z is left out of heads of counts: :class:`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -70,7 +70,10 @@ class TableLikelihood:
             likelihood.log_prob(x[..., block.features], mask[..., block.features], params[..., block.params])
             for block, likelihood in self._parts
         ]
-        return sum(parts[1:], start=parts[0])
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
 
     def slope(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`Likelihood`."""
@@ -112,7 +115,7 @@ class GaussianLikelihood:
 
     def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`Likelihood`."""
-        return np.broadcast_to(self._precision * mask, params.shape)
+        return _like(self._precision * mask, params)
 
 
 class ConditionalLikelihood:
@@ -167,11 +170,11 @@ class StudentTLikelihood:
     def slope(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`Likelihood`."""
         residual = x - params
-        return (self._nu + 1.0) * residual / (self._spread + np.square(residual)) * mask
+        return np.asarray((self._nu + 1.0) * residual / (self._spread + np.square(residual)) * mask)
 
     def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`Likelihood`."""
-        return np.broadcast_to(self._information * mask, params.shape)
+        return _like(self._information * mask, params)
 
 
 class LogisticLikelihood:
@@ -201,7 +204,7 @@ class LogisticLikelihood:
 
     def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`Likelihood`; that of the distribution without its cells, whose variance they widen."""
-        return np.broadcast_to(self._information * mask, params.shape)
+        return _like(self._information * mask, params)
 
 
 class BernoulliLikelihood:
@@ -272,16 +275,20 @@ class CategoricalLikelihood:
         return weights / np.add.reduceat(weights, self._starts, axis=-1)[..., self._expand]
 
 
+def _like(values: FloatArray, params: FloatArray) -> FloatArray:
+    return np.broadcast_to(values, np.broadcast_shapes(values.shape, params.shape))
+
+
 def _values(block: Block, name: str) -> list[float]:
     return [getattr(head, name) for head in block.heads]
 
 
-_LIKELIHOODS = {
+_LIKELIHOODS: dict[str, Callable[[Block], Likelihood]] = {
     "gaussian": lambda block: GaussianLikelihood(_values(block, "log_var")),
     "conditional": lambda block: ConditionalLikelihood(_values(block, "floor")),
     "student_t": lambda block: StudentTLikelihood(_values(block, "log_scale"), _values(block, "freedom")),
     "logistic": lambda block: LogisticLikelihood(_values(block, "log_scale"), _values(block, "cell")),
-    "bernoulli": lambda block: BernoulliLikelihood(),
+    "bernoulli": lambda _: BernoulliLikelihood(),
     "count": lambda block: CountLikelihood(_values(block, "log_dispersion")),
     "categorical": lambda block: CategoricalLikelihood(block.sizes),
 }

@@ -228,9 +228,7 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
         "schema.columns: categories must be unique",
     )
     for member in manifest.members:
-        require(
-            len(member.columns) == len(modelled), "members must have one entry in columns for each modelled column"
-        )
+        require(len(member.columns) == len(modelled), "members must have one entry in columns for each modelled column")
         for column, model in zip(modelled, member.columns, strict=True):
             size = model.head.size if isinstance(model.head, CategoricalHead) else None
             require(

@@ -1,7 +1,7 @@
 """Modes of p(z|x), found by Gauss-Newton, with the Laplace approximation there: pure functions of a decoder.
 
-Axes: N rows or starting points, L latent dimensions, F features, P decoder outputs. No product is taken of 2-D arrays, whose bits would
-change with N: stacks are multiplied matrix by matrix.
+Axes: N rows or starting points, L latent dimensions, F features, P decoder outputs. No product is taken of 2-D arrays,
+whose bits would change with N: stacks are multiplied matrix by matrix.
 """
 
 from __future__ import annotations

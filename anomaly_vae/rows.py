@@ -6,6 +6,7 @@ or by -1 where it is none of them.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from anomaly_vae.errors import InvalidInput
 from anomaly_vae.schema import UNSEEN, Schema
 
 __all__ = [
+    "MISSING_TEXTS",
     "Matrix",
     "check_names",
     "check_not_infinite",
@@ -26,6 +28,12 @@ __all__ = [
     "to_matrix",
     "to_rows",
 ]
+
+
+# What people and programs write for a cell that is not there.
+MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "null", "none"})
+
+_WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
 
 
 class Matrix(NamedTuple):
@@ -156,15 +164,19 @@ def check_not_infinite(rows: FloatArray, names: tuple[str, ...]) -> None:
 
 
 def text_of(value: object) -> str | None:
-    """A category as text: numbers as they are written, 3.0 as "3"; None for a missing cell."""
+    """A category as text, the same from every kind of table; None for a missing cell.
+
+    Text loses the white space around it, and numbers their zeros after the point: 3.0, "3.0" and "3" are one category.
+    """
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
     if isinstance(value, str):
-        return value
+        text = value.strip()
+        return None if text.lower() in MISSING_TEXTS else _WHOLE.sub(r"\1", text)
     if isinstance(value, (bool, np.bool_)):
         return "1" if value else "0"
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
     if isinstance(value, (float, np.floating)):
         number = float(value)
         if number != number:

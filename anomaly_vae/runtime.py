@@ -17,7 +17,7 @@ Float32Array = NDArray[np.float32]
 
 
 class Network(Protocol):
-    """What scoring needs of a model; axes: N rows, S samples, L latent dimensions, F features, P parameters of p(x|z)."""
+    """What scoring needs of a model; axes: N rows, S samples, L latents, F features, P parameters of p(x|z)."""
 
     def encode(self, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
         """x, mask (N, F) -> loc, log_var of q(z|x), (N, L)."""
@@ -46,7 +46,8 @@ class OnnxNetwork:
             BundleError: onnxruntime cannot load a graph, or its inputs and outputs are not as expected.
         """
         row, latent, params = (None, num_features), (None, latent_dim), (None, num_params)
-        inputs, moments = {"x": row, "mask": row}, {"loc": latent, "log_var": latent}
+        inputs: Shapes = {"x": row, "mask": row}
+        moments: Shapes = {"loc": latent, "log_var": latent}
         self._encoder = _session(graphs, f"encoder{suffix}.onnx", inputs, moments)
         self._decoder = _session(graphs, f"decoder{suffix}.onnx", {"z": latent}, {"params": params})
         self._log_joint = _session(

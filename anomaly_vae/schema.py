@@ -23,8 +23,8 @@ UNSEEN = -1.0
 
 _MOST_REASONS = 3
 
-# Rows may have come as float32, where 0.1 is another number.
-_ROUNDING = 1e-6
+# Values that differ by less than this part of them differ by rounding.
+_ROUNDING = 1e-12
 
 
 class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,9 +90,10 @@ class Schema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         novel = np.zeros(rows.shape, dtype=bool)
         for d, column in enumerate(self.columns):
             values = rows[:, d]
-            if column.kind == "constant":
-                with np.errstate(over="ignore"):
-                    novel[:, d] = np.abs(values - column.value) > _ROUNDING * abs(column.value)
+            if column.value is not None:
+                with np.errstate(over="ignore"):  # rows may have come as float32, where 0.1 is another number
+                    same = values.astype(np.float32) == np.float32(column.value)
+                novel[:, d] = ~same & (np.abs(values - column.value) > _ROUNDING * abs(column.value))
             elif column.categories is not None:
                 novel[:, d] = ~((values >= 0) & (values < len(column.categories)) & (values == np.floor(values)))
             elif column.kind == "binary":

@@ -159,9 +159,7 @@ class Scorer:
         decided = self._estimator.decide(rows[known], self.num_samples, in_log_px)
         is_anomaly[known] = self._adjusted(decided.log_px, missing[known]) < threshold
         num_samples[known] = decided.num_samples
-        return Flags(
-            is_anomaly=is_anomaly, num_samples=num_samples, reason=self._reasons(novel_cells, nothing, rows)
-        )
+        return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self._reasons(novel_cells, nothing, rows))
 
     def calibration_of(
         self,
@@ -235,17 +233,13 @@ class Scorer:
         """Rows of which nothing is known: no modelled cell is there, and nothing is new in the others, shape (N,)."""
         return np.asarray(missing.all(axis=1) & ~novel.any(axis=1))
 
-    def _reasons(
-        self, novel: NDArray[np.bool_], nothing: NDArray[np.bool_], rows: FloatArray
-    ) -> list[str | None]:
+    def _reasons(self, novel: NDArray[np.bool_], nothing: NDArray[np.bool_], rows: FloatArray) -> list[str | None]:
         reasons = self.schema.describe(novel, rows)
         for i in np.flatnonzero(nothing):
             reasons[i] = "every cell is missing: there is nothing to judge"
         return reasons
 
-    def _ranks(
-        self, score: FloatArray, novel: NDArray[np.bool_], nothing: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
+    def _ranks(self, score: FloatArray, novel: NDArray[np.bool_], nothing: NDArray[np.bool_]) -> NDArray[np.int64]:
         calibration = self.bundle.manifest.calibration
         ranks = rank(self.bundle.calibration, calibration.num_novel, np.where(novel, -np.inf, score))
         return np.where(nothing, calibration.num_rows, ranks)

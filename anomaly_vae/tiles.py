@@ -51,7 +51,7 @@ def log_joint_at_points(
         tile = [_filled(values[i : i + rows], rows) for values in (x, mask, loc, scale)]
         kept = min(rows, len(x) - i)
         for k in range(0, len(points), samples):
-            part = network.log_joint(*tile, points[k : k + samples])
+            part = network.log_joint(tile[0], tile[1], tile[2], tile[3], points[k : k + samples])
             out[i : i + kept, k : k + samples] = part[:kept]
     return out
 

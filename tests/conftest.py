@@ -39,9 +39,21 @@ def make_rows(n: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def trained():
-    """A model trained for a moment; its calibration is real."""
-    config = TrainConfig(random_state=3, max_steps=300, target_fpr=0.05)
+    """One model trained for a moment; its calibration is real. Most tests need no mixture, which takes longer."""
+    config = TrainConfig(random_state=3, max_steps=300, target_fpr=0.05, search="off", likelihood="gaussian")
     return train_model(make_rows(600), NAMES, config, label="broken")
+
+
+@pytest.fixture(scope="session")
+def mixture():
+    """What the defaults train, two models scored as one, on the same rows."""
+    config = TrainConfig(random_state=3, max_steps=200, target_fpr=0.05, search="fast")
+    return train_model(make_rows(600), NAMES, config, label="broken")
+
+
+@pytest.fixture(scope="session")
+def mixture_scorer(mixture):
+    return Scorer(mixture.bundle, threads=2)
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_vae import storage
-from anomaly_vae.bundle import FILES, _sealed, read_bundle, write_bundle
+from anomaly_vae.bundle import ARRAYS, _sealed, read_bundle, write_bundle
 from anomaly_vae.errors import BundleError, ConfigError
+from anomaly_vae.manifest import graph_names
 from anomaly_vae.scorer import Scorer, load
+
+FILES = (*graph_names(1), *ARRAYS)
 
 
 @pytest.fixture
@@ -39,6 +42,14 @@ def replace_file(path, name, data):
     (path / name).write_bytes(data)
     record = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     edit_manifest(path, lambda manifest: manifest["files"].update({name: record}))
+
+
+def first(manifest):
+    """The record of the first modelled column."""
+    return manifest["members"][0]["columns"][0]
+
+
+BENT = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "center": 0.0, "scale": 1.0}
 
 
 def npy(array, **options):
@@ -104,27 +115,39 @@ def test_a_named_pipe_does_not_hang_the_reader(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format_version=1), "format version 1, this release reads 2"),
+        (lambda m: m.update(format_version=2), "format version 2, this release reads 3"),
         (lambda m: m.update(pickle="x"), "unknown field `pickle`"),
-        (lambda m: m.pop("transform"), "missing required field `transform`"),
-        (lambda m: m["transform"].update(scale=[0.0] * 4), "scale must be positive"),
-        (lambda m: m["transform"].update(scale=[1.0] * 3), "one entry per modelled column"),
+        (lambda m: m.pop("members"), "missing required field `members`"),
+        (lambda m: m.update(members=[]), r"length >= 1.*members"),
+        (lambda m: m["members"].append(m["members"][0]), "must list exactly"),
+        (lambda m: first(m)["transform"].update(scale=0.0), "a transform cannot be inverted"),
+        (lambda m: first(m).update(transform=BENT | {"power": 2.5}), "a transform cannot be inverted"),
+        (lambda m: first(m).update(transform=BENT | {"unit": -1.0}), "a transform cannot be inverted"),
+        (lambda m: first(m).pop("transform"), "exactly the heads of numbers have a transform"),
+        (lambda m: first(m).update(head={"kind": "bernoulli"}), "exactly the heads of numbers have a transform"),
+        (lambda m: first(m).update(head={"kind": "categorical", "size": 2}), "exactly the categorical columns have a"),
+        (lambda m: m["members"][0]["columns"].pop(), "one entry in columns for each modelled column"),
+        (lambda m: m["adjustment"]["parts"].pop(), "adjustment must fit"),
+        (lambda m: m["adjustment"]["levels"][0]["masked"].reverse(), "adjustment must fit"),
+        (lambda m: m["adjustment"]["levels"].reverse(), "adjustment must fit"),
         (lambda m: m["calibration"].update(threshold="low"), "threshold"),
         (lambda m: m["calibration"].update(rank=10**6), "rank must be at most"),
         (lambda m: m["calibration"].update(num_rows=5), "rank must be at most"),
         (lambda m: m["calibration"].update(num_novel=1), "the manifest says 119"),
         (lambda m: m["calibration"].update(effective_fpr=0.001), "effective_fpr must be rank"),
         (lambda m: m["calibration"].update(threshold=1e300), "not the score of rank 6"),
-        (lambda m: m["likelihood"]["log_var"].insert(0, 1e6), "log_var"),
+        (lambda m: first(m)["head"].update(log_var=1e6), "log_var"),
         (lambda m: m["schema"]["columns"][0].update(name="\x1b]0;pwn\x07"), "printable"),
-        (lambda m: m["estimator"].update(num_samples=48), "scramblings times a power of two"),
+        (lambda m: m["estimator"].update(num_samples=48), "scramblings times members times a power of two"),
         (lambda m: m["estimator"].update(num_samples=1000), "multiple of 16"),
         (lambda m: m["estimator"].update(num_samples=2**14), "noise.npy: holds 4096 points"),
-        (lambda m: m["schema"]["columns"][0].update(kind="categorical"), "Invalid enum value"),
+        (lambda m: m["schema"]["columns"][0].update(kind="picture"), "Invalid enum value"),
+        (lambda m: m["schema"]["columns"][0].update(kind="categorical"), "exactly the categorical columns have"),
+        (lambda m: m["schema"]["columns"][0].update(categories=["a", "b"]), "exactly the categorical columns have"),
         (lambda m: m["schema"]["columns"][0].update(name="flow"), "unique names"),
         (lambda m: m["schema"]["columns"][0].update(value=1.0), "exactly the constant columns"),
         (lambda m: m["schema"].update(kind="window"), "Invalid enum value"),
-        (lambda m: m["architecture"].update(latent_dim=3), r"noise\.npy: has shape"),
+        (lambda m: m["members"][0]["architecture"].update(latent_dim=3), r"noise\.npy: has shape"),
         (lambda m: m["files"].update({"../evil": m["files"]["noise.npy"]}), "must list exactly"),
         (lambda m: m["files"].pop("noise.npy"), "must list exactly"),
         (lambda m: m["files"]["noise.npy"].update(sha256="0"), "sha256"),

@@ -26,7 +26,7 @@ def linear(latent_dim=3, columns=7, seed=0):
 def test_one_step_finds_the_mode_of_a_linear_model_and_its_laplace_approximation_is_exact():
     """Gauss-Newton is exact on a quadratic; the evidence is then log p(x) itself."""
     decode, likelihood, x, loc, covariance, evidence = linear()
-    modes = find_modes(decode, likelihood, x, np.zeros_like(loc), steps=1)
+    modes = find_modes(decode, likelihood, x, np.ones_like(x), np.zeros_like(loc), steps=1)
     np.testing.assert_allclose(modes.loc, loc, atol=1e-5)
     np.testing.assert_allclose(modes.root @ np.swapaxes(modes.root, 1, 2), np.tile(covariance, (20, 1, 1)), atol=1e-5)
     np.testing.assert_allclose(modes.inverse_root @ modes.root, np.tile(np.eye(3), (20, 1, 1)), atol=1e-9)
@@ -44,11 +44,11 @@ def test_steps_that_do_not_climb_are_undone():
     x, start = np.full((5, 1), 0.9), np.linspace(-2, 3, 5)[:, None]
 
     def objective(z):
-        return likelihood.log_prob(x, decode(z)) - 0.5 * (z**2).sum(-1)
+        return likelihood.log_prob(x, np.ones_like(x), decode(z)) - 0.5 * (z**2).sum(-1)
 
     before = objective(start.astype(np.float32).astype(np.float64))
     for steps in (1, 3, 8):
-        after = objective(find_modes(decode, likelihood, x, start, steps).loc)
+        after = objective(find_modes(decode, likelihood, x, np.ones_like(x), start, steps).loc)
         assert np.all(after >= before - 1e-12)
         before = after
 
@@ -63,7 +63,8 @@ def test_decoder_evaluations_are_those_planned():
         return decode(z)
 
     plan = plan_fit(3, 1024, 64)
-    find_modes(counting, likelihood, np.tile(x, (plan.starts, 1)), np.tile(loc, (plan.starts, 1)), plan.steps)
+    x_of_starts, start = np.tile(x, (plan.starts, 1)), np.tile(loc, (plan.starts, 1))
+    find_modes(counting, likelihood, x_of_starts, np.ones_like(x_of_starts), start, plan.steps)
     assert sum(seen) == plan.evaluations * len(x)
 
 
@@ -141,6 +142,7 @@ def test_products_of_stacks_have_one_result_whatever_the_number_of_rows():
 def test_a_decoder_that_overflows_does_no_harm():
     """Rows beyond all bounds still get a finite proposal."""
     likelihood = GaussianLikelihood([0.0])
+    x = np.full((2, 1), 1e15)
     with np.errstate(all="ignore"):
-        modes = find_modes(lambda z: np.exp(50 * z) * 1e300, likelihood, np.full((2, 1), 1e15), np.zeros((2, 1)), 4)
+        modes = find_modes(lambda z: np.exp(50 * z) * 1e300, likelihood, x, np.ones((2, 1)), np.zeros((2, 1)), 4)
     assert all(np.isfinite(values).all() for values in modes[:4])

@@ -52,8 +52,8 @@ def cli() -> None:
                  anomaly-vae score model new.csv -o scores.csv
     A service:   anomaly-vae serve model
 
-    Tables are .csv or .parquet files with one named column of numbers or texts per feature. Log-densities are in nats, in the
-    units of the data: higher is more normal.
+    Tables are .csv or .parquet files with one named column of numbers or texts per feature. Log-densities are in nats,
+    in the units of the data: higher is more normal.
     """  # noqa: D301 (click reads the backspace as: keep these lines)
 
 

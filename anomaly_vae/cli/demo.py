@@ -48,7 +48,7 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
     from anomaly_vae.cli.demo_service import check_service
     from anomaly_vae.cli.rows import read_normal_rows
     from anomaly_vae.scorer import load
-    from anomaly_vae.table import open_table
+    from anomaly_vae.table import CodeBook, open_table
     from anomaly_vae.training.demo_data import write_tables
     from anomaly_vae.training.pipeline import train_model
     from anomaly_vae.training.progress import training_progress
@@ -58,7 +58,7 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
     write_tables(train, held_out, seed)
 
     table = open_table(str(train))
-    rows = read_normal_rows(table, table.names, None, quiet=True).normal
+    rows = read_normal_rows(table, table.names, None, CodeBook(), quiet=True).normal
     if not quiet:
         click.echo(f"Training on {len(rows)} benign tumours, {len(table.names)} columns ({train})")
     config = TrainConfig(random_state=seed, target_fpr=_TARGET_FPR)

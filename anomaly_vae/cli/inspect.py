@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anomaly_vae.cli import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Categories of a column that are listed.
+_SHOWN = 5
 
 
 @click.command("inspect")
@@ -30,19 +37,15 @@ def command(model: Path, as_json: bool) -> None:
 
 def _print(model: Path, info: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    training, calibration, architecture = info["training"], info["calibration"], info["architecture"]
+    training, calibration = info["training"], info["calibration"]
     confidence = calibration["confidence"]
     facts = {
         "model": str(model),
         "made by": f"{info['created_by']}, {info['created_at']}, format {info['format_version']}",
         "digest": info["bundle_digest"],
-        "networks": f"{architecture['kind']}, hidden {architecture['hidden']}, "
-        f"latent dimensions {architecture['latent_dim']}",
-        "likelihood": f"{info['likelihood']['kind']}, variance {info['likelihood']['variance']} per column",
+        "networks": "; ".join(_networks(member) for member in info["members"]),
         "training": f"{training['num_rows']:,} rows, {training['steps']:,} steps, best at {training['best_step']:,}"
         + (" (interrupted)" if training["interrupted"] else ""),
         "held-out": f"ELBO {training['held_out_elbo']:.4g} nats, KL {training['held_out_kl']:.4g} nats, "
@@ -59,15 +62,85 @@ def _print(model: Path, info: dict[str, Any]) -> None:
     for name, value in facts.items():
         click.echo(f"{name:<21}{value}")
     click.echo()
-    columns = Table("column", "kind", "center", "scale", "std given z", box=None, header_style="bold")
-    modelled = iter(
-        zip(info["transform"]["center"], info["transform"]["scale"], info["likelihood"]["log_var"], strict=True)
+    console.print(_gates(training["gates"]))
+    if len(training["candidates"]) > 1:
+        console.print(_candidates(training["candidates"]))
+    console.print(_columns(info))
+
+
+def _networks(member: dict[str, Any]) -> str:
+    architecture = member["architecture"]
+    heads = Counter(column["head"]["kind"] for column in member["columns"])
+    return (
+        f"{architecture['kind']}, hidden {architecture['hidden']}, latent dimensions {architecture['latent_dim']}, "
+        f"heads {', '.join(f'{count} {kind}' for kind, count in heads.items())}"
     )
+
+
+def _gates(gates: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+
+    table = _table("release gate", "", "found")
+    for gate in gates:
+        word = {True: "passed", False: "[bold red]failed[/]", None: "[dim]not applied[/]"}[gate["passed"]]
+        table.add_row(gate["name"], word, escape(gate["detail"]))
+    return table
+
+
+def _candidates(candidates: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+
+    settings = [candidate["settings"] for candidate in candidates]
+    varied = [name for name in settings[0] if len({str(each[name]) for each in settings}) > 1]
+    table = _table("tried", *varied, "held-out ELBO", "criterion")
+    for candidate in candidates:
+        values = [escape(str(candidate["settings"][name])) for name in varied]
+        criterion = "" if candidate["criterion"] is None else f"{candidate['criterion']:.4f}"
+        word = "chosen" if candidate["chosen"] else ""
+        table.add_row(word, *values, f"{candidate['held_out_elbo']:.4f}", criterion)
+    return table
+
+
+def _columns(info: dict[str, Any]) -> Table:
+    """What each column was taken for, and its heads, one for each member of the mixture."""
+    from rich.markup import escape
+
+    table = _table("column", "kind", "values", "center", "scale", "head")
+    modelled = zip(*(member["columns"] for member in info["members"]), strict=True)
     for column in info["schema"]["columns"]:
-        if column["kind"] == "constant":
-            columns.add_row(escape(column["name"]), "constant", f"{column['value']:.6g}", "", "")
-        else:
-            center, scale, log_var = next(modelled)
-            spread = scale * math.exp(0.5 * log_var)
-            columns.add_row(escape(column["name"]), column["kind"], f"{center:.6g}", f"{scale:.6g}", f"{spread:.4g}")
-    console.print(columns)
+        if column["kind"] == "constant" or (column["categories"] is not None and len(column["categories"]) == 1):
+            table.add_row(escape(column["name"]), column["kind"], escape(_values(column)), "", "", "")
+            continue
+        models = next(modelled)
+        transform = models[0]["transform"] or {}
+        center, scale = (transform.get(key, math.nan) for key in ("center", "scale"))
+        numbers = ["" if math.isnan(number) else f"{number:.6g}" for number in (center, scale)]
+        heads = " | ".join(_head(model["head"]) for model in models)
+        table.add_row(escape(column["name"]), column["kind"], escape(_values(column)), *numbers, heads)
+    return table
+
+
+def _values(column: dict[str, Any]) -> str:
+    if column["value"] is not None:
+        return f"always {column['value']:.6g}"
+    if column["categories"] is not None:
+        shown = ", ".join(column["categories"][:_SHOWN])
+        more = len(column["categories"]) - _SHOWN
+        return shown if more <= 0 else f"{shown} and {more} more"
+    return "" if column["step"] is None else f"steps of {column['step']:.4g}"
+
+
+def _head(head: dict[str, Any]) -> str:
+    """The kind, and its spread given z in standard deviations of the column."""
+    kind = str(head["kind"])
+    if kind == "gaussian":
+        return f"gaussian {math.exp(0.5 * head['log_var']):.3g}"
+    if kind == "student_t":
+        return f"student_t {math.exp(head['log_scale']):.3g}, df {head['freedom']:.3g}"
+    return f"logistic {math.exp(head['log_scale']):.3g}" if kind == "logistic" else kind
+
+
+def _table(*names: str) -> Table:
+    from rich.table import Table
+
+    return Table(*names, box=None, header_style="bold")

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     help="Variance of Gaussian heads.  [default: learned]",
 )
 @click.option(
-    "--column-transform", type=click.Choice(["standardise", "auto"]), help="auto: bend skewed columns.  [default: standardise]"
+    "--column-transform",
+    type=click.Choice(["standardise", "auto"]),
+    help="auto: bend skewed columns.  [default: standardise]",
 )
 @click.option(
     "--trim-fraction", type=click.FloatRange(0.0, 0.5), help="Share of rows that may be anomalies.  [default: 0]"
@@ -183,9 +185,7 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _summarise(
-    model: TrainedModel, rows: LabelledRows, categories: dict[str, tuple[str, ...]], output: Path
-) -> None:
+def _summarise(model: TrainedModel, rows: LabelledRows, categories: dict[str, tuple[str, ...]], output: Path) -> None:
     training, calibration = model.bundle.manifest.training, model.bundle.manifest.calibration
     schema = model.bundle.manifest.schema
     kinds = Counter(column.kind for column in schema.columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +163,7 @@ def _values(i: int, column: pb.Column, known: Column) -> _Values:
     if column.HasField("strings"):
         if known.categories is None:
             raise invalid(field, f"{column.name!r} holds text, the model's column numbers; set fp64")
-        return _Values(field, _codes(list(column.strings.value), known.categories))
+        return _Values(field, _codes(column.strings.value, known.categories))
     if not column.HasField("fp64"):
         expected = "fp64, little-endian doubles" if known.categories is None else "strings"
         raise invalid(field, f"{column.name!r} holds no values; set {expected}")
@@ -172,15 +172,14 @@ def _values(i: int, column: pb.Column, known: Column) -> _Values:
     values = np.frombuffer(column.fp64, "<f8")
     if known.categories is None:
         return _Values(field, values)
-    return _Values(field, _codes([text_of(value) for value in values.tolist()], known.categories))
+    return _Values(field, _codes(values.tolist(), known.categories))
 
 
-def _codes(texts: Sequence[str | None], categories: tuple[str, ...]) -> FloatArray:
-    """Indices of texts into the categories; an empty text is a missing cell unless it is one of them."""
+def _codes(values: Iterable[str | float], categories: tuple[str, ...]) -> FloatArray:
+    """Indices of texts, or of numbers as text, into the categories; NaN for a missing cell."""
     codes: dict[str | None, float] = {text: float(i) for i, text in enumerate(categories)}
-    codes.setdefault("", math.nan)
     codes[None] = math.nan
-    return np.array([codes.get(text, UNSEEN) for text in texts])
+    return np.array([codes.get(text_of(value), UNSEEN) for value in values])
 
 
 def _check_counts(data: bytes, limits: ServeConfig) -> None:

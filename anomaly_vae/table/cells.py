@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly_vae.densities import FloatArray
+from anomaly_vae.rows import MISSING_TEXTS, text_of
 from anomaly_vae.table.arrays import from_strings, to_float64
 from anomaly_vae.table.base import wrong_type
 
 __all__ = ["CellCounts", "decode_column", "parse_column", "text_cells"]
-
-_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 
 class CellCounts:
@@ -52,7 +51,7 @@ def parse_column(cells: pa.Array) -> tuple[FloatArray, dict[int, str]]:
         values, odd = np.full(len(cells), np.nan), {}
         for i, cell in enumerate(cells.to_pylist()):
             text = "" if cell is None else cell.decode("utf-8", "replace").strip()
-            if text.lower() in _MISSING:
+            if text.lower() in MISSING_TEXTS:
                 continue
             try:
                 values[i] = float(text.replace("_", "?"))  # Python reads 1_000 as a number, others do not
@@ -63,8 +62,7 @@ def parse_column(cells: pa.Array) -> tuple[FloatArray, dict[int, str]]:
 
 def text_cells(cells: pa.Array) -> list[str | None]:
     """A binary column (N,) as text, None for missing cells."""
-    texts = (None if cell is None else cell.decode("utf-8", "replace").strip() for cell in cells.to_pylist())
-    return [None if text is None or text.lower() in _MISSING else text for text in texts]
+    return [text_of(cell) for cell in cells.to_pylist()]
 
 
 def decode_column(cells: pa.Array) -> pa.Array:

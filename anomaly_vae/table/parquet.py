@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.arrays import to_float64
 from anomaly_vae.rows import text_of
+from anomaly_vae.table.arrays import to_float64
 from anomaly_vae.table.base import BATCH_ROWS, Batch, faults_of, first_line, wrong_type
 from anomaly_vae.table.codes import CodeBook
 

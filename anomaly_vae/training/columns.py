@@ -87,7 +87,7 @@ def _number_head(column: Column, transform: Transform, config: TrainConfig) -> H
     floor = max(STD_FLOOR, 0.5 * (cell or 0.0))
     if config.likelihood == "logistic" and step is not None and cell is not None:
         return LogisticHead(log_scale=math.log(0.5), step=step, cell=cell)
-    if config.likelihood == "student_t" or (config.likelihood == "auto" and config.decoder_variance == "learned"):
+    if config.likelihood == "student_t":
         return StudentTHead(log_scale=math.log(0.7), freedom=6.0, step=step)
     if config.decoder_variance == "conditional":
         return ConditionalHead(floor=floor, step=step)
@@ -136,9 +136,7 @@ def yeo_johnson(values: FloatArray, line: Standardise) -> YeoJohnson | None:
     bent = YeoJohnson(power=_POWERS[best], origin=line.center, unit=line.scale, center=0.0, scale=1.0)
     y = bent.forward(values)
     again = standardise(y, "")
-    return YeoJohnson(
-        power=bent.power, origin=bent.origin, unit=bent.unit, center=again.center, scale=again.scale
-    )
+    return YeoJohnson(power=bent.power, origin=bent.origin, unit=bent.unit, center=again.center, scale=again.scale)
 
 
 def _log_likelihood(power: float, fitted: FloatArray, held_out: FloatArray) -> float:

@@ -50,9 +50,7 @@ def _log_px(model: Fitted, rows: FloatArray, seed: int) -> FloatArray:
     """Plain importance sampling in model units; what differs between units is the same for all rows, or in base."""
     vae, data = model.vae, load(model.features, rows, torch.device("cpu"))
     points = torch.randn(_SAMPLES, vae.latent_dim, generator=torch.Generator().manual_seed(seed))
-    parts = [
-        _block(model, Data(data.x[i : i + 128], data.mask[i : i + 128]), points) for i in range(0, len(rows), 128)
-    ]
+    parts = [_block(model, Data(data.x[i : i + 128], data.mask[i : i + 128]), points) for i in range(0, len(rows), 128)]
     return np.asarray(torch.cat(parts).double().numpy() + model.features.encode(rows).base)
 
 

@@ -57,7 +57,6 @@ def _log_joint(vae: VAE) -> bytes:
     the mask, whose bits do not depend on where a row stands.
     """
     graph, latent, blocks = Graph(), vae.latent_dim, vae.head.layout.blocks
-    first, last = _linear(vae.decoder[0]), _linear(vae.decoder[-1])
     output = _Output(graph, vae)
     sizes = [block.num_features for block in blocks]
     total = _log_prior(graph, latent)
@@ -185,7 +184,8 @@ def _categorical(graph: Graph, output: _Output, part: Any, x: str, mask: str) ->
     first = np.zeros((block.num_features, len(block.sizes)))
     first[block.starts, np.arange(len(block.sizes))] = -1.0
     minus = graph.add("MatMul", mask, graph.weight(first))
-    return graph.add("Add", _dot(graph, logits, graph.add("Mul", x, mask)), _dot(graph, graph.add("Log", totals), minus))
+    chosen = _dot(graph, logits, graph.add("Mul", x, mask))
+    return graph.add("Add", chosen, _dot(graph, graph.add("Log", totals), minus))
 
 
 _TERMS: dict[str, Callable[[Graph, _Output, Any, str, str], str]] = {

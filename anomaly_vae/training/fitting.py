@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from anomaly_vae.training.data import load
 from anomaly_vae.training.loop import FitResult, HeldOut, Progress, Run
 from anomaly_vae.training.vae import VAE
 
-__all__ = ["Fitted", "fit_model", "from_checkpoint", "resolved", "to_checkpoint"]
+__all__ = ["Fitted", "fit_model", "from_checkpoint", "resolved", "sizes", "to_checkpoint"]
 
 _SMALL_LAYER = 2**16
 
@@ -73,7 +74,7 @@ def fit_model(
     device, seed = _device(config.device), int(config.random_state or 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = VAE(columns, tuple(config.hidden), int(config.latent_dim)).to(device)
+        vae = VAE(columns, *sizes(config)).to(device)
     features = Features(schema, columns)
     rows, held_out_rows = load(features, train, device), load(features, held_out, device)
     base = _base(vae, features, held_out)
@@ -90,19 +91,24 @@ def fit_model(
     return _fitted(config, schema, vae, result, held_out)
 
 
+def sizes(config: TrainConfig) -> tuple[tuple[int, ...], int]:
+    """Hidden widths and latent dimensions of :func:`resolved` parameters."""
+    return tuple(int(width) for width in config.hidden), int(config.latent_dim)
+
+
 def from_checkpoint(
-    config: TrainConfig, schema: Schema, train: FloatArray, held_out: FloatArray, saved: dict[str, object]
+    config: TrainConfig, schema: Schema, train: FloatArray, held_out: FloatArray, saved: dict[str, Any]
 ) -> Fitted:
     """A model whose run had ended when the checkpoint was made."""
     columns = plan_columns(schema, np.concatenate([train, held_out]), config)
-    vae = VAE(columns, tuple(config.hidden), int(config.latent_dim))
-    vae.load_state_dict(saved["state"])  # type: ignore[arg-type]
-    steps, best_step, best = saved["result"]  # type: ignore[misc]
+    vae = VAE(columns, *sizes(config))
+    vae.load_state_dict(saved["state"])
+    steps, best_step, best = saved["result"]
     result = FitResult(steps=steps, best_step=best_step, held_out=HeldOut(*best), interrupted=False)
     return _fitted(config, schema, vae, result, held_out)
 
 
-def to_checkpoint(fitted: Fitted) -> dict[str, object]:
+def to_checkpoint(fitted: Fitted) -> dict[str, Any]:
     """What :func:`from_checkpoint` needs."""
     result = fitted.result
     return {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from msgspec import structs
 from torch import Tensor, nn
 
-from anomaly_vae.heads import ColumnModel, Head
+from anomaly_vae.heads import ColumnModel, GaussianHead, Head
 from anomaly_vae.layout import Block, Layout
 from anomaly_vae.likelihood import LOGIT_LIMIT, RAW_LIMIT
 from anomaly_vae.transforms import Standardise
@@ -28,7 +28,7 @@ _LOG_2PI = math.log(2.0 * math.pi)
 
 def grid_floor(column: ColumnModel) -> float:
     """Smallest standard deviation of a column given z, model units: half a step, where its values lie on a grid."""
-    step = getattr(column.head, "step", None)
+    step: float | None = getattr(column.head, "step", None)
     if step is None or not isinstance(column.transform, Standardise):
         return STD_FLOOR
     return max(STD_FLOOR, 0.5 * step / column.transform.scale)
@@ -42,20 +42,21 @@ class TableHead(nn.Module):
         self.columns = tuple(columns)
         self.layout = Layout(columns)
         self.parts = nn.ModuleList(
-            _HEADS[block.kind](block, [grid_floor(columns[d]) for d in block.columns]) for block in self.layout.blocks
+            _HEADS[block.kind](block, [grid_floor(columns[int(d)]) for d in block.columns])
+            for block in self.layout.blocks
         )
 
     def log_prob(self, x: Tensor, params: Tensor, mask: Tensor) -> Tensor:
         """log p(x|z) summed over the columns the mask keeps, (..., F) -> (...,)."""
         total = torch.zeros((), dtype=x.dtype, device=x.device)
-        for block, part in zip(self.layout.blocks, self.parts, strict=True):
+        for block, part in self._pairs():
             total = total + part(x[..., block.features], params[..., block.params], mask[..., block.features])
         return total
 
     def base(self, x: Tensor, mask: Tensor) -> Tensor:
         """The part of :meth:`log_prob` that z has no say in, which exported networks leave out; (..., F) -> (...,)."""
         total = torch.zeros((), dtype=x.dtype, device=x.device)
-        for block, part in zip(self.layout.blocks, self.parts, strict=True):
+        for block, part in self._pairs():
             if isinstance(part, Count):
                 total = total + (part.base(x[..., block.features]) * mask[..., block.features]).sum(dim=-1)
         return total
@@ -64,19 +65,26 @@ class TableHead(nn.Module):
         """The decoder's output under which columns have their marginals of rows (N, F), shape (P,)."""
         mean = (x * mask).sum(0) / mask.sum(0).clamp(min=1.0)
         start = torch.zeros(self.layout.num_params, dtype=x.dtype, device=x.device)
-        for block, part in zip(self.layout.blocks, self.parts, strict=True):
+        for block, part in self._pairs():
             if block.kind == "bernoulli":
                 start[block.params] = torch.logit(mean[block.features].clamp(1e-3, 1 - 1e-3))
             elif block.kind == "categorical":
                 start[block.params] = torch.log(mean[block.features].clamp(min=1e-3))
             elif block.kind == "count":
-                start[block.params] = torch.log(mean[block.features].clamp(min=1e-3)) - part.log_dispersion.detach()
+                start[block.params] = (
+                    torch.log(mean[block.features].clamp(min=1e-3)) - part.learned()["log_dispersion"].detach()
+                )
         return start
+
+    def _pairs(self) -> Iterator[tuple[Block, _Part]]:
+        for block, part in zip(self.layout.blocks, self.parts, strict=True):
+            if isinstance(part, _Part):
+                yield block, part
 
     def column_models(self) -> tuple[ColumnModel, ...]:
         """The columns with what was learned."""
         found = list(self.columns)
-        for block, part in zip(self.layout.blocks, self.parts, strict=True):
+        for block, part in self._pairs():
             for d, head in zip(block.columns, part.heads(), strict=True):
                 found[d] = structs.replace(self.columns[d], head=head)
         return tuple(found)
@@ -84,6 +92,8 @@ class TableHead(nn.Module):
 
 class _Part(nn.Module):
     """The heads of one block."""
+
+    floor: Tensor
 
     def __init__(self, block: Block, floors: Sequence[float]) -> None:
         super().__init__()
@@ -109,9 +119,12 @@ class _Part(nn.Module):
 class Gaussian(_Part):
     """N(loc(z), exp(log_var)), one variance per column: learned, or given."""
 
+    free: Tensor
+
     def __init__(self, block: Block, floors: Sequence[float]) -> None:
         super().__init__(block, floors)
-        self.register_buffer("free", torch.tensor([head.variance == "learned" for head in block.heads]))  # type: ignore[union-attr]
+        given = [isinstance(head, GaussianHead) and head.variance == "fixed" for head in block.heads]
+        self.register_buffer("free", ~torch.tensor(given))
         self.raw_log_var = nn.Parameter(self._values("log_var"))
 
     @property
@@ -178,6 +191,8 @@ class StudentT(_Part):
 class Logistic(_Part):
     """A logistic distribution around loc(z) in cells of the column's grid, scale learned per column."""
 
+    cell: Tensor
+
     def __init__(self, block: Block, floors: Sequence[float]) -> None:
         super().__init__(block, floors)
         self.raw_log_scale = nn.Parameter(self._values("log_scale"))
@@ -240,6 +255,8 @@ class Count(_Part):
 
 class Categorical(_Part):
     """softmax(logits(z)) of each column; x is 1 at its category."""
+
+    members: Tensor
 
     def __init__(self, block: Block, floors: Sequence[float]) -> None:
         super().__init__(block, floors)

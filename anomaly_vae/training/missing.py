@@ -16,21 +16,22 @@ __all__ = ["fit_adjustment"]
 # Shares of the modelled cells that are taken out for the maps.
 _SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 
-# Rows and samples behind each map: an error of 0.1 nats there is far below the spread of scores.
-_MOST_ROWS, _NUM_SAMPLES, _ERROR = 1000, 256, 0.1
+# Rows behind each map, and the error of their scores, nats: far below their spread.
+_MOST_ROWS, _ERROR = 1000, 0.1
 
 # Fewest rows for which a map is better than none.
 _FEWEST_ROWS = 10
 
 
 def fit_adjustment(
-    estimator: DensityEstimator, seen: FloatArray, calibration: FloatArray, seed: int
+    estimator: DensityEstimator, seen: FloatArray, calibration: FloatArray, num_samples: int, seed: int
 ) -> Adjustment:
     """Fit the parts to rows of the training, the maps to calibration rows.
 
     Args:
         estimator: The model.
         seen, calibration: Rows in data units, NaN where a cell is missing anyway.
+        num_samples: The budget of a row, as for any other.
         seed: Of which cells are taken out.
     """
     rng = np.random.default_rng([seed, 2])
@@ -39,7 +40,7 @@ def fit_adjustment(
     bare = Adjustment(parts=_parts(features, seen))
     if len(bare.parts) == 1:
         return bare
-    levels = _levels(estimator, schema, calibration, bare, rng)
+    levels = _levels(estimator, schema, calibration, bare, num_samples, rng)
     return Adjustment(parts=bare.parts, levels=levels)
 
 
@@ -61,10 +62,15 @@ def _mean_log_prob(values: FloatArray) -> float:
 
 
 def _levels(
-    estimator: DensityEstimator, schema: Schema, rows: FloatArray, bare: Adjustment, rng: np.random.Generator
+    estimator: DensityEstimator,
+    schema: Schema,
+    rows: FloatArray,
+    bare: Adjustment,
+    budget: int,
+    rng: np.random.Generator,
 ) -> tuple[Level, ...]:
     """A map for each number of missing cells, from the rows that have fewer of them."""
-    num_columns, budget = len(schema.modelled), _budget(estimator)
+    num_columns = len(schema.modelled)
     rows = rows[~schema.is_novel(rows)]
     rows = rows[rng.permutation(len(rows))[:_MOST_ROWS]]
     missing = np.isnan(rows[:, schema.modelled])
@@ -94,7 +100,3 @@ def _without(rows: FloatArray, schema: Schema, hidden: NDArray[np.bool_]) -> Flo
     modelled[hidden] = np.nan
     rows[:, schema.modelled] = modelled
     return rows
-
-
-def _budget(estimator: DensityEstimator) -> int:
-    return max(budget for budget in estimator.budgets if budget <= max(_NUM_SAMPLES, estimator.budgets[0]))

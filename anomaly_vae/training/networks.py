@@ -32,6 +32,9 @@ def mlp(sizes: list[int]) -> nn.Sequential:
 class Encoder(nn.Module):
     """x, mask -> mean and log-variance of q(z|x) = N(loc, diag exp(log_var))."""
 
+    shift: Tensor
+    unit: Tensor
+
     def __init__(self, layout: Layout, hidden: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         self.net = mlp([2 * layout.num_features, *hidden, 2 * latent_dim])

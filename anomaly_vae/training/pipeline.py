@@ -28,7 +28,7 @@ from anomaly_vae.sampling import sample_rows
 from anomaly_vae.schema import Schema
 from anomaly_vae.training.checkpoint import Checkpoint, fingerprint
 from anomaly_vae.training.export import export_graphs
-from anomaly_vae.training.fitting import Fitted, resolved
+from anomaly_vae.training.fitting import Fitted, resolved, sizes
 from anomaly_vae.training.gates import check_onnx, run_gates
 from anomaly_vae.training.loop import Progress
 from anomaly_vae.training.missing import fit_adjustment
@@ -139,13 +139,14 @@ class _Release:
         self._seed = int(config.random_state or 0)
 
     def bundle(self) -> Bundle:
+        """Export, check, calibrate and put together."""
         members = self._choice.members
         records = tuple(
             MemberRecord(
-                architecture=Architecture(latent_dim=int(m.config.latent_dim), hidden=tuple(m.config.hidden)),
-                columns=m.vae.head.column_models(),
+                architecture=Architecture(latent_dim=latent_dim, hidden=hidden), columns=m.vae.head.column_models()
             )
             for m in members
+            for hidden, latent_dim in [sizes(m.config)]
         )
         graphs = {name: data for m, member in enumerate(members) for name, data in export_graphs(member.vae, m).items()}
         latent_dim = max(record.architecture.latent_dim for record in records)
@@ -156,7 +157,7 @@ class _Release:
         train, held_out, calibration_rows = (self._rows[chosen] for chosen in split)
         checked = np.concatenate([golden, held_out[:_CHECKED_ROWS]])  # not the rows that set the threshold
         onnx_error = check_onnx([member.vae for member in members], estimator, checked, _NUM_SAMPLES)
-        adjustment = fit_adjustment(estimator, train, calibration_rows, self._seed)
+        adjustment = fit_adjustment(estimator, train, calibration_rows, _NUM_SAMPLES, self._seed)
         estimates = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_rows=self._on_calibrated)
         missing = np.isnan(calibration_rows[:, self._schema.modelled])
         scores = adjustment.forward(estimates.log_px, missing)

@@ -42,21 +42,25 @@ class Choice:
 def candidates(config: TrainConfig) -> list[TrainConfig]:
     """The settings to train with, all of them different, the user's own first.
 
-    Where the likelihood is left to us, two of them are scored as a mixture: over 16 tables the mixture of a heavy-tailed
-    and of a discretised head was better than either, and than two seeds of one.
+    Where the likelihood is left to us, two of them are scored as a mixture: over 16 tables the mixture of heavy-tailed
+    and of discretised heads was better than either, and than two seeds of one.
     """
+    is_open = _is_open(config)
+    members = num_members(config)
+    if config.likelihood == "auto":
+        config = replace(config, likelihood="student_t" if is_open else "gaussian")
     if config.search == "off":
-        return [_with_seed(config, i) for i in range(num_members(config))]
+        return [_with_seed(config, i) for i in range(members)]
     found = [config]
-    if _is_open(config):
+    if is_open:
         found.append(replace(config, likelihood="logistic"))
     if config.search == "full":
         wide = min(2 * int(config.latent_dim), _MOST_LATENT)
         found += [replace(each, latent_dim=wide) for each in list(found) if wide > int(config.latent_dim)]
         found.append(replace(config, column_transform="auto"))
-        if _is_open(config):
+        if is_open:
             found.append(replace(config, likelihood="gaussian", decoder_variance="conditional"))
-    missing = max(num_members(config) - len(found), 0)
+    missing = max(members - len(found), 0)
     return [*found, *(_with_seed(found[i % len(found)], 1 + i // len(found)) for i in range(missing))]
 
 

@@ -47,7 +47,7 @@ class VAE(nn.Module):
         """Begin at the marginals of rows (N, F), which are far off where a category or a count is rare."""
         last = self.decoder[-1]
         if isinstance(last, nn.Linear):
-            last.bias += self.head.start(x, mask)
+            last.bias.add_(self.head.start(x, mask))
 
     def elbo_terms(self, x: Tensor, mask: Tensor, noise: Tensor) -> ElboTerms:
         r"""ELBO terms at z = loc + scale * noise (reparametrised, so gradients reach the encoder).
@@ -67,7 +67,13 @@ class VAE(nn.Module):
         return ElboTerms(self.head.log_prob(x, self.decoder(z), mask), kl.sum(dim=-1), kl)
 
     def log_joint(self, x: Tensor, mask: Tensor, loc: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-        """log p(x, z), without the heads' base, at z = loc + scale * noise; x, mask (N, F), loc, scale (N, L), noise (S, L) -> (N, S)."""
+        """log p(x, z), without the heads' base, at z = loc + scale * noise, shape (N, S).
+
+        Args:
+            x, mask: Shape (N, F).
+            loc, scale: Shape (N, L).
+            noise: Shape (S, L).
+        """
         z = loc[:, None, :] + scale[:, None, :] * noise
         log_prior = -0.5 * (math.log(2.0 * math.pi) + z**2).sum(dim=-1)
         x, mask = x[:, None, :], mask[:, None, :]

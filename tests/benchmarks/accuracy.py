@@ -1,9 +1,9 @@
 """Error of log p(x) against its cost: plain Monte Carlo, Sobol points, and Sobol points with fitted proposals.
 
-    python -m tests.benchmarks.accuracy DIR --out FOLDER [--tables cardio,vowels,optdigits,mammography]
+    python -m tests.benchmarks.accuracy DIR --out FOLDER [--tables cardio,vowels,optdigits,mammography] [--search fast]
 
-DIR holds the ADBench tables as .npz files. The truth is a reference of 65,000 to 500,000 samples a row from a mixture
-of its own. All rows share their points, which makes their errors depend on each other, so a row's error is its root
+DIR holds the ADBench tables as .npz files. The truth is a reference of 65,000 to 500,000 samples a row and model from a
+mixture of its own. All rows share their points, which makes their errors depend on each other, so a row's error is its root
 mean square over many sets of points; a quarter of the sets serve for the largest budget.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,16 +24,14 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import t as student
 
 from anomaly_vae import tiles
-from anomaly_vae.config import TrainConfig
 from anomaly_vae.densities import LOG_2PI
 from anomaly_vae.estimator import DensityEstimator, default_threads
-from anomaly_vae.likelihood import GaussianLikelihood
+from anomaly_vae.member import Member, open_members
 from anomaly_vae.modes import find_modes
-from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.training.noise import sobol_normal
-from anomaly_vae.training.pipeline import train_model
 from tests.benchmarks.accuracy_report import BUDGETS, MAIN_BUDGET, METHODS, draw, show
 from tests.benchmarks.adbench import split
+from tests.benchmarks.tables import MODELS, SEARCH_HELP, train
 
 SCRAMBLINGS, POINTS = 16, 256
 FIRST_NOISE_SEED, NO_FIT_BUDGET = 1000, 64
@@ -48,27 +45,29 @@ STARTS, STEPS, MOST_MODES, DISTINCT, NEGLIGIBLE = 8, 40, 6, 0.5, 12.0
 
 
 class Case(NamedTuple):
-    """A trained model with the rows it is measured on: N in data units, and which of them are anomalies."""
+    """What was trained, and the rows it is measured on: N in data units, and which of them are anomalies."""
 
-    network: OnnxNetwork
-    manifest: Any
+    members: list[Member]
     rows: np.ndarray
     is_anomaly: np.ndarray
 
     @property
     def latent_dim(self) -> int:
-        """L."""
-        return self.manifest.architecture.latent_dim
-
-    @property
-    def likelihood(self) -> GaussianLikelihood:
-        """The model's head."""
-        return GaussianLikelihood(self.manifest.likelihood.log_var)
+        """L, the most of a member."""
+        return max(member.latent_dim for member in self.members)
 
     def estimator(self, noise: np.ndarray, *, adaptive: bool) -> DensityEstimator:
         """The product, at points of our choice."""
-        known = {"schema": self.manifest.schema, "transform": self.manifest.transform, "likelihood": self.likelihood}
-        return DensityEstimator(self.network, noise, adaptive=adaptive, **known)
+        return DensityEstimator(self.members, noise, adaptive=adaptive)
+
+
+class Row(NamedTuple):
+    """One row in model units, (F,), with the encoder's loc and scale, (L,)."""
+
+    x: np.ndarray
+    mask: np.ndarray
+    loc: np.ndarray
+    scale: np.ndarray
 
 
 class Component(NamedTuple):
@@ -93,45 +92,53 @@ class Measured(NamedTuple):
     num_samples: np.ndarray
 
 
-def prepare(path: Path, most_rows: int) -> Case:
+def prepare(path: Path, most_rows: int, search: str) -> Case:
     """Train on half of the normal rows, and choose at most so many other normal and anomalous ones."""
-    train, *tested = split(path, 0)
-    names = tuple(f"x{d}" for d in range(train.shape[1]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # small tables have too few calibration rows for 1 %
-        bundle = train_model(train, names, TrainConfig(random_state=0)).bundle
-    manifest = bundle.manifest
-    columns = len(manifest.schema.modelled)
-    network = OnnxNetwork(bundle.files, latent_dim=manifest.architecture.latent_dim, num_columns=columns)
+    fitted, *tested = split(path, 0)
+    bundle = train(fitted, MODELS[search]).bundle
+    members = open_members(bundle.manifest.schema, bundle.manifest.members, bundle.files)
     rng = np.random.default_rng(0)
     normal, anomalous = (rng.permutation(rows)[:most_rows] for rows in tested)
     is_anomaly = np.repeat([False, True], [len(normal), len(anomalous)])
-    return Case(network, manifest, np.concatenate([normal, anomalous]), is_anomaly)
+    return Case(members, np.concatenate([normal, anomalous]), is_anomaly)
 
 
 def reference(case: Case) -> dict[str, np.ndarray]:
-    """log p(x) in nats and its standard error, from two independent references, and how far apart these are."""
-    estimator = case.estimator(np.zeros((2, 1, case.latent_dim), dtype=np.float32), adaptive=False)
-    x = estimator.model_input(case.rows).astype(np.float32)
-    loc, scale = (values.astype(np.float64) for values in tiles.encode(case.network, x))
-    jobs = [(i, seed) for seed in (0, 1) for i in range(len(x))]
-    with ThreadPoolExecutor(default_threads()) as pool:
-        found = list(pool.map(lambda job: refer(case, x[job[0]], loc[job[0]], scale[job[0]], job), jobs))
-    values, errors = np.moveaxis(np.array(found).reshape(2, len(x), 2), -1, 0)
+    """log p(x) in nats and its standard error, from two independent references, and how far apart these are.
+
+    Members have references of their own, so the standard error of a mixture's is that of a mean of independent parts.
+    """
+    found = np.stack([references(member, case.rows) for member in case.members])  # (M, 2 references, N, 2)
+    log_px, errors = found[..., 0], found[..., 1]
+    values = logsumexp(log_px, axis=0) - np.log(len(case.members))
+    errors = np.sqrt(np.square(softmax(log_px, axis=0) * errors).sum(axis=0))
     return {
-        "log_px": np.logaddexp(*values) - np.log(2.0) + case.manifest.transform.log_abs_det,
+        "log_px": np.logaddexp(*values) - np.log(2.0),
         "std_error": np.hypot(*errors) / 2.0,
         "difference": np.abs(values[0] - values[1]),
     }
 
 
-def refer(case: Case, x: np.ndarray, loc: np.ndarray, scale: np.ndarray, seed: tuple[int, int]) -> tuple[float, float]:
+def references(member: Member, rows: np.ndarray) -> np.ndarray:
+    """Two references of every row under one member, in data units, and their standard errors, shape (2, N, 2)."""
+    inputs = member.features.encode(rows)
+    x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
+    loc, scale = (values.astype(np.float64) for values in tiles.encode(member.network, x, mask))
+    jobs = [(i, seed) for seed in (0, 1) for i in range(len(x))]
+    with ThreadPoolExecutor(default_threads()) as pool:
+        found = list(pool.map(lambda job: refer(member, Row(*(v[job[0]] for v in (x, mask, loc, scale))), job), jobs))
+    result = np.array(found).reshape(2, len(x), 2)
+    result[..., 0] += inputs.base
+    return result
+
+
+def refer(member: Member, row: Row, seed: tuple[int, int]) -> tuple[float, float]:
     """One reference of one row in model units, and its standard error: deterministic-mixture importance sampling."""
     rng = np.random.default_rng(seed)
-    components = mixture(case, x, loc, scale, rng)
+    components = mixture(member, row, rng)
     weights = np.empty(0)
     for _ in range(MOST_ROUNDS):
-        weights = np.concatenate([weights, log_weights(case, x, components, rng)])
+        weights = np.concatenate([weights, log_weights(member, row, components, rng)])
         relative = np.exp(weights - weights.max())
         error = relative.std() / relative.mean() / np.sqrt(len(weights))
         if error <= SMALL_ERROR:
@@ -139,25 +146,26 @@ def refer(case: Case, x: np.ndarray, loc: np.ndarray, scale: np.ndarray, seed: t
     return float(weights.max() + np.log(relative.mean())), float(error)
 
 
-def log_weights(case: Case, x: np.ndarray, components: list[Component], rng: np.random.Generator) -> np.ndarray:
+def log_weights(member: Member, row: Row, components: list[Component], rng: np.random.Generator) -> np.ndarray:
     """Log-weights of one round of samples, the mixture's density taken with the counts as they are."""
-    latent_dim = case.latent_dim
+    latent_dim = member.latent_dim
     counts = np.array([max(round(c.share * ROUND_SAMPLES), 1) for c in components])
     drawn = [c.loc + rng.normal(size=(n, latent_dim)) @ c.root.T for c, n in zip(components, counts, strict=True)]
     z = np.concatenate(drawn).astype(np.float32)
     zero = np.zeros((1, latent_dim), dtype=np.float32)
-    fixed = (x[None], np.ones((1, len(x)), dtype=np.float32), zero, zero + 1)
-    parts = [case.network.log_joint(*fixed, z[k : k + 2048])[0] for k in range(0, len(z), 2048)]
+    fixed = (row.x[None], row.mask[None], zero, zero + 1)
+    parts = [member.network.log_joint(*fixed, z[k : k + 2048])[0] for k in range(0, len(z), 2048)]
     log_probs = np.stack([c.log_prob(z.astype(np.float64)) for c in components])
     return np.concatenate(parts) - logsumexp(log_probs + np.log(counts / counts.sum())[:, None], axis=0)
 
 
-def mixture(case: Case, x: np.ndarray, loc: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> list[Component]:
+def mixture(member: Member, row: Row, rng: np.random.Generator) -> list[Component]:
     """Around every mode found, at two widths; and the encoder's proposal, and the prior, which bounds the weights."""
+    loc, scale = row.loc, row.scale
     noise, origin = rng.normal(size=(3, STARTS, len(loc))), np.zeros_like(loc)
     start = np.concatenate([[loc, origin], loc + 1.5 * scale * noise[0], loc + noise[1], 1.3 * noise[2]])
-    rows = np.tile(x.astype(np.float64), (len(start), 1))
-    modes = find_modes(partial(tiles.decode, case.network), case.likelihood, rows, start, STEPS)
+    x, mask = (np.tile(values.astype(np.float64), (len(start), 1)) for values in (row.x, row.mask))
+    modes = find_modes(partial(tiles.decode, member.network), member.likelihood, x, mask, start, STEPS)
     kept: list[int] = []
     for k in np.argsort(-modes.log_evidence):
         apart = [np.linalg.norm(modes.inverse_root[j] @ (modes.loc[k] - modes.loc[j])) > DISTINCT for j in kept]
@@ -221,7 +229,7 @@ def judge(case: Case, truth: dict[str, np.ndarray], found: Measured, by_method: 
 
 def run_one(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One table."""
-    case = prepare(path, options.rows)
+    case = prepare(path, options.rows, options.search)
     truth = reference(case)
     found = measure(case, options.noise_sets)
     by_method = {m: {b: errors(case, truth, part) for b, part in parts.items()} for m, parts in found.items()}
@@ -250,6 +258,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--noise-sets", type=int, default=20)
     parser.add_argument("--rows", type=int, default=60, help="of either kind, at most")
     parser.add_argument("--tables", default="cardio,vowels,optdigits,mammography")
+    parser.add_argument("--search", default="off", choices=list(MODELS), help=SEARCH_HELP)
     options = parser.parse_args(arguments)
     paths = {name: next(options.folder.glob(f"*_{name}.npz"), None) for name in options.tables.split(",")}
     if missing := [name for name, path in paths.items() if path is None]:
@@ -259,7 +268,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     results = {name: run_one(path, options) for name, path in jobs}
     show(results, Console(width=160))
     draw(results, options.out / "accuracy.png")
-    figures = {"noise_sets": options.noise_sets, "tables": results}
+    figures = {"search": options.search, "noise_sets": options.noise_sets, "tables": results}
     (options.out / "accuracy.json").write_text(json.dumps(figures, indent=2, default=float))
     return figures
 

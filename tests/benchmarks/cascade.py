@@ -1,6 +1,6 @@
 """What the cascade saves, and what it costs: its decisions against those of the full budget, over whole tables.
 
-    python -m tests.benchmarks.cascade DIR [--out FILE.json]
+    python -m tests.benchmarks.cascade DIR [--out FILE.json] [--search fast]
 
 Trains on half of the normal rows of each ADBench table of a folder, then decides on all rows of the file, anomalies
 included. Samples a row and rows per second are for a stream with 1 % anomalies, at the target 0.01.
@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +19,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from anomaly_vae.config import TrainConfig
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.training.pipeline import train_model
 from tests.benchmarks.adbench import split
+from tests.benchmarks.tables import MODELS, SEARCH_HELP, train
 
 ANOMALIES, TIMED_ROWS = 0.01, 2000
 
 
-def measure(path: Path) -> dict[str, float | str]:
+def measure(path: Path, search: str) -> dict[str, float | str]:
     """One table."""
-    train, normal, anomalous = split(path, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # small tables have too few calibration rows for 1 %
-        names = tuple(f"x{d}" for d in range(train.shape[1]))
-        scorer = Scorer(train_model(train, names, TrainConfig(random_state=0)).bundle)
+    fitted, normal, anomalous = split(path, 0)
+    scorer = Scorer(train(fitted, MODELS[search]).bundle)
     with np.load(path) as data:
         rows = data["X"].astype(np.float64)
     flags, scores = scorer.flag(rows), scorer.score(rows)
@@ -101,10 +96,11 @@ def main(arguments: list[str] | None = None) -> dict[str, object]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--search", default="off", choices=list(MODELS), help=SEARCH_HELP)
     options = parser.parse_args(arguments)
     paths = sorted(options.folder.glob("*.npz"))
-    results = [measure(path) for path in track(paths, "tables", console=Console(file=sys.stderr))]
-    figures: dict[str, object] = {"total": show(results), "tables": results}
+    results = [measure(path, options.search) for path in track(paths, "tables", console=Console(file=sys.stderr))]
+    figures: dict[str, object] = {"search": options.search, "total": show(results), "tables": results}
     if options.out:
         options.out.write_text(json.dumps(figures, indent=2))
     return figures

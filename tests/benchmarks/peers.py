@@ -5,7 +5,8 @@ r"""Other ways to the same importance-sampled log p(x), with weights from a file
 needs torch, numpy and pythae, nothing of this project, so it runs in an environment of its own: it reads jobs from
 standard input, a line of JSON each, and leaves every answer in the .npz file that the job names.
 
-The model is p(z) = N(0, I), p(x|z) = N(decoder(z), I), and q(z|x) is Gaussian with a diagonal covariance.
+The model is p(z) = N(0, I), p(x|z) = N(decoder(z), I), and q(z|x) is Gaussian with a diagonal covariance, given by an
+encoder of x beside a mask that is 1 where there is a value: everywhere, here.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Model(NamedTuple):
-    """Two perceptrons: x (N, D) -> loc and log-variance of q(z|x) side by side (N, 2L), and z (N, L) -> loc (N, D)."""
+    """Two perceptrons: x, mask (N, 2D) -> loc and log-variance of q(z|x) (N, 2L), and z (N, L) -> loc (N, D)."""
 
     encoder: nn.Sequential
     decoder: nn.Sequential
@@ -54,6 +55,10 @@ class Model(NamedTuple):
     def of(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Model:
         """From arrays named like ``encoder.0.weight``."""
         return cls(_perceptron(arrays, "encoder"), _perceptron(arrays, "decoder"))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Complete rows (N, D) -> loc, log-variance of q(z|x), (N, L)."""
+        return self.encoder(torch.cat([x, torch.ones_like(x)], dim=-1)).chunk(2, dim=-1)
 
 
 def _perceptron(arrays: Mapping[str, NDArray[np.float32]], name: str) -> nn.Sequential:
@@ -85,7 +90,7 @@ def whole_batch(model: Model, x: Tensor, num_samples: int) -> Tensor:
     """log p(x) of rows (N, D), encoded once, all rows and samples through the decoder in one pass, shape (N,)."""
     parts = []
     for rows in x.split(rows_at_once(model, num_samples)):
-        loc, log_var = model.encoder(rows)[:, None, :].chunk(2, dim=-1)
+        loc, log_var = (moments[:, None, :] for moments in model.encode(rows))
         noise = torch.randn(len(rows), num_samples, loc.shape[-1])
         parts.append(log_weights(model, rows[:, None, :], loc, log_var, noise).logsumexp(dim=-1))
     return torch.cat(parts) - math.log(num_samples)
@@ -98,7 +103,7 @@ def pass_per_sample(model: Model, x: Tensor, num_samples: int) -> Tensor:
     for rows in x.split(MINIBATCH):
         found = torch.empty(num_samples, len(rows))
         for k in range(num_samples):
-            loc, log_var = model.encoder(rows).chunk(2, dim=-1)
+            loc, log_var = model.encode(rows)
             found[k] = log_weights(model, rows, loc, log_var, torch.randn_like(loc))
         parts.append(found.logsumexp(dim=0))
     return torch.cat(parts) - math.log(num_samples)
@@ -116,7 +121,7 @@ def pythae_vae(model: Model) -> nn.Module:
             self.net = model.encoder
 
         def forward(self, x: Tensor) -> ModelOutput:
-            loc, log_var = self.net(x).chunk(2, dim=-1)
+            loc, log_var = model.encode(x)
             return ModelOutput(embedding=loc, log_covariance=log_var)
 
     class Decoder(BaseDecoder):
@@ -127,7 +132,7 @@ def pythae_vae(model: Model) -> nn.Module:
         def forward(self, z: Tensor) -> ModelOutput:
             return ModelOutput(reconstruction=self.net(z))
 
-    columns, latent_dim = model.encoder[0].in_features, model.decoder[0].in_features
+    columns, latent_dim = model.decoder[-1].out_features, model.decoder[0].in_features
     config = VAEConfig(input_dim=(columns,), latent_dim=latent_dim, reconstruction_loss="mse")
     return VAE(config, Encoder(), Decoder()).eval()
 
@@ -230,9 +235,9 @@ def agreement(name: str, values: FloatArray, reference: FloatArray, reference_er
 
 
 def environment(folder: Path) -> Path | None:
-    """The interpreter of a virtual environment with pythae, made unless it is there; None where it cannot be made."""
+    """The interpreter of a virtual environment with the peers, made unless it is there; None where it cannot be made."""
     python = folder / "bin" / "python"
-    if python.exists() and subprocess.run([python, "-c", "import pythae"], capture_output=True).returncode == 0:
+    if python.exists() and subprocess.run([python, "-c", "import pyod, pythae"], capture_output=True).returncode == 0:
         return python
     requirements = Path(__file__).with_name("peers.txt")
     steps = (
@@ -243,7 +248,7 @@ def environment(folder: Path) -> Path | None:
         done = subprocess.run(step, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
-            print(f"pythae is left out: its environment {folder} cannot be made: {reason}")
+            print(f"pythae and PyOD are left out: their environment {folder} cannot be made: {reason}")
             return None
     (folder / ".gitignore").write_text("*\n")
     return python

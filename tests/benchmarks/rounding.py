@@ -1,16 +1,15 @@
 """How far float32 puts log p(x) off: the constant ROUNDING of anomaly_vae.importance.
 
-    python -m tests.benchmarks.rounding DIR
+    python -m tests.benchmarks.rounding DIR [--search fast]
 
-Trains on each ADBench table of a folder and compares scores of normal and anomalous test rows with torch in float64 at
-the same points, in units of 2^-23 times the largest log-weight term of the row.
+Trains on each ADBench table of a folder and compares log p(x) of normal and anomalous test rows, under each model, with
+torch in float64 at the same points, in units of 2^-23 times the largest log-weight term of the row.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,35 +17,51 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from anomaly_vae.config import TrainConfig
-from anomaly_vae.scorer import Scorer
+from anomaly_vae import tiles
+from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.member import Member, open_members
+from anomaly_vae.sampler import EncoderSampler, Noise, Rows
 from anomaly_vae.training.gates import log_px_in_float64
-from anomaly_vae.training.pipeline import train_model
 from tests.benchmarks.adbench import split
+from tests.benchmarks.tables import MODELS, SEARCH_HELP, train
 
 ROWS, SAMPLES = 200, 1024
 
 
-def measure(path: Path) -> np.ndarray:
-    """Differences in those units for normal and for anomalous test rows, shape (up to 2 ROWS,)."""
-    train, *tests = split(path, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = train_model(train, tuple(f"x{d}" for d in range(train.shape[1])), TrainConfig(random_state=0))
-    estimator = Scorer(model.bundle)._estimator
+def measure(path: Path, search: str) -> np.ndarray:
+    """Differences in those units for normal and for anomalous test rows, of all models, shape (up to 2 M ROWS,)."""
+    fitted, *tests = split(path, 0)
+    model = train(fitted, MODELS[search])
     rows = np.concatenate([test[:ROWS] for test in tests])
-    off = np.abs(estimator.estimate(rows, SAMPLES).log_px - log_px_in_float64(model.vae, estimator, rows, SAMPLES))
-    largest = np.concatenate([estimator._log_weights(block, SAMPLES)[1] for block in estimator._blocks(rows)])
-    return off / (2.0**-23 * largest)
+    bundle = model.bundle
+    members = open_members(bundle.manifest.schema, bundle.manifest.members, bundle.files)
+    found = []
+    for trained, member in zip(model.members, members, strict=True):
+        estimator = DensityEstimator([member], bundle.noise)
+        off = estimator.plain_log_px(rows, SAMPLES) - log_px_in_float64([trained.vae], estimator, rows, SAMPLES)
+        found.append(np.abs(off) / (2.0**-23 * largest_terms(member, Noise(bundle.noise), rows)))
+    return np.concatenate(found)
+
+
+def largest_terms(member: Member, noise: Noise, rows: np.ndarray) -> np.ndarray:
+    """The largest absolute value that enters the log-weights of each row, nats, shape (N,)."""
+    inputs = member.features.encode(rows)
+    x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
+    entered = Rows(x, mask, *tiles.encode(member.network, x, mask))
+    sampler = EncoderSampler(member.network, noise.narrowed(member.latent_dim), entered)
+    sampler.extend(SAMPLES // noise.scramblings)
+    return sampler.log_weights()[1]
 
 
 def main() -> None:
     """Print quantiles per table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--search", default="off", choices=list(MODELS), help=SEARCH_HELP)
+    options = parser.parse_args()
     table = Table("table", "median", "99 %", "largest")
-    for path in track(sorted(parser.parse_args().folder.glob("*.npz")), "tables", console=Console(file=sys.stderr)):
-        values = measure(path)
+    for path in track(sorted(options.folder.glob("*.npz")), "tables", console=Console(file=sys.stderr)):
+        values = measure(path, options.search)
         table.add_row(path.stem, f"{np.median(values):.3f}", f"{np.quantile(values, 0.99):.3f}", f"{values.max():.3f}")
     Console().print(table)
 

@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import accuracy, adbench, cascade, memory, speed
-from tests.conftest import DATA
+from tests.benchmarks import accuracy, adbench, cascade, fit_time, memory, speed
+from tests.benchmarks.tables import DATA
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,14 +42,22 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
     }
     tables = DATA / "adbench"
     if not tables.is_dir():
-        print("without accuracy, cascade, adbench: set ANOMALY_VAE_DATA to a folder with ADBench tables, adbench/*.npz")
+        print(
+            "only speed and memory: for the others set ANOMALY_VAE_DATA to a folder with ADBench tables, adbench/*.npz"
+        )
         return runs
     peers = DATA.parent / "peers" / "adbench_peers.csv"
     options = ["--peers", str(peers)] if peers.exists() else []
     return runs | {
         "accuracy": lambda: accuracy.main([str(tables), "--out", str(folder)]),
         "cascade": lambda: cascade.main([str(tables), "--out", str(folder / "cascade.json")]),
-        "adbench": lambda: adbench.main([str(tables), "--out", str(folder / "adbench.csv"), *options]),
+        "adbench": lambda: {
+            search: adbench.main(
+                [str(tables), "--out", str(folder / f"adbench_{search}.csv"), "--search", search, *options]
+            )
+            for search in ("off", "fast")
+        },
+        "fit_time": lambda: fit_time.main([str(tables), "--out", str(folder)]),
     }
 
 

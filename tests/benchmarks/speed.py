@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.speed --out FOLDER
 
-All contenders have the same weights and rows, and before anything is timed each must give the same log p(x) within
-its Monte Carlo error. They take turns, because the speed of machines drifts; the best of a few turns counts.
+All contenders have the same weights and rows, one model with Gaussian heads, and an encoder that is told besides x
+which cells are there: all of them. Before anything is timed each must give the same log p(x) within its Monte Carlo
+error. They take turns, because the speed of machines drifts; the best of a few turns counts.
 
     ours            DensityEstimator, every sample from the encoder's proposal
     torch           one pass of the decoder over all rows and samples
@@ -39,7 +40,9 @@ from rich.console import Console
 from rich.table import Table
 
 from anomaly_vae.estimator import DensityEstimator
-from anomaly_vae.likelihood import GaussianLikelihood
+from anomaly_vae.features import Features
+from anomaly_vae.heads import ColumnModel, GaussianHead
+from anomaly_vae.member import Member
 from anomaly_vae.runtime import OnnxNetwork
 from anomaly_vae.schema import Column, Schema
 from anomaly_vae.training.export import export_graphs
@@ -115,7 +118,12 @@ class Bench:
     def __init__(self, workload: Workload, path: Path) -> None:
         torch.manual_seed(0)
         self.workload, self.path = workload, path
-        self.vae = VAE(workload.num_columns, workload.hidden, workload.latent_dim, learned_variance=False)
+        # Columns as they are, and of unit variance, as pythae has it.
+        head, as_it_is = GaussianHead(variance="fixed", log_var=0.0), Standardise(center=0.0, scale=1.0)
+        columns = [ColumnModel(head=head, transform=as_it_is)] * workload.num_columns
+        self.vae = VAE(columns, workload.hidden, workload.latent_dim)
+        names = tuple(Column(name=f"x{d}", kind="continuous") for d in range(workload.num_columns))
+        self.features = Features(Schema(columns=names), columns)
         num_rows = max(workload.rows(k, threads) for k in NUM_SAMPLES for threads in THREADS)
         x = np.random.default_rng(0).normal(size=(num_rows, workload.num_columns)).astype(np.float32)
         self.rows, self.x = x.astype(np.float64), torch.from_numpy(x)
@@ -127,17 +135,16 @@ class Bench:
 
 
 def _ours(bench: Bench, points: int, threads: int) -> DensityEstimator:
-    """Our estimator: no adaptation, columns as they are, unit variance as pythae has it."""
-    columns, latent_dim = bench.workload.num_columns, bench.workload.latent_dim
-    return DensityEstimator(
-        OnnxNetwork(export_graphs(bench.vae), latent_dim=latent_dim, num_columns=columns),
-        sobol_normal(_SCRAMBLINGS, points, latent_dim, seed=0),
-        schema=Schema(columns=tuple(Column(name=f"x{d}", kind="continuous") for d in range(columns))),
-        transform=Standardise(center=(0.0,) * columns, scale=(1.0,) * columns),
-        likelihood=GaussianLikelihood([0.0] * columns),
-        threads=threads,
-        adaptive=False,
+    """Our estimator, without adaptation."""
+    latent_dim, layout = bench.workload.latent_dim, bench.features.layout
+    network = OnnxNetwork(
+        export_graphs(bench.vae),
+        latent_dim=latent_dim,
+        num_features=layout.num_features,
+        num_params=layout.num_params,
     )
+    noise = sobol_normal(_SCRAMBLINGS, points, latent_dim, seed=0)
+    return DensityEstimator([Member.of(network, latent_dim, bench.features)], noise, threads=threads, adaptive=False)
 
 
 def check(bench: Bench, pythae: peers.Pythae | None) -> dict[str, dict[str, float]]:
@@ -269,10 +276,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Check, time, print, draw; return what is saved as ``speed.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--venv", type=Path, help="environment of pythae (default: FOLDER/.venv-pythae)")
+    parser.add_argument("--venv", type=Path, help="environment of the peers (default: FOLDER/.venv-peers)")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    python = peers.environment(options.venv or options.out / ".venv-pythae")
+    python = peers.environment(options.venv or options.out / ".venv-peers")
     figures: dict[str, Any] = {"cores": os.cpu_count(), "agreement": {}, "cases": []}
     figures["versions"] = {name: version(name) for name in ("onnxruntime", "torch", "numpy")}
     for workload in WORKLOADS:

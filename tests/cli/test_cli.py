@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     write_csv(path / "train.csv", np.concatenate([rows, broken]), extra={"broken": marks})
     write_csv(path / "new.csv", make_rows(60, seed=2), extra={"id": [f"r{i}" for i in range(60)]})
     command = ["train", "train.csv", "-o", "model", "--label", "broken", "--max-steps", "400", "--target-fpr", "0.05"]
-    done = cli(path, *command)
+    done = cli(path, *command, "--search", "off")
     assert done.returncode == 0, done.stderr
     (path / "train.log").write_text(done.stderr)
     return path
@@ -73,7 +73,9 @@ def one_line(done, code, *parts):
 
 def test_train_reports_what_it_did(folder):
     log = (folder / "train.log").read_text()
-    assert re.search(r"trained on 490 rows of 5 columns \(1 constant\), best at step \d+ of \d+: held-out ELBO", log)
+    assert re.search(
+        r"trained on 490 rows of 5 columns \(4 continuous, 1 constant\), best at step \d+ of \d+: held-out ELBO", log
+    )
     assert re.search(r"threshold -?[\d.]+ nats from 140 calibration rows, false-positive rate at most 0.04965", log)
     auroc = float(re.search(r"AUROC ([\d.]+), average precision [\d.]+ \(140 calibration rows against 40 rows", log)[1])
     assert auroc > 0.95
@@ -85,10 +87,10 @@ def test_scores_of_the_command_line_are_those_of_python_bit_for_bit(folder):
     assert done.returncode == 0, done.stderr
     rows = read_csv(done.stdout)
     header = ["id", "flow", "log_px", "elbo", "std_error", "ess_ratio", "p_value", "is_anomaly", "reason"]
-    header += ["pareto_k", "reliable", "num_samples"]
+    header += ["pareto_k", "reliable", "num_samples", "score"]
     assert list(rows[0]) == header
     expected = load(folder / "model").score(make_rows(60, seed=2))
-    for name in ("log_px", "elbo", "std_error", "ess_ratio", "p_value"):
+    for name in ("log_px", "elbo", "std_error", "ess_ratio", "p_value", "score"):
         got = [float(row[name]) if row[name] else np.nan for row in rows]
         np.testing.assert_array_equal(got, getattr(expected, name), err_msg=name)
     assert [row["is_anomaly"] == "true" for row in rows] == expected.is_anomaly.tolist()
@@ -126,18 +128,19 @@ def test_rows_that_cannot_be_scored_come_out_with_a_reason_and_are_counted(folde
     rows = read_csv((tmp_path / "out.csv").read_text())
     assert [row["reason"] for row in rows] == [
         "",
-        "column 'flow' is missing",
+        "",
         "column 'pressure': 'high' is no number",
         "column 'temperature' is infinite",
         "the row has 2 cells, the header 6",
         "column 'unit' was always 7.0 in training, is 8.0",
         "",
     ]
-    assert [row["log_px"] == "" for row in rows] == [False, True, True, True, True, False, False]
+    assert [row["log_px"] == "" for row in rows] == [False, False, True, True, True, False, False]
+    assert [row["score"] == row["log_px"] for row in rows] == [True, False, *[True] * 5]  # "flow" is missing in r1
     assert [row["is_anomaly"] for row in rows][4:6] == ["", "true"]
     assert [row["id"] for row in rows] == ["r0", "r1", "r2", "r3", "", "r5", "r6"]
     assert "7 rows" in done.stderr
-    assert "4 not scored (1 missing, 1 ragged, 2 unreadable" in done.stderr
+    assert "3 not scored (1 ragged, 2 unreadable" in done.stderr
 
 
 def test_another_target_flags_more(folder):
@@ -202,7 +205,7 @@ def test_calibrate_writes_a_new_bundle_and_leaves_the_old_one(folder, tmp_path):
     assert calibration.effective_fpr < 0.02
     rows = make_rows(20, seed=8)
     np.testing.assert_array_equal(old.score(rows).log_px, new.score(rows).log_px)
-    assert new.threshold == np.sort(new.score(make_rows(700)).log_px)[calibration.rank - 1]
+    assert new.threshold == np.sort(new.score(make_rows(700)).score)[calibration.rank - 1]
 
 
 def test_calibrate_refuses_too_few_rows(folder, tmp_path):
@@ -247,7 +250,9 @@ def test_inspect_shows_the_model_for_people_and_for_programs(folder):
 
 
 def test_a_config_file_and_options_that_win_over_it(folder, tmp_path):
-    (tmp_path / "c.toml").write_text("latent_dim = 1\nhidden = [8]\nmax_steps = 60\ntarget_fpr = 0.1\n")
+    (tmp_path / "c.toml").write_text(
+        "latent_dim = 1\nhidden = [8]\nmax_steps = 200\ntarget_fpr = 0.1\nsearch = 'off'\n"
+    )
     done = cli(
         tmp_path,
         "train",
@@ -262,8 +267,8 @@ def test_a_config_file_and_options_that_win_over_it(folder, tmp_path):
         "broken,unit",
     )
     assert done.returncode == 0, done.stderr
-    info = load(tmp_path / "m").info
-    assert (info["architecture"]["latent_dim"], info["architecture"]["hidden"]) == (3, (8,))
+    (member,) = load(tmp_path / "m").info["members"]
+    assert (member["architecture"]["latent_dim"], member["architecture"]["hidden"]) == (3, (8,))
     assert load(tmp_path / "m").schema.names == NAMES[:4]
     for text, part in (("latent_dims = 1", "unknown parameter 'latent_dims'; did you mean 'latent_dim'?"),
                        ("latent_dim = 'x'", "latent_dim must be"), ("latent_dim = ", "not a TOML file"),
@@ -281,7 +286,7 @@ BAD_TRAINING = {
     "label of text": (["train", "new.csv", "-o", "m", "--label", "id"], "expected 0 (normal) or 1 (anomaly)"),
     "not a bundle": (["train", "train.csv", "-o", ".", "--overwrite"], "is no part of a bundle"),
     "no such column": (["train", "train.csv", "-o", "m", "--columns", "flow,x"], "--columns x: the input has no such"),
-    "text column": (["train", "new.csv", "-o", "m"], "column 'id' holds text such as 'r0'"),
+    "free text": (["train", "new.csv", "-o", "m"], "column 'id' holds 42 different texts in 42 rows, such as 'r"),
     "nothing left": (["train", "new.csv", "-o", "m", "--columns", "id", "--exclude", "id"], "no column is left"),
     "rate": (["train", "train.csv", "-o", "m", "--target-fpr", "1.5"], "--target-fpr"),
     "hidden": (["train", "train.csv", "-o", "m", "--hidden", "a,b"], "--hidden must be widths such as 128,128"),
@@ -319,15 +324,33 @@ def test_bad_scoring_input_has_its_exit_code_and_one_line(folder, case):
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_missing_cells_refuse_training_by_row_and_column(folder, tmp_path):
-    (tmp_path / "t.csv").write_text((folder / "train.csv").read_text().replace("\n", "\n1.0,,0.1,20.0,7.0,0\n", 3))
-    done = cli(tmp_path, "train", "t.csv", "-o", "m", "--label", "broken")
-    one_line(done, 2, "row 1: column 'flow' is missing", "3 of 743 rows", "not supported yet")
+def test_rows_with_missing_cells_are_trained_on_and_scored(folder, tmp_path):
+    """With the defaults but for the steps. No row is left out for an empty cell; one of nothing else is told apart."""
+    lines = (folder / "train.csv").read_text().splitlines()
+    gaps = [line.split(",") for line in lines[1:31]]
+    for i, cells in enumerate(gaps):
+        cells[i % 5] = ""
+    text = "\n".join([lines[0], *map(",".join, gaps), *lines[31:]]) + "\n"
+    (tmp_path / "t.csv").write_text(text)
+    done = cli(tmp_path, "train", "t.csv", "-o", "m", "--label", "broken", "--max-steps", "300", "--target-fpr", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert "left out" not in done.stderr
+    assert "trained on 490 rows of 5 columns" in done.stderr
+    assert len(load(tmp_path / "m").info["members"]) == 2
+    (tmp_path / "in.csv").write_text("\n".join([lines[0], *map(",".join, gaps), ",,,,,0"]) + "\n")
+    done = cli(tmp_path, "score", "m", "in.csv", "-o", "-")
+    assert done.returncode == 0, done.stderr
+    rows = read_csv(done.stdout)
+    assert all(np.isfinite(float(row["score"])) for row in rows)
+    assert np.mean([float(row["p_value"]) for row in rows]) > 0.3
+    assert [row["reason"] for row in rows] == [*[""] * 30, "every cell is missing: there is nothing to judge"]
+    assert rows[-1]["is_anomaly"] == "false"
 
 
 def test_unreadable_cells_are_left_out_of_training_with_a_warning(folder, tmp_path):
     (tmp_path / "t.csv").write_text((folder / "train.csv").read_text().replace("\n", "\n1.0,bad,0.1,20.0,7.0,0\n", 2))
-    done = cli(tmp_path, "train", "t.csv", "-o", "m", "--label", "broken", "--max-steps", "60", "--target-fpr", "0.1")
+    options = ["--max-steps", "200", "--target-fpr", "0.1", "--search", "off"]
+    done = cli(tmp_path, "train", "t.csv", "-o", "m", "--label", "broken", *options)
     assert done.returncode == 0, done.stderr
     assert (
         "2 of 742 rows cannot be used and are left out; for example row 1: column 'flow': 'bad' is no number"
@@ -421,7 +444,9 @@ def test_a_closed_pipe_is_no_traceback(folder):
     assert "Traceback" not in (folder / "pipe.log").read_text()
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["calibrate"], ["score"], ["inspect"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["train"], ["calibrate"], ["score"], ["encode"], ["sample"], ["inspect"]]
+)
 def test_help_teaches(folder, command):
     text = cli(folder, *command, "--help").stdout
     assert "Usage: anomaly-vae" in text

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_vae.errors import ConfigError, InvalidInput
-from anomaly_vae.table import open_table, open_writer
+from anomaly_vae.table import CodeBook, open_table, open_writer
 from anomaly_vae.table.arrays import spread
 from anomaly_vae.table.csv import CsvTable
 
 
-def read(table, columns=None, keep=()):
+def read(table, columns=None, keep=(), book=None):
     """All rows, faults and kept columns of a table."""
-    batches = list(table.batches(columns or table.names, keep))
+    batches = list(table.batches(columns or table.names, keep, book))
     rows = np.concatenate([batch.rows for batch in batches]) if batches else np.empty((0, len(table.names)))
     faults = [fault and (fault.kind, fault.text) for batch in batches for fault in batch.faults]
     kept = pa.Table.from_batches([batch.kept for batch in batches]) if batches else None
@@ -55,9 +55,6 @@ def test_the_ways_to_write_a_csv(text):
 @pytest.mark.parametrize(
     ("cell", "fault"),
     [
-        ("", ("missing", "column 'b' is missing")),
-        ("nan", ("missing", "column 'b' is missing")),
-        ("NA", ("missing", "column 'b' is missing")),
         ("twelve", ("unreadable", "column 'b': 'twelve' is no number")),
         ("1_000", ("unreadable", "column 'b': '1_000' is no number")),
         ('"1,000"', ("unreadable", "column 'b': '1,000' is no number")),
@@ -71,6 +68,19 @@ def test_a_bad_cell_is_a_bad_row_not_a_failed_file(cell, fault):
     rows, faults, _ = read(from_text(f"a,b\n1,2\n5,{cell}\n3,4\n"))
     assert faults == [None, fault, None]
     np.testing.assert_array_equal(rows[[0, 2]], [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", "NA", "n/a", "null", "None"])
+def test_a_missing_cell_is_no_fault(cell):
+    """Models are told which cells are there; the row is scored like any other."""
+    rows, faults, _ = read(from_text(f"a,b\n1,2\n5,{cell}\n3,4\n"))
+    assert faults == [None, None, None]
+    np.testing.assert_array_equal(rows, [[1, 2], [5, np.nan], [3, 4]])
+
+
+def test_a_row_with_a_missing_and_a_bad_cell_is_a_bad_row():
+    _, faults, _ = read(from_text("a,b\n1,2\n,x\n,inf\n3,4\n"))
+    assert [fault and fault[0] for fault in faults] == [None, "unreadable", "unreadable", None]
 
 
 def test_ragged_rows_stay_in_their_place():
@@ -101,9 +111,41 @@ def test_what_pythons_csv_writes_we_read_to_the_last_bit(values):
     assert not any(faults)
 
 
-def test_a_column_of_text_is_wrongly_typed_and_named():
-    with pytest.raises(InvalidInput, match=r"column 'city' holds text such as 'Oslo'.*--exclude"):
-        read(from_text("id,city\n1,Oslo\n2,Rome\n"))
+CITIES = "id,city\n1,Oslo\n2,Rome\n3,\n4,Oslo\n"
+
+
+def test_a_column_of_text_where_the_model_has_numbers_is_wrongly_typed_and_named():
+    with pytest.raises(InvalidInput, match=r"column 'city' holds text such as 'Oslo', expected numbers") as caught:
+        read(from_text(CITIES))
+    assert caught.value.field == "city"
+
+
+def cities(ending, folder):
+    """The same table as CSV, or as Parquet."""
+    if ending == "csv":
+        return from_text(CITIES)
+    path = folder / "t.parquet"
+    pq.write_table(pa.table({"id": [1, 2, 3, 4], "city": ["Oslo", "Rome", None, "Oslo"]}), path)
+    return open_table(str(path))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_column_of_text_becomes_categories_in_training(ending, tmp_path):
+    book = CodeBook(grows=True)
+    rows, faults, _ = read(cities(ending, tmp_path), book=book)
+    np.testing.assert_array_equal(rows, [[1, 0], [2, 1], [3, np.nan], [4, 0]])
+    assert faults == [None] * 4
+    assert book.categories == {"city": ("Oslo", "Rome")}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_column_of_text_is_read_with_the_categories_of_the_model(ending, tmp_path):
+    """A text that is none of them is -1, which the model takes for new; the book of a model does not grow."""
+    book = CodeBook({"city": ("Bonn", "Oslo")})
+    rows, faults, _ = read(cities(ending, tmp_path), book=book)
+    np.testing.assert_array_equal(rows, [[1, 1], [2, -1], [3, np.nan], [4, 1]])
+    assert faults == [None] * 4
+    assert book.categories == {"city": ("Bonn", "Oslo")}
 
 
 def test_text_after_ten_thousand_rows_of_numbers_is_only_a_bad_row():
@@ -133,8 +175,9 @@ def test_a_header_without_rows_has_no_rows():
 
 
 def test_one_column_may_have_blank_lines_as_missing_cells():
-    _, faults, _ = read(from_text("a\n1\n\n3\n"))
-    assert faults == [None, ("missing", "column 'a' is missing"), None]
+    rows, faults, _ = read(from_text("a\n1\n\n3\n"))
+    np.testing.assert_array_equal(rows, [[1], [np.nan], [3]])
+    assert faults == [None, None, None]
 
 
 def test_parquet_types_are_judged_by_the_schema(tmp_path):
@@ -149,7 +192,7 @@ def test_parquet_types_are_judged_by_the_schema(tmp_path):
     pq.write_table(pa.table(columns), path)
     rows, faults, kept = read(open_table(str(path)), ["f", "i", "b", "d"], keep=["s", "i"])
     np.testing.assert_array_equal(rows, [[0.5, 1, 1, 1], [1.5, np.nan, 0, 2], [np.inf, 3, 1, 3]])
-    assert faults == [None, ("missing", "column 'i' is missing"), ("unreadable", "column 'f' is infinite")]
+    assert faults == [None, None, ("unreadable", "column 'f' is infinite")]
     assert kept.to_pydict() == {"s": ["x", "y", "z"], "i": [1, None, 3]}
     with pytest.raises(InvalidInput, match="column 's' holds string, expected numbers"):
         read(open_table(str(path)), ["s"])
