@@ -129,6 +129,7 @@ class Client:
                 value=column.value if column.HasField("value") else None,
                 categories=tuple(column.categories) if column.kind == "categorical" else None,
                 step=column.step if column.HasField("step") else None,
+                origin=column.origin,
             )
             for column in self.model.columns
         )

@@ -189,7 +189,14 @@ def _named_columns(data: Any, names: tuple[str, ...]) -> list[NDArray[Any]]:
     """The named columns of a DataFrame or Arrow table."""
     is_arrow = hasattr(data, "column_names")
     own = {} if is_arrow else {str(name): name for name in data.columns}  # a DataFrame's names need not be strings
-    return [np.asarray(data.column(name) if is_arrow else data[own[name]]) for name in names]
+    return [_arrow_column(data.column(name)) if is_arrow else np.asarray(data[own[name]]) for name in names]
+
+
+def _arrow_column(column: Any) -> NDArray[Any]:
+    """An Arrow column as an array; not by numpy where it is a dictionary, whose nulls become its last entry."""
+    if str(column.type).startswith("dictionary"):
+        return np.array(column.to_pylist(), dtype=object)
+    return np.asarray(column)
 
 
 def _array_columns(data: Any, expected: str) -> list[NDArray[Any]]:

@@ -45,6 +45,18 @@ def test_arrays_frames_and_tables_score_as_in_the_scorer(client, scorer, new_row
     assert_same_bits(client.score(new_rows.astype(np.float32)), scorer.score(new_rows.astype(np.float32)))
 
 
+def test_missing_cells_score_as_in_the_scorer(client, scorer, new_rows):
+    """NaN of arrays, None and NA of frames, nulls of tables."""
+    rows = new_rows.copy()
+    rows[::3, 1] = rows[::4, 3] = np.nan
+    expected = scorer.score(rows)
+    frame = pd.DataFrame(rows, columns=NAMES).convert_dtypes()
+    table = pa.table({name: pa.array(rows[:, d], from_pandas=True) for d, name in enumerate(NAMES)})
+    assert table["flow"].null_count == 25
+    for data in (rows, frame, frame.astype(object), table):
+        assert_same_bits(client.score(data), expected)
+
+
 def test_flags_and_wished_errors_are_those_of_the_scorer(client, scorer, new_rows):
     flags, expected = client.flag(new_rows), scorer.flag(new_rows)
     for name in ("is_anomaly", "num_samples"):
@@ -94,8 +106,8 @@ def test_the_schema_and_the_threshold_are_the_model_s(client, scorer):
 def test_bad_rows_are_named_before_they_are_sent(service, client, new_rows):
     before = service.metric("grpc_server_started_total", grpc_method="Score")
     rows = new_rows.copy()
-    rows[3, 1] = np.nan
-    with pytest.raises(InvalidInput, match="row 3, column 'flow' is missing") as error:
+    rows[3, 1] = np.inf
+    with pytest.raises(InvalidInput, match="row 3, column 'flow' is inf") as error:
         client.score(rows)
     assert error.value.field == "flow"
     with pytest.raises(InvalidInput, match="the model is expecting 5 features"):
@@ -119,7 +131,7 @@ def test_what_the_service_refuses_is_invalid_input_with_the_field(client, new_ro
 @pytest.fixture(scope="module")
 def backwards(tmp_path_factory):
     """A model of the same columns in reverse order, under the same name."""
-    config = TrainConfig(random_state=4, max_steps=60, target_fpr=0.05)
+    config = TrainConfig(random_state=4, max_steps=60, target_fpr=0.05, search="off")
     path = tmp_path_factory.mktemp("backwards") / "model"
     write_bundle(train_model(make_rows(600)[:, ::-1], NAMES[::-1], config).bundle, path)
     return path

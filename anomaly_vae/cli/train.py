@@ -12,7 +12,7 @@ import click
 from anomaly_vae.cli import options
 from anomaly_vae.cli.errors import EXIT_INTERRUPTED, require_training, warn
 from anomaly_vae.config import LIKELIHOODS, TrainConfig, read_toml
-from anomaly_vae.errors import ConfigError, InvalidInput
+from anomaly_vae.errors import ConfigError, GateFailed, InvalidInput
 from anomaly_vae.rows import check_names
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def command(
 
     Ctrl-C keeps the best model so far (exit code 130). A longer run saves itself beside OUTPUT now and then; cut off,
     the same command with --resume goes on to the same end. A model that fails a release gate is not written (exit code
-    5) without --force.
+    5) without --force; with --resume --force it need not be trained again.
 
     \b
     anomaly-vae train normal.csv -o model
@@ -122,6 +122,7 @@ def command(
     from anomaly_vae.training.pipeline import train_model
     from anomaly_vae.training.progress import training_progress
 
+    checkpoint = Checkpoint(saved, resume=resume)
     with training_progress(enabled=not quiet and sys.stderr.isatty()) as bars:
         model = train_model(
             rows.normal,
@@ -129,18 +130,24 @@ def command(
             settings,
             categories=book.categories,
             label=label,
-            checkpoint=Checkpoint(saved, resume=resume),
+            checkpoint=checkpoint,
             report=bars.report,
             on_calibrated=bars.on_calibrated,
         )
-    gates = model.bundle.manifest.training.gates
-    if force:
-        for gate in gates:
+    training = model.bundle.manifest.training
+    if force or training.interrupted:
+        for gate in training.gates:
             if gate.passed is False:
                 warn(f"release gate failed: {gate.name}: {gate.detail}")
     else:
-        refuse_failed(gates)
+        try:
+            refuse_failed(training.gates)
+        except GateFailed:
+            checkpoint.keep()
+            raise
     write_bundle(model.bundle, output, overwrite=overwrite or resume)
+    if not training.interrupted:
+        checkpoint.remove()
     if not quiet:
         _summarise(model, rows, book.categories, output)
     if model.bundle.manifest.training.interrupted:

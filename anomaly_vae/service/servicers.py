@@ -175,6 +175,7 @@ def describe(served: Served, config: ServeConfig) -> pb.Model:
                 value=column.value,
                 categories=column.categories or (),
                 step=column.step,
+                origin=column.origin,
             )
             for column in manifest.schema.columns
         ],

@@ -76,6 +76,10 @@ class Checkpoint:
         self.finished.append(model)
         self.running = None
 
+    def keep(self) -> None:
+        """Write the models trained so far, whose export did not come about."""
+        self._write(None)
+
     def remove(self) -> None:
         """Forget the run, which has come to its end."""
         if self._path is not None:

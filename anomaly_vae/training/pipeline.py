@@ -118,7 +118,6 @@ def train_model(
     checkpoint.begin(fingerprint(rows, names, config))
     choice = search(config, schema, rows[split.train], rows[split.held_out], checkpoint, report)
     bundle = _Release(config, schema, choice, rows, split, on_calibrated).bundle()
-    checkpoint.remove()
     return TrainedModel(bundle=bundle, members=choice.members, split=split)
 
 

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.accuracy DIR --out FOLDER [--tables cardio,vowels,optdigits,mammography] [--search fast]
 
-DIR holds the ADBench tables as .npz files. The truth is a reference of 65,000 to 500,000 samples a row and model from a
-mixture of its own. All rows share their points, which makes their errors depend on each other, so a row's error is its root
-mean square over many sets of points; a quarter of the sets serve for the largest budget.
+DIR holds the ADBench tables as .npz files. The truth is a reference of 65,000 to 500,000 samples a row and model, from
+a mixture of its own. All rows share their points, which makes their errors depend on each other, so a row's error is
+its root mean square over many sets of points; a quarter of the sets serve for the largest budget.
 """
 
 from __future__ import annotations

@@ -75,9 +75,8 @@ def show(results: list[dict[str, Any]], total: dict[str, Any]) -> None:
     for result in results:
         table.add_row(result["dataset"], f"{result['rows']:,}", str(result["columns"]), *_cells(result["seconds"]))
     table.add_section()
-    table.add_row(
-        "total", f"{sum(result['rows'] for result in results):,}", "", *_cells(total["seconds"]), style="bold"
-    )
+    num_rows = sum(result["rows"] for result in results)
+    table.add_row("total", f"{num_rows:,}", "", *_cells(total["seconds"]), style="bold")
     console = Console(width=160)
     console.print(table)
     for limit in total["limits"]:
@@ -104,10 +103,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         print(f"no fit times: {options.folder} has no .npz files; set ANOMALY_VAE_DATA, or name another folder")
         return {}
     if options.tables:
-        names = options.tables.split(",")
-        if missing := [name for name in names if not any(path.stem.split("_", 1)[1] == name for path in paths)]:
+        wanted = {name: next(options.folder.glob(f"*_{name}.npz"), None) for name in options.tables.split(",")}
+        if missing := [name for name, path in wanted.items() if path is None]:
             parser.error(f"{options.folder}: found no *_{missing[0]}.npz")
-        paths = [path for path in paths if path.stem.split("_", 1)[1] in names]
+        paths = list(wanted.values())
     options.out.mkdir(parents=True, exist_ok=True)
     python = peers.environment(options.venv or options.out / ".venv-peers")
     if python is None:

@@ -235,7 +235,7 @@ def agreement(name: str, values: FloatArray, reference: FloatArray, reference_er
 
 
 def environment(folder: Path) -> Path | None:
-    """The interpreter of a virtual environment with the peers, made unless it is there; None where it cannot be made."""
+    """The interpreter of a virtual environment with the peers, made unless it is there; None where that fails."""
     python = folder / "bin" / "python"
     if python.exists() and subprocess.run([python, "-c", "import pyod, pythae"], capture_output=True).returncode == 0:
         return python

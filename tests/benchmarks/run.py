@@ -42,9 +42,7 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
     }
     tables = DATA / "adbench"
     if not tables.is_dir():
-        print(
-            "only speed and memory: for the others set ANOMALY_VAE_DATA to a folder with ADBench tables, adbench/*.npz"
-        )
+        print("only speed and memory: the others need ANOMALY_VAE_DATA, a folder with ADBench tables, adbench/*.npz")
         return runs
     peers = DATA.parent / "peers" / "adbench_peers.csv"
     options = ["--peers", str(peers)] if peers.exists() else []

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,10 +21,11 @@ def service(model_path):
 
 @pytest.fixture
 def table(tmp_path):
-    """Columns in another order than the model's, an extra one, a missing cell, and more rows than one call takes."""
+    """Columns in another order than the model's, an extra one, an infinity, gaps, and more rows than a call takes."""
     rows = make_rows(3000, seed=6)
     columns = {"id": [f"r{i}" for i in range(3000)]} | {name: rows[:, d] for d, name in enumerate(NAMES)}
-    columns["flow"] = [None if i == 7 else value for i, value in enumerate(columns["flow"])]
+    columns["flow"] = [None if i % 50 == 7 else value for i, value in enumerate(columns["flow"])]
+    columns["valve"] = [np.inf if i == 5 else value for i, value in enumerate(columns["valve"])]
     path = tmp_path / "new.parquet"
     pq.write_table(pa.table(dict(reversed(columns.items()))), path)
     return path

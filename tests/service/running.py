@@ -22,7 +22,18 @@ from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.servicers import SERVICE
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
-ARRAYS = ("log_px", "elbo", "std_error", "ess_ratio", "pareto_k", "reliable", "p_value", "is_anomaly", "num_samples")
+ARRAYS = (
+    "log_px",
+    "score",
+    "elbo",
+    "std_error",
+    "ess_ratio",
+    "pareto_k",
+    "reliable",
+    "p_value",
+    "is_anomaly",
+    "num_samples",
+)
 
 
 class Service:

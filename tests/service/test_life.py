@@ -101,7 +101,7 @@ def test_too_many_rows_are_turned_away_at_once_with_a_time_to_return(model_path)
         assert "16000 rows are waiting, at most 16000 may" in details
         assert service.metric("anomaly_vae_rejected_total", reason="queue_full") == 1
         assert service.metric("anomaly_vae_rows_total", outcome="invalid") == 0
-        unread = tensor(np.full((1, 5), np.nan))  # so early that its values have not been looked at
+        unread = tensor(np.full((1, 5), np.inf))  # so early that its values have not been looked at
         assert fault_of(score, channel, tensor=unread)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert service.metric("anomaly_vae_queue_limit_rows") == 16_000
         waiting.cancel()

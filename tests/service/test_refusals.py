@@ -66,10 +66,9 @@ FAULTS = {
     "short data": ({"tensor": reshaped(7, 5)}, "tensor.data", "has 240 bytes, expected 280: 7 x 5 FP64"),
     "long data": ({"tensor": reshaped(6, 5, dtype="FP32")}, "tensor.data", "has 240 bytes, expected 120"),
     "no data": ({"tensor": reshaped(6, 5, data=b"")}, "tensor.data", "has 0 bytes"),
-    "NaN": ({"tensor": tensor(with_cell(np.nan))}, "tensor.data", "row 2, column 'flow' is missing (NaN)"),
     "infinity": ({"tensor": tensor(with_cell(np.inf))}, "tensor.data", "row 2, column 'flow' is inf"),
     "float32 infinity": ({"tensor": tensor(with_cell(-np.inf), "FP32")}, "tensor.data", "column 'flow' is -inf"),
-    "NaN in a column": ({"columns": columns(with_cell(np.nan), NAMES)}, "columns", "row 2, column 'flow'"),
+    "infinity in a column": ({"columns": columns(with_cell(np.inf), NAMES)}, "columns", "row 2, column 'flow' is inf"),
     "no columns": ({"columns": pb.Columns()}, "columns", "5 of the model's 5 columns are missing"),
     "a missing column": ({"columns": renamed(*NAMES[:4])}, "columns", "1 of the model's 5 columns are missing: 'unit'"),
     "a column twice": ({"columns": renamed(*NAMES, "flow")}, "columns", "column 'flow' stands 2 times"),
@@ -79,9 +78,9 @@ FAULTS = {
     "an empty column": ({"columns": cut_column(0, b"")}, "columns.column[0].fp64", "has 0 rows"),
     "a short column": ({"columns": cut_column(3, bytes(40))}, "columns.column[3].fp64", "'temperature' has 5 rows"),
     "a ragged column": ({"columns": cut_column(3, bytes(47))}, "columns.column[3].fp64", "expected a multiple of 8"),
-    "text": ({"columns": text_column(2)}, "columns.column[2].strings", "'valve' holds no numbers"),
+    "text": ({"columns": text_column(2)}, "columns.column[2].strings", "holds text, the model's column numbers"),
     "a column of nothing": ({"columns": pb.Columns(column=[pb.Column(name=n) for n in NAMES])},
-                            "columns.column[0].values", "holds no numbers"),
+                            "columns.column[0].values", "'pressure' holds no values; set fp64"),
     "odd samples": ({"tensor": tensor(ROWS), "num_samples": 100}, "num_samples", "is 100, expected 0"),
     "negative samples": ({"tensor": tensor(ROWS), "num_samples": -1}, "num_samples", "is -1"),
     "absurd samples": ({"tensor": tensor(ROWS), "num_samples": 2**31 - 1}, "num_samples", f"is {2**31 - 1}"),
@@ -277,7 +276,7 @@ def raise_again(error):
 
 def test_refused_rows_are_counted_where_their_number_is_certain(model_path):
     with running(model_path) as service, service.channel() as channel:
-        fault_of(score, channel, tensor=tensor(with_cell(np.nan)))
+        fault_of(score, channel, tensor=tensor(with_cell(np.inf)))
         fault_of(score, channel, tensor=reshaped(10, 3))
         fault_of(score, channel, columns=renamed(*NAMES[:4]))
         fault_of(score, channel, tensor=tensor(ROWS), num_samples=17)

@@ -30,6 +30,17 @@ def test_named_columns_are_found_in_any_order_and_others_ignored(channel, scorer
     assert_same_bits(score(channel, columns=request), scorer.score(new_rows))
 
 
+def test_a_missing_cell_is_nan_and_scored(channel, scorer, new_rows):
+    """In a tensor of either type and in a column; one request may hold any mixture of gaps."""
+    rows = new_rows.copy()
+    rows[np.random.default_rng(0).random(rows.shape) < 0.3] = np.nan
+    expected = scorer.score(rows)
+    assert np.any(expected.score != expected.log_px)
+    assert_same_bits(score(channel, tensor=tensor(rows)), expected)
+    assert_same_bits(score(channel, tensor=tensor(rows, "FP32")), scorer.score(rows.astype(np.float32)))
+    assert_same_bits(score(channel, columns=columns(rows, NAMES)), expected)
+
+
 def test_the_reply_says_what_scored(channel, scorer, new_rows):
     reply = score(channel, tensor=tensor(new_rows[:3]), request_id="order 66")
     calibration = scorer.info["calibration"]
@@ -61,7 +72,8 @@ def test_flag_only_gives_the_decisions_of_the_full_reply(channel, scorer, new_ro
     assert list(reply.num_samples) == expected.num_samples.tolist()
     assert np.mean(reply.num_samples) < 512
     assert len(reply.reason) == len(new_rows)
-    assert not any(len(getattr(reply, name)) for name in ("log_px", "elbo", "std_error", "ess_ratio", "p_value"))
+    left_out = ("log_px", "score", "elbo", "std_error", "ess_ratio", "pareto_k", "reliable", "p_value")
+    assert not any(len(getattr(reply, name)) for name in left_out)
 
 
 def test_a_wished_error_ends_a_row_early_and_gives_no_flags(channel, scorer, new_rows):
