@@ -118,7 +118,8 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         settings: What sets it apart.
-        criterion: Mean rank of synthetic anomalies below held-out rows, from 0 to 1, higher is better.
+        criterion: Area under the ROC curve of held-out rows against themselves with cells of other rows; None where
+            there was nothing to choose.
         held_out_elbo: Mean over held-out rows, nats in data units.
         chosen: Whether it is a member of the model.
     """
@@ -135,7 +136,8 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         num_rows, num_held_out: Rows trained on, rows for early stopping.
         steps, best_step: Optimiser steps run, and the step whose weights were kept.
-        held_out_elbo, held_out_kl: Means over at most 2,048 held-out rows then, nats, ELBO in data units.
+        held_out_elbo, held_out_kl: Means over at most 2,048 held-out rows then, without the least likely 2 %, nats, ELBO
+            in data units; of the first member.
         interrupted: Whether the run was stopped by hand.
         gates: The checks before release.
         candidates: What the search tried, the chosen ones among them.

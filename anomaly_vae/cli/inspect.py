@@ -124,7 +124,8 @@ def _values(column: dict[str, Any]) -> str:
     if column["value"] is not None:
         return f"always {column['value']:.6g}"
     if column["categories"] is not None:
-        shown = ", ".join(column["categories"][:_SHOWN])
+        texts = column["categories"][:_SHOWN]
+        shown = ", ".join(text if text.isprintable() else repr(text) for text in texts)
         more = len(column["categories"]) - _SHOWN
         return shown if more <= 0 else f"{shown} and {more} more"
     return "" if column["step"] is None else f"steps of {column['step']:.4g}"

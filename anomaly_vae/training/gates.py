@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from scipy.stats import betabinom
-from sklearn.decomposition import FactorAnalysis
 
 from anomaly_vae.calibration import threshold_rank
-from anomaly_vae.densities import LOG_2PI, FloatArray
+from anomaly_vae.densities import FloatArray
 from anomaly_vae.engine import Estimates
 from anomaly_vae.errors import GateFailed
 from anomaly_vae.estimator import DensityEstimator
@@ -23,6 +21,7 @@ from anomaly_vae.mixture import log_mean_exp
 from anomaly_vae.scorer import GOLDEN_TOLERANCE
 from anomaly_vae.training.fitting import Fitted
 from anomaly_vae.training.heads import STD_FLOOR, grid_floor
+from anomaly_vae.training.linear import factor_analysis, gaussian_log_prob_full
 from anomaly_vae.training.vae import VAE
 from anomaly_vae.transforms import FAR
 
@@ -48,6 +47,9 @@ _GAP, _GAP_PER_DIM = 3.0, 1.0
 # Standard errors by which a linear model may be better before it counts; rows from which on they can be told.
 _CLEARLY, _FEWEST_ROWS = 3.0, 30
 
+# Most held-out rows for that comparison, and the error of their log p, nats.
+_MOST_ROWS, _ERROR = 500, 0.1
+
 # Heads of numbers, which a linear model may be compared with.
 _NUMBERS = ("gaussian", "conditional", "student_t", "logistic")
 
@@ -62,6 +64,7 @@ def run_gates(
     held_out: FloatArray,
     calibration: Estimates,
     scores: FloatArray,
+    num_samples: int,
 ) -> tuple[Gate, ...]:
     """Check a trained model.
 
@@ -71,9 +74,10 @@ def run_gates(
         train, held_out: Rows in data units.
         calibration: Estimates of the calibration rows.
         scores: Their scores, in their random order.
+        num_samples: The budget of a row.
     """
-    rows = held_out[: max(2000, _FEWEST_ROWS)]
-    log_px = estimator.estimate(rows, estimator.budgets[-1] if len(rows) < _FEWEST_ROWS else 1024).log_px
+    rows = held_out[:_MOST_ROWS]
+    log_px = estimator.estimate(rows, num_samples, _ERROR).log_px
     linear = _linear_log_px(members[0], train, rows)
     return (
         _collapse(members, has_structure=None if linear is None else _mean_gain(*linear) > 0.0),
@@ -193,13 +197,10 @@ def _linear_log_px(member: Fitted, train: FloatArray, rows: FloatArray) -> tuple
     num_factors = min(member.vae.latent_dim, x.shape[1] - 1, len(x) - 1)
     if num_factors < 1:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one that has not converged is a model to beat all the same
-        model = FactorAnalysis(num_factors, random_state=0, max_iter=200).fit(x)
-    noise = np.maximum(model.noise_variance_, floors**2)
-    covariance = model.components_.T @ model.components_ + np.diag(noise)
-    spread = np.diag(np.maximum(x.var(axis=0), floors**2))
-    both = [_gaussian_log_px(tested.x - x.mean(axis=0), matrix) + tested.base for matrix in (covariance, spread)]
+    covariance = np.cov(x, rowvar=False, bias=True)
+    linear = factor_analysis(covariance, num_factors, floors)
+    spread = np.diag(np.maximum(np.diag(covariance), floors**2))
+    both = [gaussian_log_prob_full(tested.x - x.mean(axis=0), matrix) + tested.base for matrix in (linear, spread)]
     return both[0], both[1]
 
 
@@ -211,13 +212,6 @@ def _mean_gain(log_px: FloatArray, other: FloatArray) -> float:
     """Standard errors by which one is above the other, less what it takes to be sure."""
     difference = log_px - other
     return float(difference.mean() - _CLEARLY * difference.std() / math.sqrt(len(difference)))
-
-
-def _gaussian_log_px(residual: FloatArray, covariance: FloatArray) -> FloatArray:
-    lower = np.linalg.cholesky(covariance)
-    whitened = np.linalg.solve(lower, residual.T)
-    log_det = 2.0 * np.log(np.diag(lower)).sum()
-    return np.asarray(-0.5 * (len(covariance) * LOG_2PI + log_det + np.square(whitened).sum(axis=0)))
 
 
 def check_onnx(vaes: Sequence[VAE], estimator: DensityEstimator, rows: FloatArray, num_samples: int) -> float:

@@ -19,6 +19,9 @@ _SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 # Rows behind each map, and the error of their scores, nats: far below their spread.
 _MOST_ROWS, _ERROR = 1000, 0.1
 
+# Samples of a first look, and the share of the rows, the lowest, that get a second one.
+_FEW, _LOW = 128, 0.4
+
 # Fewest rows for which a map is better than none.
 _FEWEST_ROWS = 10
 
@@ -76,16 +79,28 @@ def _levels(
     missing = np.isnan(rows[:, schema.modelled])
     present = missing.sum(axis=1)
     typical = int(np.median(present)) if len(rows) else 0
-    whole = bare.forward(estimator.estimate(rows, budget, _ERROR).log_px, missing)
+    whole = bare.forward(_log_px(estimator, rows, bare, missing, budget), missing)
     counts = sorted({min(max(round(share * num_columns), 1), num_columns - 1) for share in _SHARES})
     levels = []
     for count in counts:
         usable = present <= count
         if count > typical and usable.sum() >= _FEWEST_ROWS:
             gaps = _grown(missing[usable], count, rng)
-            masked = estimator.estimate(_without(rows[usable], schema, gaps), budget, _ERROR).log_px
+            masked = _log_px(estimator, _without(rows[usable], schema, gaps), bare, gaps, budget)
             levels.append(quantile_map(bare.forward(masked, gaps), whole[usable], count))
     return tuple(levels)
+
+
+def _log_px(
+    estimator: DensityEstimator, rows: FloatArray, bare: Adjustment, missing: NDArray[np.bool_], budget: int
+) -> FloatArray:
+    """log p(x), with the whole budget only where scores are low and thresholds may lie: few samples err downwards."""
+    few = min((each for each in estimator.budgets if each >= _FEW), default=budget)
+    log_px = estimator.estimate(rows, min(few, budget)).log_px
+    score = bare.forward(log_px, missing)
+    low = score <= np.quantile(score, _LOW)
+    log_px[low] = estimator.estimate(rows[low], budget, _ERROR).log_px
+    return log_px
 
 
 def _grown(missing: NDArray[np.bool_], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:

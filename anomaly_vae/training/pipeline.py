@@ -164,7 +164,9 @@ class _Release:
         calibration, sorted_scores = calibrate(scores[told], novel[told], self._config.target_fpr)
         for caveat in caveats(calibration):
             warnings.warn(caveat, stacklevel=2)
-        gates = run_gates(members, estimator, train, held_out, estimates, scores[told & ~novel])
+        gates = run_gates(
+            members, estimator, train, held_out, estimates, scores[told & ~novel], num_samples=_NUM_SAMPLES
+        )
         manifest = Manifest(
             created_by=f"anomaly_vae {anomaly_vae.__version__}",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
