@@ -9,8 +9,7 @@ DIR holds the ADBench tables as .npz files; half of the normal rows of each are 
     ours fast   the same with the default search, which trains a mixture of models
 
 Each table is fitted to by all three in turn, because the speed of machines drifts. A first fit of each, to a few rows,
-is not counted: it loads libraries. Ours has more threads, and suffers more where cores are busy: the load is
-shown.
+is not counted: it loads libraries. Ours has more threads and suffers more where cores are busy, so the load is shown.
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     }
     show(results, figures["total"])
     print(
-        f"load average {load[0]:.1f} before, {load[1]:.1f} after, on {figures['cores']} cores; this run alone makes 1 to 2"
+        f"load average {load[0]:.1f} before, {load[1]:.1f} after, of which 1 to 2 are this run; {os.cpu_count()} cores"
     )
     (options.out / "fit_time.json").write_text(json.dumps(figures, indent=2, default=float))
     return figures

@@ -147,7 +147,7 @@ def test_every_variance_head_and_schedule_goes_from_training_to_scores(parameter
     scorer = anomaly_vae.load(tmp_path / "model")
     new = make_rows(50, seed=1)
     new[:, 3] = np.round(new[:, 3])
-    odd = new + [2e4, 0.05, 1.0, 15.0, 0.0]
+    odd = np.add(new, [2e4, 0.05, 1.0, 15.0, 0.0])
     scores = scorer.score(np.concatenate([new, odd]))
     assert np.isfinite(scores.log_px).all()
     assert np.all(scores.elbo <= scores.log_px + 1e-9)
