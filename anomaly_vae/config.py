@@ -51,7 +51,7 @@ class TrainConfig:
         ensemble: Models in the mixture that is scored, 1, 2, 4, 8 or 16; "auto" leaves it to the search.
         target_fpr: Share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None for no such limit.
-        max_steps: Limit in optimiser steps.
+        max_steps: Limit in optimiser steps; "auto" takes 500 without a search and 1,000 with one.
         device: "auto" (CUDA where there is one), or a torch device such as "cpu".
         random_state: Seed of the split, the weights and the noise; None draws one.
     """
@@ -72,7 +72,7 @@ class TrainConfig:
     ensemble: int | Auto = "auto"
     target_fpr: float = 0.01
     max_epochs: int | None = None
-    max_steps: int = 1000
+    max_steps: int | Auto = "auto"
     device: str = "auto"
     random_state: int | None = None
 
@@ -104,7 +104,8 @@ class TrainConfig:
         self._set("target_fpr", check_rate("target_fpr", self.target_fpr))
         if self.max_epochs is not None:
             self._set("max_epochs", _whole("max_epochs", self.max_epochs, 1, 10**9))
-        self._set("max_steps", _whole("max_steps", self.max_steps, 1, 10**9))
+        if not isinstance(self.max_steps, str) or self.max_steps != "auto":
+            self._set("max_steps", _whole("max_steps", self.max_steps, 1, 10**9))
         if not isinstance(self.device, str):
             raise ConfigError(f'device must be "auto" or a torch device such as "cpu", got {self.device!r}')
         if self.random_state is not None:

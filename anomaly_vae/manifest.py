@@ -136,7 +136,7 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         num_rows, num_held_out: Rows trained on, rows for early stopping.
         steps, best_step: Optimiser steps run, and the step whose weights were kept.
-        held_out_elbo, held_out_kl: Means over at most 2,048 held-out rows then, without the least likely 2 %, nats,
+        held_out_elbo, held_out_kl: Means over at most 1,024 held-out rows then, without the least likely 2 %, nats,
             ELBO in data units; of the first member.
         interrupted: Whether the run was stopped by hand.
         gates: The checks before release.

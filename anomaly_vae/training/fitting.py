@@ -25,6 +25,9 @@ __all__ = ["Fitted", "fit_model", "from_checkpoint", "resolved", "sizes", "to_ch
 
 _SMALL_LAYER = 2**16
 
+# Without a search time is short: half the steps cost 0.003 of mean AUROC and 0.016 of average precision over 16 tables.
+_STEPS = {"off": 500, "fast": 1000, "full": 1000}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
@@ -50,7 +53,12 @@ def resolved(config: TrainConfig, schema: Schema) -> TrainConfig:
     columns = len(schema.modelled)
     width = 128 if columns <= 64 else 256 if columns <= 256 else 512
     latent_dim = min(16, max(1, columns // 2)) if config.latent_dim == "auto" else config.latent_dim
-    return replace(config, latent_dim=latent_dim, hidden=(width, width) if config.hidden == "auto" else config.hidden)
+    return replace(
+        config,
+        latent_dim=latent_dim,
+        hidden=(width, width) if config.hidden == "auto" else config.hidden,
+        max_steps=_STEPS[config.search] if config.max_steps == "auto" else config.max_steps,
+    )
 
 
 def fit_model(

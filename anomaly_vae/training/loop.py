@@ -30,8 +30,8 @@ _PATIENCE = 0.25
 # Share of the held-out rows, the least likely ones, that have no say: one stray row must not decide which step is best.
 _STRAY = 0.02
 # A check costs at most as much as a few steps, and draws more noise where rows are few.
-_HELD_OUT_ROWS = 2048
-_HELD_OUT_PAIRS = 4096
+_HELD_OUT_ROWS = 1024
+_HELD_OUT_PAIRS = 1024
 
 
 class HeldOut(NamedTuple):
@@ -203,11 +203,12 @@ def evaluate(vae: VAE, data: Data, noise: Tensor, trim_fraction: float = 0.0) ->
 def _held_out_noise(vae: VAE, held_out: Data, generator: torch.Generator) -> Tensor:
     """Noise drawn once, more of it for few rows, so that checks compare weights and not luck."""
     rows = min(len(held_out.x), _HELD_OUT_ROWS)
-    draws = min(64, max(2, _HELD_OUT_PAIRS // rows))
+    draws = min(64, max(1, _HELD_OUT_PAIRS // rows))
     return torch.randn(draws, rows, vae.latent_dim, generator=generator, device=held_out.x.device)
 
 
 def _steps(config: TrainConfig, num_rows: int) -> int:
+    max_steps = int(config.max_steps)
     if config.max_epochs is None:
-        return config.max_steps
-    return min(config.max_steps, config.max_epochs * max(1, num_rows // min(BATCH, num_rows)))
+        return max_steps
+    return min(max_steps, config.max_epochs * max(1, num_rows // min(BATCH, num_rows)))

@@ -20,7 +20,7 @@ _SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 _MOST_ROWS, _ERROR = 1000, 0.1
 
 # Samples of a first look, and the share of the rows, the lowest, that get a second one.
-_FEW, _LOW = 128, 0.4
+_FEW, _LOW = 64, 0.15
 
 # Fewest rows for which a map is better than none.
 _FEWEST_ROWS = 10

@@ -41,7 +41,7 @@ MIN_ROWS = 10
 
 _MOST_SET_ASIDE = 20_000
 _NUM_SAMPLES, _SCRAMBLINGS, _POINTS = 1024, 16, 256
-_GOLDEN_ROWS, _CHECKED_ROWS = 16, 32
+_GOLDEN_ROWS, _CHECKED_ROWS, _CHECKED_SAMPLES = 16, 32, 256
 
 # A stream of its own, so that the split is not that of a caller who shuffled with the same seed.
 _SPLIT = 4
@@ -155,7 +155,7 @@ class _Release:
         split = (self._split.train, self._split.held_out, self._split.calibration)
         train, held_out, calibration_rows = (self._rows[chosen] for chosen in split)
         checked = np.concatenate([golden, held_out[:_CHECKED_ROWS]])  # not the rows that set the threshold
-        onnx_error = check_onnx([member.vae for member in members], estimator, checked, _NUM_SAMPLES)
+        onnx_error = check_onnx([member.vae for member in members], estimator, checked, _CHECKED_SAMPLES)
         adjustment = fit_adjustment(estimator, train, calibration_rows, _NUM_SAMPLES, self._seed)
         estimates = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_rows=self._on_calibrated)
         missing = np.isnan(calibration_rows[:, self._schema.modelled])
