@@ -51,7 +51,7 @@ class TrainConfig:
         ensemble: Models in the mixture that is scored, 1, 2, 4, 8 or 16; "auto" leaves it to the search.
         target_fpr: Share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None for no such limit.
-        max_steps: Limit in optimiser steps; "auto" takes 500 without a search and 1,000 with one.
+        max_steps: Limit in optimiser steps; "auto" takes 400 without a search and 900 with one.
         device: "auto" (CUDA where there is one), or a torch device such as "cpu".
         random_state: Seed of the split, the weights and the noise; None draws one.
     """

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 @click.option("--free-bits", type=click.FloatRange(0.0, 100.0), help="Nats of KL a latent has free.  [default: 0]")
 @click.option("--masking", type=click.FloatRange(0.0, 1.0), help="Share of steps with hidden cells.  [default: 0.1]")
 @click.option(
-    "--max-steps", type=click.IntRange(1), help="Limit in optimiser steps.  [default: 1000; 500 with --search off]"
+    "--max-steps", type=click.IntRange(1), help="Limit in optimiser steps.  [default: 900; 400 with --search off]"
 )
 @click.option("--max-epochs", type=click.IntRange(1), help="Limit in passes over the rows.  [default: none]")
 @click.option("--device", help="auto, cpu, cuda, ...  [default: auto]")

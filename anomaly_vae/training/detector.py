@@ -51,7 +51,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ensemble: Models in the mixture that is scored: 1, 2, 4, 8, 16 or "auto".
         target_fpr: Share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None.
-        max_steps: Limit in optimiser steps; "auto" takes 500 without a search and 1,000 with one.
+        max_steps: Limit in optimiser steps; "auto" takes 400 without a search and 900 with one.
         device: "auto" (CUDA where there is one) or a torch device.
         random_state: Seed, RandomState or None; the same seed gives the same model on one machine.
         verbose: 1 shows a progress bar on standard error.

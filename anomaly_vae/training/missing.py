@@ -14,7 +14,7 @@ from anomaly_vae.schema import Schema
 __all__ = ["fit_adjustment"]
 
 # Shares of the modelled cells that are taken out for the maps.
-_SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
+_SHARES = (0.1, 0.25, 0.45, 0.75)
 
 # Rows behind each map, and the error of their scores, nats: far below their spread.
 _MOST_ROWS, _ERROR = 1000, 0.1

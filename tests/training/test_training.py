@@ -250,7 +250,7 @@ def test_training_stops_early_when_the_held_out_elbo_no_longer_improves():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = train_model(make_rows(12), NAMES, TrainConfig(random_state=0, search="off"))
-    assert model.bundle.manifest.training.steps < 500
+    assert model.bundle.manifest.training.steps < 400
 
 
 def interrupt_after(checks):
