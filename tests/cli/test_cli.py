@@ -396,10 +396,7 @@ def test_an_interrupted_score_leaves_nothing_behind(folder, tmp_path, number, co
 
 
 def test_the_progress_bar_moves_and_ctrl_c_keeps_the_best_model(folder, tmp_path):
-    """On a terminal the bar shows loss, held-out ELBO, KL and reconstruction; none of it reaches standard output.
-
-    After so few steps the model fails a release gate: who stopped the run has it all the same, with a warning.
-    """
+    """On a terminal the bar shows loss, held-out ELBO, KL and reconstruction; none of it reaches standard output."""
     terminal, theirs = pty.openpty()
     command = [sys.executable, "-m", "anomaly_vae", "train", str(folder / "train.csv"), "-o", "m"]
     options = ["--label", "broken", "--max-steps", "1000000"]
@@ -419,7 +416,6 @@ def test_the_progress_bar_moves_and_ctrl_c_keeps_the_best_model(folder, tmp_path
     assert process.stdout.read() == b""
     process.stdout.close()
     os.close(terminal)
-    assert "warning: release gate failed" in seen
     assert "interrupted; the best model so far was kept" in seen
     assert load(tmp_path / "m").info["training"]["interrupted"]
 
