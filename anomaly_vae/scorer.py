@@ -111,8 +111,8 @@ class Scorer:
         novel = self.schema.novel_cells(rows)
         missing = self._missing(rows, novel)
         nothing = self._nothing_there(missing, novel)
-        score = self._adjusted(estimates.log_px, missing)
-        ranks = self._ranks(score, np.asarray(novel.any(axis=1)), nothing)
+        score = np.where(nothing, self._highest(), self._adjusted(estimates.log_px, missing))
+        ranks = self._ranks(score, np.asarray(novel.any(axis=1)))
         penalty = self._novelty_penalty(score, novel.sum(axis=1))
         return Scores(
             log_px=np.where(nothing, 0.0, estimates.log_px - penalty),
@@ -168,11 +168,16 @@ class Scorer:
         confidence: float | None = None,
         on_rows: Callable[[int], None] | None = None,
     ) -> tuple[Calibration, FloatArray]:
-        """Calibrate anew on checked rows (N, D): the record for a manifest, and the sorted finite scores."""
+        """Calibrate anew on checked rows (N, D): the record for a manifest, and the sorted finite scores.
+
+        Rows with every cell missing are left out.
+        """
         log_px = self._estimator.estimate(rows, self.num_samples, on_rows=on_rows).log_px
         novel = self.schema.novel_cells(rows)
-        score = self._adjusted(log_px, self._missing(rows, novel))
-        return calibrate(score, np.asarray(novel.any(axis=1)), target_fpr, confidence)
+        missing = self._missing(rows, novel)
+        told = ~self._nothing_there(missing, novel)
+        score = self._adjusted(log_px, missing)
+        return calibrate(score[told], np.asarray(novel.any(axis=1))[told], target_fpr, confidence)
 
     def threshold_at(self, target_fpr: float) -> float:
         """The threshold of another target false-positive rate, from the same calibration scores, nats.
@@ -239,10 +244,13 @@ class Scorer:
             reasons[i] = "every cell is missing: there is nothing to judge"
         return reasons
 
-    def _ranks(self, score: FloatArray, novel: NDArray[np.bool_], nothing: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def _ranks(self, score: FloatArray, novel: NDArray[np.bool_]) -> NDArray[np.int64]:
         calibration = self.bundle.manifest.calibration
-        ranks = rank(self.bundle.calibration, calibration.num_novel, np.where(novel, -np.inf, score))
-        return np.where(nothing, calibration.num_rows, ranks)
+        return rank(self.bundle.calibration, calibration.num_novel, np.where(novel, -np.inf, score))
+
+    def _highest(self) -> float:
+        """The score of a row of which nothing is known: no calibration row has a higher one."""
+        return float(self.bundle.calibration[-1]) if len(self.bundle.calibration) else 0.0
 
     def _novelty_penalty(self, log_px: FloatArray, changes: NDArray[np.int64]) -> FloatArray:
         """Nats that put novelties below every calibration score, so that score and p-value agree on them."""

@@ -76,14 +76,16 @@ def _levels(
     num_columns = len(schema.modelled)
     rows = rows[~schema.is_novel(rows)]
     rows = rows[rng.permutation(len(rows))[:_MOST_ROWS]]
+    if len(rows) < _FEWEST_ROWS:
+        return ()
     missing = np.isnan(rows[:, schema.modelled])
-    present = missing.sum(axis=1)
-    typical = int(np.median(present)) if len(rows) else 0
+    num_missing = missing.sum(axis=1)
+    typical = int(np.median(num_missing))
     whole = bare.forward(_log_px(estimator, rows, bare, missing, budget), missing)
     counts = sorted({min(max(round(share * num_columns), 1), num_columns - 1) for share in _SHARES})
     levels = []
     for count in counts:
-        usable = present <= count
+        usable = num_missing <= count
         if count > typical and usable.sum() >= _FEWEST_ROWS:
             gaps = _grown(missing[usable], count, rng)
             masked = _log_px(estimator, _without(rows[usable], schema, gaps), bare, gaps, budget)

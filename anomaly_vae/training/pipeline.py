@@ -160,7 +160,10 @@ class _Release:
         estimates = estimator.estimate(calibration_rows, _NUM_SAMPLES, on_rows=self._on_calibrated)
         missing = np.isnan(calibration_rows[:, self._schema.modelled])
         scores = adjustment.forward(estimates.log_px, missing)
-        novel, told = self._schema.is_novel(calibration_rows), ~missing.all(axis=1)
+        novel = self._schema.is_novel(calibration_rows)
+        told = novel | ~missing.all(axis=1)
+        if not told.any():
+            raise InvalidInput("every calibration row has all its cells missing; leave empty rows out of training")
         calibration, sorted_scores = calibrate(scores[told], novel[told], self._config.target_fpr)
         for caveat in caveats(calibration):
             warnings.warn(caveat, stacklevel=2)
