@@ -275,6 +275,19 @@ def test_columns_without_structure_may_have_no_posterior():
     assert named(train_model(rows, tuple("abcd"), config).bundle)["posterior collapse"].passed is None
 
 
+def test_structure_is_seen_among_gaps_and_categories_and_not_where_there_is_none():
+    """Over the rows that have both columns; a category's own features do not count."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(3, size=600).astype(float)
+    linked = np.column_stack([group, group * 2.0 + rng.normal(size=600)])
+    apart = np.column_stack([rng.permutation(group), linked[:, 1]])
+    for rows, expected in ((linked, True), (apart, False)):
+        gaps = np.where(rng.random(rows.shape) < 0.4, np.nan, rows)
+        schema = infer_schema(gaps, ("a", "b"), categories={"a": ("x", "y", "z")})
+        columns = fitting.plan_columns(schema, gaps, fitting.resolved(QUICK, schema))
+        assert gates.has_structure(fitting.Features(schema, columns), gaps) is expected
+
+
 def test_columns_that_copy_each_other_fail_the_gate_of_the_floors():
     """The end of a long training on such columns, without the training: variances that went as low as they can."""
     rows = make_rows(300)
