@@ -37,6 +37,10 @@ LOGIT_LIMIT = 30.0
 RAW_LIMIT = 8.0
 
 
+# Nearer to the middle of a logistic distribution, in scales, its slope is a line.
+_NEAR = 1e-3
+
+
 class Likelihood(Protocol):
     """p(x|z) as a function of the decoder's output, in model units; shapes broadcast.
 
@@ -51,8 +55,12 @@ class Likelihood(Protocol):
         """Derivative of log p(x|z) by the parameters, (..., P)."""
         ...
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
-        """Fisher information of each parameter, non-negative, (..., P)."""
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
+        """Curvature of -log p(x|z) in each parameter, non-negative, (..., P).
+
+        The Fisher information, which for heads of light tails is the curvature whatever x is. For heavy tails slope
+        over residual, the curvature of the parabola that touches them: far values hardly hold z.
+        """
         ...
 
 
@@ -83,10 +91,10 @@ class TableLikelihood:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`Likelihood`."""
         parts = [
-            likelihood.information(mask[..., block.features], params[..., block.params])
+            likelihood.information(x[..., block.features], mask[..., block.features], params[..., block.params])
             for block, likelihood in self._parts
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
@@ -113,7 +121,7 @@ class GaussianLikelihood:
         """See :class:`Likelihood`."""
         return (x - params) * (self._precision * mask)
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:  # noqa: ARG002 (it does not matter here)
         """See :class:`Likelihood`."""
         return _like(self._precision * mask, params)
 
@@ -138,7 +146,7 @@ class ConditionalLikelihood:
         by_loc, by_raw = residual / variance, 0.5 * (np.square(residual) / variance - 1.0) * grown
         return np.concatenate([by_loc * mask, by_raw * mask], axis=-1)
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:  # noqa: ARG002 (it does not matter here)
         """See :class:`Likelihood`."""
         _, variance, grown = self._split(params)
         return np.concatenate([mask / variance, 0.5 * np.square(grown) * mask], axis=-1)
@@ -158,7 +166,6 @@ class StudentTLikelihood:
         """Log-scales in model units and degrees of freedom, one per column."""
         scale, nu = np.exp(np.asarray(log_scale, dtype=np.float64)), np.asarray(freedom, dtype=np.float64)
         self._nu, self._spread = nu, nu * scale**2
-        self._information = (nu + 1.0) / ((nu + 3.0) * scale**2)
         gamma = log_gamma(0.5 * (nu + 1.0)) - log_gamma(0.5 * nu)
         self.constants = gamma - 0.5 * (np.log(nu) + math.log(math.pi)) - np.log(scale)
 
@@ -172,9 +179,9 @@ class StudentTLikelihood:
         residual = x - params
         return np.asarray((self._nu + 1.0) * residual / (self._spread + np.square(residual)) * mask)
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`Likelihood`."""
-        return _like(self._information * mask, params)
+        return np.asarray((self._nu + 1.0) / (self._spread + np.square(x - params)) * mask)
 
 
 class LogisticLikelihood:
@@ -188,7 +195,6 @@ class LogisticLikelihood:
         """Log-scales and widths of the cells, model units, one per column."""
         self._scale, step = np.exp(np.asarray(log_scale, dtype=np.float64)), np.asarray(steps, dtype=np.float64)
         self._half = 0.5 * step / self._scale
-        self._information = 1.0 / (3.0 * self._scale**2 + step**2 / 12.0)
         self.constants = np.log(-np.expm1(-step / self._scale))
 
     def log_prob(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
@@ -202,9 +208,12 @@ class LogisticLikelihood:
         middle = (x - params) / self._scale
         return (sigmoid(middle - self._half) - sigmoid(-middle - self._half)) / self._scale * mask
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
-        """See :class:`Likelihood`; that of the distribution without its cells, whose variance they widen."""
-        return _like(self._information * mask, params)
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
+        """See :class:`Likelihood`."""
+        middle = np.abs(x - params) / self._scale
+        near = np.maximum(middle, _NEAR)
+        slope = sigmoid(near - self._half) - sigmoid(-near - self._half)
+        return np.asarray(slope / (near * self._scale**2) * mask)
 
 
 class BernoulliLikelihood:
@@ -219,7 +228,7 @@ class BernoulliLikelihood:
         """See :class:`Likelihood`."""
         return (x - sigmoid(params)) * mask
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:  # noqa: ARG002 (it does not matter here)
         """See :class:`Likelihood`."""
         p = sigmoid(params)
         return p * (1.0 - p) * mask
@@ -241,7 +250,7 @@ class CountLikelihood:
         """See :class:`Likelihood`."""
         return (x - (x + self._dispersion) * sigmoid(params)) * mask
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:  # noqa: ARG002 (it does not matter here)
         """See :class:`Likelihood`."""
         return self._dispersion * sigmoid(params) * mask
 
@@ -265,7 +274,7 @@ class CategoricalLikelihood:
         """See :class:`Likelihood`."""
         return (x - self._probabilities(params)) * mask
 
-    def information(self, mask: FloatArray, params: FloatArray) -> FloatArray:
+    def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:  # noqa: ARG002 (it does not matter here)
         """See :class:`Likelihood`."""
         p = self._probabilities(params)
         return p * (1.0 - p) * mask

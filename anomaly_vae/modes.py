@@ -125,7 +125,7 @@ def _look(decode: Decoder, likelihood: Likelihood, x: FloatArray, mask: FloatArr
     taken = np.diagonal(stencil[:, 1:], axis1=1, axis2=2) - stencil[:, 0]
     z, centre = np.ascontiguousarray(stencil[:, 0]), np.ascontiguousarray(loc[:, 0])
     jacobian = (loc[:, 1:] - centre[:, None, :]) / taken[:, :, None]
-    curvature = times(jacobian, jacobian * likelihood.information(mask, centre)[:, None, :]) + np.eye(latent_dim)
+    curvature = times(jacobian, jacobian * likelihood.information(x, mask, centre)[:, None, :]) + np.eye(latent_dim)
     usable = np.asarray((np.abs(curvature) < _MOST_CURVED).all(axis=(1, 2)))  # False for NaN
     return _Point(
         z=z,
