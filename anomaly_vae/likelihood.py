@@ -36,7 +36,6 @@ LOGIT_LIMIT = 30.0
 # Raw log-variances given by z are cut here, model units.
 RAW_LIMIT = 8.0
 
-
 # Nearer to the middle of a logistic distribution, in scales, its slope is a line.
 _NEAR = 1e-3
 
@@ -123,7 +122,8 @@ class GaussianLikelihood:
 
     def information(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:  # noqa: ARG002 (it does not matter here)
         """See :class:`Likelihood`."""
-        return _like(self._precision * mask, params)
+        values = self._precision * mask
+        return np.broadcast_to(values, np.broadcast_shapes(values.shape, params.shape))
 
 
 class ConditionalLikelihood:
@@ -282,10 +282,6 @@ class CategoricalLikelihood:
     def _probabilities(self, params: FloatArray) -> FloatArray:
         weights = np.exp(np.clip(params, -LOGIT_LIMIT, LOGIT_LIMIT))
         return weights / np.add.reduceat(weights, self._starts, axis=-1)[..., self._expand]
-
-
-def _like(values: FloatArray, params: FloatArray) -> FloatArray:
-    return np.broadcast_to(values, np.broadcast_shapes(values.shape, params.shape))
 
 
 def _values(block: Block, name: str) -> list[float]:

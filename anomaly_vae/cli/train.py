@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--search",
     type=click.Choice(["off", "fast", "full"]),
-    help="Settings to try: one, two scored as a mixture, or some eight.  [default: fast]",
+    help="Settings to try: one, two scored as a mixture, or six.  [default: fast]",
 )
 @click.option("--ensemble", type=click.Choice(["1", "2", "4", "8", "16"]), help="Models in the mixture.")
 @click.option("--likelihood", type=click.Choice(LIKELIHOODS), help="p(x|z) of numbers.  [default: auto]")

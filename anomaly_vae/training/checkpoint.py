@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,10 @@ class Checkpoint:
             )
         self.finished, self.running, self._read = self._read["finished"], self._read["running"], None
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write the state of the model in training, unless that was done a moment ago."""
+    def save(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Ask for the state of the model in training and write it, unless that was done a moment ago."""
         if self._path is not None and time.monotonic() - self._saved >= _EVERY:
-            self._write(state)
+            self._write(state())
 
     def finish(self, model: dict[str, Any] | None) -> None:
         """Add a model that has been trained, None for one that diverged."""

@@ -100,8 +100,7 @@ def _transform(column: Column, values: FloatArray, config: TrainConfig) -> Trans
     line = standardise(values, column.name)
     if config.column_transform == "standardise" or column.step is not None:
         return line
-    bent = yeo_johnson(values, line)
-    return bent if bent is not None and config.column_transform in ("auto", "yeo-johnson") else line
+    return yeo_johnson(values, line) or line
 
 
 def standardise(values: FloatArray, name: str) -> Standardise:

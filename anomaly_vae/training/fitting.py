@@ -93,7 +93,7 @@ def fit_model(
         checkpoint.running = None
     try:
         with _compute_threads(vae, device):
-            result = run.finish(_in_data_units(report, base), lambda: checkpoint.save(run.state()))
+            result = run.finish(_in_data_units(report, base), lambda: checkpoint.save(run.state))
     except FloatingPointError as error:
         raise AnomalyVaeError(f"training diverged: {error}; check the columns for extreme values") from error
     return _fitted(config, schema, vae, result, held_out)
