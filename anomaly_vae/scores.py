@@ -52,6 +52,11 @@ class Scores:
         """Number of rows."""
         return len(self.log_px)
 
+    def __getitem__(self, rows: slice) -> Scores:
+        """The scores of some rows."""
+        some: dict[str, Any] = {name: None if of is None else of[rows] for name, of in vars(self).items()}
+        return Scores(**some)
+
     def __repr__(self) -> str:
         """Rows and flags at a glance."""
         flagged = "uncalibrated" if self.is_anomaly is None else f"{int(self.is_anomaly.sum())} anomalies"
@@ -76,12 +81,16 @@ class Flags:
         """Number of rows."""
         return len(self.is_anomaly)
 
+    def __getitem__(self, rows: slice) -> Flags:
+        """The decisions on some rows."""
+        return Flags(**{name: values[rows] for name, values in vars(self).items()})
+
     def __repr__(self) -> str:
         """Rows and flags at a glance."""
         return f"Flags({len(self)} rows, {int(self.is_anomaly.sum())} anomalies)"
 
 
-Part = TypeVar("Part", Scores, Flags)
+Part = TypeVar("Part", bound=Scores | Flags)
 
 
 def join(parts: Sequence[Part]) -> Part:

@@ -39,6 +39,9 @@ def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
 @_setting("--max-samples", type=int, default=4_096, show_default=True, help="Most samples a row of a request.")
 @_setting("--max-message-bytes", type=int, default=16 * 2**20, show_default=True, help="Most bytes of a request.")
 @_setting("--max-queue-rows", type=int, default=262_144, show_default=True, help="Most rows admitted at a time.")
+@_setting("--max-queue-bytes", type=int, default=256 * 2**20, show_default=True, help="Most bytes of those rows.")
+@_setting("--max-calls", type=int, default=1_024, show_default=True, help="Most calls at a time.")
+@_setting("--max-streams", type=int, default=256, show_default=True, help="Most calls at a time of one connection.")
 @_setting("--grace", type=float, default=10.0, show_default=True, help="Seconds for admitted calls after SIGTERM.")
 @options.verbose
 def command(**settings: Any) -> int:

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from anomaly_vae.service.faults import Fault, abort, invalid
-from anomaly_vae.service.metrics import Metrics
+from anomaly_vae.service.metrics import Labels, Metrics
 
 __all__ = ["Calls", "is_expired"]
 
@@ -22,21 +22,31 @@ _LOG = logging.getLogger("anomaly_vae.service")
 _MOST_BYTES = 4_096
 
 Context: TypeAlias = grpc.aio.ServicerContext
-Labels = tuple[str, str, str]
 Parser = Callable[[bytes], Any]
+Gate = Callable[[str, Any], Fault | None]
 
 
 class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Wraps the handlers of all services.
 
     A handler raises :class:`Fault`, or anything else for INTERNAL, whose text says nothing. Messages that cannot be
-    parsed are INVALID_ARGUMENT. Calls with one reply are known until it is sent; streams can be told to end.
+    parsed are INVALID_ARGUMENT. Calls that end by themselves are known until they are answered; streams that might last
+    for ever can be told to end.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
-        """Start with no call."""
+    def __init__(self, metrics: Metrics, refuse: Gate, ending: Container[str]) -> None:
+        """Start with no call.
+
+        Args:
+            metrics: Where calls are counted.
+            refuse: Why a call of a method with such metadata is refused before its message is read, or None.
+            ending: Methods whose streams end by themselves once the service drains: they are waited for.
+        """
         self._metrics = metrics
+        self._refuse = refuse
+        self._ends = ending
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
+        self._kinds: dict[str, str] = {}
         self._unfinished = 0
         self._all_answered = asyncio.Event()
         self._all_answered.set()
@@ -55,16 +65,30 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             if handler is None:
                 return None
             streams = handler.request_streaming or handler.response_streaming
+            self._kinds[method] = _kind(handler)
             self._handlers[method] = (self._wrap_stream if streams else self._wrap_unary)(method, handler)
-        return self._handlers[method]
+        fault = self._refuse(method, handler_call_details.invocation_metadata)
+        return self._handlers[method] if fault is None else self._refusal(method, fault)
+
+    def _refusal(self, method: str, fault: Fault) -> grpc.RpcMethodHandler:
+        """A handler that ends the call without reading: as a stream of requests, which it leaves alone."""
+        labels = _labels(self._kinds[method], method)
+
+        async def refused() -> None:
+            raise fault
+
+        async def answer(_requests: Any, context: Context) -> None:
+            await self._counted(labels, context, refused())
+
+        return grpc.stream_stream_rpc_method_handler(answer)
 
     @property
     def unfinished(self) -> int:
-        """Calls with one reply that is not sent yet."""
+        """Calls that are not answered yet, but for streams that might last for ever."""
         return self._unfinished
 
     async def wait_until_answered(self) -> None:
-        """Wait until every call with one reply has been sent it."""
+        """Wait until none of those is left."""
         await self._all_answered.wait()
 
     def end_streams(self) -> None:
@@ -75,7 +99,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 task.cancel()
 
     def _wrap_unary(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        labels = _labels("unary", method)
+        labels = _labels(_kind(handler), method)
         parse: Parser | None = handler.request_deserializer
         serialise: Callable[[Any], bytes] = handler.response_serializer or _as_it_is
 
@@ -83,24 +107,24 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return serialise(await handler.unary_unary(_parsed(parse, data), context))
 
         async def answer(data: bytes, context: Context) -> Any:
-            self._unfinished += 1
-            self._all_answered.clear()
-            context.add_done_callback(self._forget)
+            self._await(context)
             return await self._counted(labels, context, reply_to(data, context))
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
     def _wrap_stream(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        parse: Parser = handler.request_deserializer
+        parse: Parser | None = handler.request_deserializer
+        labels = _labels(_kind(handler), method)
         if handler.request_streaming:
-            labels, behaviour = _labels("bidi_stream", method), handler.stream_stream
-            read: Callable[[Parser, Any], Any] = _parsed_one_by_one
-            make = grpc.stream_stream_rpc_method_handler
+            behaviour, make = handler.stream_stream, grpc.stream_stream_rpc_method_handler
+            read: Callable[[Parser | None, Any], Any] = _parsed_one_by_one
         else:
-            labels, behaviour = _labels("server_stream", method), handler.unary_stream
-            read, make = _parsed, grpc.unary_stream_rpc_method_handler
+            behaviour, make = handler.unary_stream, grpc.unary_stream_rpc_method_handler
+            read = _parsed
 
         async def answer(request: Any, context: Context) -> None:
+            if method in self._ends:
+                self._await(context)
             task = asyncio.current_task()
             self._streams.add(task)
             try:
@@ -110,7 +134,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return make(answer, response_serializer=handler.response_serializer)
 
-    async def _stream(self, behaviour: Any, read: Any, parse: Parser, request: Any, context: Context) -> None:
+    async def _stream(self, behaviour: Any, read: Any, parse: Parser | None, request: Any, context: Context) -> None:
         ended = Fault(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
         if self._ending:
             raise ended
@@ -128,7 +152,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def _counted(self, labels: Labels, context: Context, work: Awaitable[Any]) -> Any:
         start, allowed = time.perf_counter(), context.time_remaining()
-        self._metrics.started.labels(*labels).inc()
+        self._metrics.call(labels).started.inc()
         code = grpc.StatusCode.OK
         try:
             return await _or_abort(labels, context, work)
@@ -141,6 +165,11 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             raise asyncio.CancelledError from None
         finally:
             self._metrics.count_call(labels, code, time.perf_counter() - start)
+
+    def _await(self, context: Context) -> None:
+        self._unfinished += 1
+        self._all_answered.clear()
+        context.add_done_callback(self._forget)
 
     def _forget(self, _context: Context) -> None:
         self._unfinished -= 1
@@ -168,6 +197,13 @@ async def _or_abort(labels: Labels, context: Context, work: Awaitable[Any]) -> A
         await abort(context, Fault(grpc.StatusCode.INTERNAL, "internal error; the server's log says where"))
 
 
+def _kind(handler: grpc.RpcMethodHandler) -> str:
+    """The kind of a method, as the go-grpc metrics spell it."""
+    if handler.request_streaming:
+        return "bidi_stream"
+    return "server_stream" if handler.response_streaming else "unary"
+
+
 def _labels(kind: str, method: str) -> Labels:
     _, service, name = method.split("/")
     return kind, service, name
@@ -189,7 +225,7 @@ def _parsed(parse: Parser | None, data: bytes) -> Any:
         raise invalid("request", "the message cannot be parsed; is it built from this service's .proto?") from error
 
 
-async def _parsed_one_by_one(parse: Parser, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+async def _parsed_one_by_one(parse: Parser | None, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
     async for data in messages:
         yield _parsed(parse, data)
 

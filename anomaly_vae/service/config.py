@@ -29,7 +29,9 @@ class ServeConfig:
         threads: Compute threads; None takes all cores.
         max_rows, max_columns, max_samples: Limits of one request.
         max_message_bytes: Limit of one request.
-        max_queue_rows: Rows admitted and not yet scored, over all requests.
+        max_queue_rows, max_queue_bytes: Rows admitted and not yet scored, over all requests, and what they take.
+        max_calls: Calls under way, over all connections.
+        max_streams: Calls under way of one connection.
         grace: Seconds that admitted calls may take once the service drains.
     """
 
@@ -47,15 +49,19 @@ class ServeConfig:
     max_samples: int = 4_096
     max_message_bytes: int = 16 * 2**20
     max_queue_rows: int = 262_144
+    max_queue_bytes: int = 256 * 2**20
+    max_calls: int = 1_024
+    max_streams: int = 256
     grace: float = 10.0
 
     def __post_init__(self) -> None:
         """Check what one field alone, or two together, may not be."""
         for name in ("port", "metrics_port"):
             _check_range(name, getattr(self, name), 0, 65_535)
-        for name in ("max_rows", "max_columns", "max_samples", "max_queue_rows"):
+        for name in ("max_rows", "max_columns", "max_samples", "max_queue_rows", "max_calls", "max_streams"):
             _check_range(name, getattr(self, name), 1, 2**31 - 1)
         _check_range("max_message_bytes", self.max_message_bytes, 4_096, 2**31 - 1)
+        _check_range("max_queue_bytes", self.max_queue_bytes, 2 * self.max_message_bytes, 2**63 - 1)
         if self.version is not None:
             _check_range("version", self.version, 1, 2**31 - 1)
         if self.threads is not None:

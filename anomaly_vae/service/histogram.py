@@ -1,8 +1,9 @@
-"""A Prometheus histogram filled by arrays: one pass per batch of rows, and buckets of its own per series."""
+"""A Prometheus histogram that costs little: arrays in one pass, single values by bisection, buckets for each series."""
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,18 +13,42 @@ from prometheus_client.utils import floatToGoString
 
 from anomaly_vae.densities import FloatArray
 
-__all__ = ["RowHistogram"]
+__all__ = ["Histogram", "Series"]
 
 
-class _Series:
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = np.array(bounds, dtype=np.float64)
-        self.counts = np.zeros(len(bounds) + 1, dtype=np.int64)
-        self.total = 0.0
-
-
-class RowHistogram(Collector):
+class Series:
     """Counts values into buckets; a value equal to a bound belongs to the bucket that ends there."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """Start at zero, with strictly increasing finite bounds."""
+        self.bounds = [float(bound) for bound in bounds]
+        self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
+        self._total = 0.0
+        self._lock = threading.Lock()
+
+    def observe(self, values: FloatArray) -> None:
+        """Count finite values, shape (N,)."""
+        buckets = np.searchsorted(self.bounds, values, side="left")
+        counts = np.bincount(buckets, minlength=len(self._counts))
+        with self._lock:
+            self._counts += counts
+            self._total += float(values.sum())
+
+    def observe_one(self, value: float) -> None:
+        """Count one finite value."""
+        bucket = bisect_left(self.bounds, value)
+        with self._lock:
+            self._counts[bucket] += 1
+            self._total += value
+
+    def read(self) -> tuple[list[int], float]:
+        """Values up to each bound and in all, and their sum."""
+        with self._lock:
+            return np.cumsum(self._counts).tolist(), self._total
+
+
+class Histogram(Collector):
+    """Series of one name."""
 
     def __init__(
         self, name: str, documentation: str, registry: CollectorRegistry, label_names: Sequence[str] = ()
@@ -32,23 +57,15 @@ class RowHistogram(Collector):
         self._name = name
         self._documentation = documentation
         self._label_names = tuple(label_names)
-        self._series: dict[tuple[str, ...], _Series] = {}
+        self._series: dict[tuple[str, ...], Series] = {}
         self._lock = threading.Lock()
         registry.register(self)
 
-    def add_series(self, bounds: Sequence[float], labels: Sequence[str] = ()) -> None:
-        """Add the series of some label values, with strictly increasing finite bounds."""
+    def add_series(self, bounds: Sequence[float], labels: Sequence[str] = ()) -> Series:
+        """The series of some label values, started at zero."""
         with self._lock:
-            self._series[tuple(labels)] = _Series(bounds)
-
-    def observe(self, values: FloatArray, labels: Sequence[str] = ()) -> None:
-        """Count finite values, shape (N,), into a series."""
-        series = self._series[tuple(labels)]
-        buckets = np.searchsorted(series.bounds, values, side="left")
-        counts = np.bincount(buckets, minlength=len(series.counts))
-        with self._lock:
-            series.counts += counts
-            series.total += float(values.sum())
+            series = self._series[tuple(labels)] = Series(bounds)
+        return series
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
         """The family without values, for the registry's check of names."""
@@ -58,13 +75,14 @@ class RowHistogram(Collector):
         """The family with all its series; count and sum always, while the library leaves both out below zero."""
         family = self._family()
         with self._lock:
-            for values, series in self._series.items():
-                labels = dict(zip(self._label_names, values, strict=True))
-                cumulative = np.cumsum(series.counts).tolist()
-                for bound, count in zip([*map(floatToGoString, series.bounds), "+Inf"], cumulative, strict=True):
-                    family.add_sample(f"{self._name}_bucket", {**labels, "le": bound}, count)
-                family.add_sample(f"{self._name}_count", labels, cumulative[-1])
-                family.add_sample(f"{self._name}_sum", labels, series.total)
+            known = dict(self._series)
+        for values, series in known.items():
+            labels = dict(zip(self._label_names, values, strict=True))
+            cumulative, total = series.read()
+            for bound, count in zip([*map(floatToGoString, series.bounds), "+Inf"], cumulative, strict=True):
+                family.add_sample(f"{self._name}_bucket", {**labels, "le": bound}, count)
+            family.add_sample(f"{self._name}_count", labels, cumulative[-1])
+            family.add_sample(f"{self._name}_sum", labels, total)
         return [family]
 
     def _family(self) -> HistogramMetricFamily:

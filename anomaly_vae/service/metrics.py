@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import grpc
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollector, ProcessCollector
 
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.service.histogram import RowHistogram
+from anomaly_vae.service.histogram import Histogram, Series
 
-__all__ = ["Metrics"]
+__all__ = ["CallSeries", "Labels", "Metrics"]
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STAGE_SECONDS = (0.00005, 0.0001, 0.0002, *_SECONDS)
@@ -24,74 +24,72 @@ _SAMPLES = tuple(float(2**j) for j in range(4, 14))
 _QUANTILES = (0.001, 0.01, 0.05, *(j / 10 for j in range(1, 10)), 0.95, 0.99)
 _STAGES = ("queue", "decode", "infer", "encode")
 _OUTCOMES = ("normal", "anomaly", "invalid", "unflagged")
-_REASONS = ("queue_full", "deadline", "draining")
+_REASONS = ("queue_full", "deadline", "draining", "unauthenticated")
+
+Labels = tuple[str, str, str]
+
+
+class CallSeries:
+    """The instruments of one method, found once."""
+
+    def __init__(self, labels: Labels, started: Counter, handled: Counter, seconds: Series) -> None:
+        """Start at zero: a rate needs a value to start from."""
+        self.started = started.labels(*labels)
+        self.handled = {code: handled.labels(*labels, _code_name(code)) for code in grpc.StatusCode}
+        self.seconds = seconds
 
 
 class Metrics:
     """The instruments of one service, in a registry of their own."""
 
-    def __init__(self, queue_limit_rows: int) -> None:
+    def __init__(self, queue_limit_rows: int, queue_limit_bytes: int) -> None:
         """Create everything that does not depend on a model, at zero."""
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        rpc = ("grpc_type", "grpc_service", "grpc_method")
-        self.started = Counter("grpc_server_started_total", "RPCs started.", rpc, registry=registry)
-        self.handled = Counter(
-            "grpc_server_handled_total", "RPCs completed, by status code.", (*rpc, "grpc_code"), registry=registry
-        )
-        self.handling_seconds = Histogram(
-            "grpc_server_handling_seconds", "Time of RPCs in the server.", rpc, registry=registry, buckets=_SECONDS
-        )
-        self.stage_seconds = Histogram(
-            "anomaly_vae_stage_seconds",
-            "Time a request spends waiting (queue), being read (decode), scored (infer) and answered (encode).",
-            ("stage",),
-            registry=registry,
-            buckets=_STAGE_SECONDS,
-        )
-        self.rejected = Counter(
-            "anomaly_vae_rejected_total", "Requests turned away without a score.", ("reason",), registry=registry
-        )
-        self.queue_rows = Gauge("anomaly_vae_queue_rows", "Rows admitted and not yet scored.", registry=registry)
-        queue_limit = Gauge("anomaly_vae_queue_limit_rows", "Most rows that may be admitted.", registry=registry)
-        queue_limit.set(queue_limit_rows)
-        self.batch_rows = Histogram("anomaly_vae_batch_rows", "Rows scored together.", registry=registry, buckets=_ROWS)
-        self.rows = Counter(
-            "anomaly_vae_rows_total",
-            "Rows by outcome; invalid counts all rows of a refused request, unflagged those of an uncalibrated budget.",
-            ("model_version", "outcome"),
-            registry=registry,
-        )
-        for stage in _STAGES:
-            self.stage_seconds.labels(stage)
-        for reason in _REASONS:
-            self.rejected.labels(reason)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._calls: dict[Labels, CallSeries] = {}
+        self._add_call_series()
+        self._add_stages()
+        self._add_queue(queue_limit_rows, queue_limit_bytes)
         self._add_row_histograms()
         self._add_model_gauges()
 
-    def show_methods(self, labels: Iterable[tuple[str, str, str]]) -> None:
-        """Start the series of methods at zero: a rate needs a value to start from."""
-        for method in labels:
-            self.started.labels(*method)
-            self.handling_seconds.labels(*method)
-            for code in grpc.StatusCode:
-                self.handled.labels(*method, _code_name(code))
+    def call(self, labels: Labels) -> CallSeries:
+        """The instruments of a method: grpc_type, grpc_service, grpc_method."""
+        if labels not in self._calls:
+            seconds = self._handling_seconds.add_series(_SECONDS, labels)
+            self._calls[labels] = CallSeries(labels, self._started, self._handled, seconds)
+        return self._calls[labels]
 
-    def count_call(self, labels: tuple[str, str, str], code: grpc.StatusCode, seconds: float) -> None:
+    def stage(self, stage: str) -> Series:
+        """The seconds that requests spend in a stage: queue, decode, infer or encode."""
+        return self._stages[stage]
+
+    def show_methods(self, labels: Iterable[Labels]) -> None:
+        """Start the series of methods at zero."""
+        for method in labels:
+            self.call(method)
+
+    def count_call(self, labels: Labels, code: grpc.StatusCode, seconds: float) -> None:
         """Count a call that has ended."""
-        self.handled.labels(*labels, _code_name(code)).inc()
-        self.handling_seconds.labels(*labels).observe(seconds)
+        series = self.call(labels)
+        series.handled[code].inc()
+        series.seconds.observe_one(seconds)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and labels[0] == "unary":
             self.rejected.labels("deadline").inc()
+
+    def watch_queue(self, rows: Callable[[], int], num_bytes: Callable[[], int]) -> None:
+        """Ask for what is queued whenever Prometheus asks, rather than be told of every change."""
+        self._queue_rows.set_function(rows)
+        self._queue_bytes.set_function(num_bytes)
 
     def serve_model(self, name: str, version: str, scorer: Scorer) -> None:
         """Show a loaded model, and start its series at zero."""
         calibration = scorer.bundle.manifest.calibration
         for outcome in _OUTCOMES:
             self.rows.labels(version, outcome)
-        self._log_px.add_series(_calibration_quantiles(scorer), (version,))
-        self._p_value.add_series(_P_VALUES, (version,))
+        log_px = self._log_px.add_series(_calibration_quantiles(scorer), (version,))
+        self._calibrated[version] = log_px, self._p_value.add_series(_P_VALUES, (version,))
         self._info.labels(name, version, str(scorer.bundle.manifest.format_version)).set(1)
         self._loaded.set(time.time())
         self._threshold.set(calibration.threshold)
@@ -111,33 +109,69 @@ class Metrics:
             return
         self._ess_ratio.observe(scores.ess_ratio)
         if scores.p_value is not None:
-            self._log_px.observe(scores.log_px, (version,))
-            self._p_value.observe(scores.p_value, (version,))
+            log_px, p_value = self._calibrated[version]
+            log_px.observe(scores.log_px)
+            p_value.observe(scores.p_value)
 
     def count_invalid(self, version: str, num_rows: int) -> None:
         """Count the rows of a refused request."""
         self.rows.labels(version, "invalid").inc(num_rows)
 
+    def _add_call_series(self) -> None:
+        rpc, registry = ("grpc_type", "grpc_service", "grpc_method"), self.registry
+        self._started = Counter("grpc_server_started_total", "RPCs started.", rpc, registry=registry)
+        self._handled = Counter(
+            "grpc_server_handled_total", "RPCs completed, by status code.", (*rpc, "grpc_code"), registry=registry
+        )
+        self._handling_seconds = Histogram("grpc_server_handling_seconds", "Time of RPCs in the server.", registry, rpc)
+
+    def _add_stages(self) -> None:
+        histogram = Histogram(
+            "anomaly_vae_stage_seconds",
+            "Time a request spends waiting (queue), being read (decode), scored (infer) and answered (encode).",
+            self.registry,
+            ("stage",),
+        )
+        self._stages = {stage: histogram.add_series(_STAGE_SECONDS, (stage,)) for stage in _STAGES}
+
+    def _add_queue(self, limit_rows: int, limit_bytes: int) -> None:
+        registry = self.registry
+        self.rejected = Counter(
+            "anomaly_vae_rejected_total", "Requests turned away without a score.", ("reason",), registry=registry
+        )
+        for reason in _REASONS:
+            self.rejected.labels(reason)
+        self._queue_rows = Gauge("anomaly_vae_queue_rows", "Rows admitted and not yet scored.", registry=registry)
+        self._queue_bytes = Gauge("anomaly_vae_queue_bytes", "What those rows take.", registry=registry)
+        for name, text, limit in (
+            ("rows", "Most rows that may be admitted.", limit_rows),
+            ("bytes", "Most bytes that they may take.", limit_bytes),
+        ):
+            Gauge(f"anomaly_vae_queue_limit_{name}", text, registry=registry).set(limit)
+        rows = Histogram("anomaly_vae_batch_rows", "Rows scored together, of one request or several.", registry)
+        self.batch_rows = rows.add_series(_ROWS)
+
     def _add_row_histograms(self) -> None:
-        by_version = ("model_version",)
-        self._log_px = RowHistogram(
+        registry, by_version = self.registry, ("model_version",)
+        self.rows = Counter(
+            "anomaly_vae_rows_total",
+            "Rows by outcome; invalid counts all rows of a refused request, unflagged those of an uncalibrated budget.",
+            ("model_version", "outcome"),
+            registry=registry,
+        )
+        self._calibrated: dict[str, tuple[Series, Series]] = {}
+        self._log_px = Histogram(
             "anomaly_vae_log_px_nats",
             "log p(x) of rows; the buckets end at quantiles of the calibration scores.",
-            self.registry,
+            registry,
             by_version,
         )
-        self._p_value = RowHistogram(
-            "anomaly_vae_p_value", "Conformal p-values of rows: uniform while data are as calibrated.",
-            self.registry, by_version,
-        )  # fmt: skip
-        self._ess_ratio = RowHistogram(
-            "anomaly_vae_ess_ratio", "Effective share of the samples of a row.", self.registry
-        )
-        self._ess_ratio.add_series(_ESS_RATIOS)
-        self._samples = RowHistogram(
-            "anomaly_vae_samples_per_row", "Decoder evaluations spent on a row.", self.registry
-        )
-        self._samples.add_series(_SAMPLES)
+        text = "Conformal p-values of rows: uniform while data are as calibrated."
+        self._p_value = Histogram("anomaly_vae_p_value", text, registry, by_version)
+        text = "Effective share of the samples of a row."
+        self._ess_ratio = Histogram("anomaly_vae_ess_ratio", text, registry).add_series(_ESS_RATIOS)
+        text = "Decoder evaluations spent on a row."
+        self._samples = Histogram("anomaly_vae_samples_per_row", text, registry).add_series(_SAMPLES)
 
     def _add_model_gauges(self) -> None:
         registry = self.registry

@@ -1,144 +1,224 @@
-"""Rows on their way through the scorer's threads: admitted by count, taken in turns, dropped when nobody waits."""
+"""From the event loop to the computing threads and back: admitted by rows and bytes, batched across requests.
+
+A thread that has nothing to do takes what waits, at once: batches form while all threads are busy, and only then. What
+a row scores does not depend on its batch, and every reply is cut out of its batch by the rows' own places.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.scores import Part, join
+from anomaly_vae.scores import Flags, Scores, join
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.metrics import Metrics
-from anomaly_vae.tiles import TILE_ROWS
+from anomaly_vae.service.served import Work
+from anomaly_vae.service.turns import Batch, Job, Turns
 
 __all__ = ["ScoringQueue"]
 
-# One task of a thread: small enough that a short request is not held up by a long one, and a multiple of the
-# networks' tile of rows. What a row scores does not depend on where the cuts are.
-_TASK_PAIRS = 16_384
-
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
-_SMOOTHING = 0.1
+
+Outcome = Scores | Flags | Exception
 
 
 class ScoringQueue:
     """Scores rows off the event loop.
 
-    A request is cut into short tasks, and has no more of them with the pool than there are threads: so requests take
-    turns, and what is left of a cancelled or expired one is never computed.
+    All methods belong to the event loop's thread.
     """
 
-    def __init__(self, threads: int, limit_rows: int, metrics: Metrics) -> None:
-        """Start with nothing queued."""
-        self._threads = threads
-        self._limit_rows = limit_rows
+    def __init__(self, threads: int, *, limit_rows: int, limit_bytes: int, metrics: Metrics) -> None:
+        """Start the threads; nothing is queued. Needs a running event loop."""
+        self._limit_rows, self._limit_bytes = limit_rows, limit_bytes
         self._metrics = metrics
-        self._rows = 0
-        self._seconds_per_row = 0.0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="score")
+        self._rows = self._bytes = 0
+        metrics.watch_queue(lambda: self._rows, lambda: self._bytes)
+        self._room = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._turns = Turns()
+        self._changed = threading.Condition()
+        self._idle = 0
+        self._closed = False
+        self._threads = [threading.Thread(target=self._work, name=f"score-{i}", daemon=True) for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
-    def check_room(self, num_rows: int) -> None:
+    def check_room(self, work: Work, num_rows: int, num_bytes: int, expires: float = math.inf) -> None:
         """Refuse rows, before anything is made of them, if too many wait.
+
+        Args:
+            work: What is asked.
+            num_rows: For how many rows.
+            num_bytes: What they take while they wait.
+            expires: When nobody waits any more, seconds on the clock of ``time.monotonic``.
 
         Raises:
             Fault: RESOURCE_EXHAUSTED, with the time after which to come back.
         """
-        if self._rows + num_rows > self._limit_rows:
+        text = self._refusal(num_rows, num_bytes)
+        if text is None and expires < math.inf:
+            text = self._too_late(work, num_rows, expires)
+        if text is not None:
             self._metrics.rejected.labels("queue_full").inc()
-            raise Fault(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self._rows} rows are waiting, at most {self._limit_rows} may; send them again later",
-                retry_after=self._retry_after(),
-            )
+            raise Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=self._retry_after())
 
-    async def submit(
-        self, score: Callable[[FloatArray], Part], rows: FloatArray, num_samples: int, time_remaining: float | None
-    ) -> Part:
-        """Score checked rows (N, D).
+    async def wait_for_room(self, num_rows: int, num_bytes: int) -> None:
+        """Wait until so many rows would be admitted, or could never be."""
+        while self._rows and self._refusal(num_rows, num_bytes):
+            self._room.clear()
+            await self._room.wait()
+
+    async def submit(self, work: Work, rows: FloatArray, expires: float = math.inf) -> Scores | Flags:
+        """Compute the work for checked rows (N, D).
 
         Args:
-            score: What to do with some of the rows.
-            rows: All of them.
-            num_samples: The most it takes for a row.
-            time_remaining: Seconds until nobody waits any more.
+            work: What to do.
+            rows: All rows of a request.
+            expires: When nobody waits any more, seconds on the clock of ``time.monotonic``.
 
         Raises:
-            Fault: RESOURCE_EXHAUSTED at once if too many rows wait, DEADLINE_EXCEEDED when the time is up.
+            Fault: RESOURCE_EXHAUSTED at once if too many rows wait, or the time is too short for those before it;
+                DEADLINE_EXCEEDED when the time is up before its turn.
         """
-        late = Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the rows were scored")
-        if time_remaining is not None and time_remaining <= 0:
-            raise late
-        self.check_room(len(rows))
-        self._admit(len(rows))
+        now = time.monotonic()
+        if expires <= now:
+            raise _late()
+        self.check_room(work, len(rows), rows.nbytes, expires)
+        job = Job(work, rows, expires, self._loop.create_future(), now)
+        self._admit(len(rows), rows.nbytes)
         try:
-            async with asyncio.timeout(time_remaining):
-                return await self._score(score, rows, num_samples)
-        except TimeoutError:
-            raise late from None
+            with self._changed:
+                self._turns.add(job)
+                self._changed.notify()
+            parts: list[Scores | Flags] = await job.answer
+            return join(parts)
         finally:
-            self._admit(-len(rows))
+            if job.left:
+                with self._changed:
+                    self._turns.drop(job)
+            self._admit(-len(rows), -rows.nbytes)
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""
-        self._pool.shutdown(cancel_futures=True)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def _admit(self, num_rows: int) -> None:
+    def _refusal(self, num_rows: int, num_bytes: int) -> str | None:
+        if self._rows + num_rows > self._limit_rows:
+            return f"{self._rows} rows are waiting, at most {self._limit_rows} may; send them again later"
+        if self._bytes + num_bytes > self._limit_bytes:
+            return f"{self._bytes} bytes of rows are waiting, at most {self._limit_bytes} may; send them again later"
+        return None
+
+    def _too_late(self, work: Work, num_rows: int, expires: float) -> str | None:
+        """Why rows that would not be done in time are not begun; what comes first is never refused for that."""
+        remaining, threads = expires - time.monotonic(), len(self._threads)
+        with self._changed:
+            before, own = self._turns.backlog(), self._turns.seconds(work, num_rows)
+            if (before + own) / threads > remaining:  # else there is no need to look at who comes first
+                before = self._turns.seconds_before(work, num_rows)
+        if before and (before + own) / threads > remaining:
+            return f"about {before / threads:.2g} s of work come before it, the deadline is in {remaining:.2g} s"
+        return None
+
+    def _admit(self, num_rows: int, num_bytes: int) -> None:
         self._rows += num_rows
-        self._metrics.queue_rows.set(self._rows)
-
-    async def _score(self, score: Callable[[FloatArray], Part], rows: FloatArray, num_samples: int) -> Part:
-        step = max(_TASK_PAIRS // num_samples // TILE_ROWS, 1) * TILE_ROWS
-        tasks = [rows[start : start + step] for start in range(0, len(rows), step)]
-        side_by_side = min(self._threads, len(tasks))
-        spent: list[float] = []
-
-        def run(task: FloatArray) -> Part:
-            start = time.perf_counter()
-            scores = score(task)
-            spent.append(time.perf_counter() - start)
-            self._learn_speed(spent[-1] / len(task))
-            return scores
-
-        submitted = time.perf_counter()
-        try:
-            parts = await self._run_in_turns(tasks, run, side_by_side)
-        finally:
-            computing = sum(spent) / side_by_side
-            waiting = max(time.perf_counter() - submitted - computing, 0.0)
-            self._metrics.stage_seconds.labels("queue").observe(waiting)
-            self._metrics.stage_seconds.labels("infer").observe(computing)
-        self._metrics.batch_rows.observe(len(rows))
-        return join(parts)
-
-    async def _run_in_turns(
-        self, tasks: list[FloatArray], run: Callable[[FloatArray], Part], side_by_side: int
-    ) -> list[Part]:
-        loop = asyncio.get_running_loop()
-        if len(tasks) == 1:
-            return [await loop.run_in_executor(self._pool, run, tasks[0])]
-        waiting = iter(enumerate(tasks))
-        parts: dict[int, Part] = {}
-
-        async def work() -> None:
-            for i, task in waiting:
-                parts[i] = await loop.run_in_executor(self._pool, run, task)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(side_by_side):
-                    group.create_task(work())
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [parts[i] for i in range(len(tasks))]
-
-    def _learn_speed(self, seconds_per_row: float) -> None:
-        self._seconds_per_row += _SMOOTHING * (seconds_per_row - self._seconds_per_row)
+        self._bytes += num_bytes
+        if num_rows < 0:
+            self._room.set()
 
     def _retry_after(self) -> float:
         """Seconds until about half of what waits is done."""
-        seconds = 0.5 * self._rows * self._seconds_per_row / self._threads
+        with self._changed:
+            seconds = 0.5 * self._turns.backlog() / len(self._threads)
         return min(max(seconds, _SHORTEST_RETRY), _LONGEST_RETRY)
+
+    def _work(self) -> None:
+        """What a thread does until the queue is closed."""
+        while True:
+            batch, late = self._next_batch()
+            if late:
+                self._tell(self._expire, late)
+            if batch is None:
+                if self._closed:
+                    return
+                continue
+            start = time.perf_counter()
+            whole, outcomes = _compute(batch)
+            seconds = time.perf_counter() - start
+            with self._changed:
+                self._turns.learn(batch.work, batch.num_rows, seconds)
+            self._tell(self._deliver, batch, whole, outcomes, seconds)
+
+    def _next_batch(self) -> tuple[Batch | None, list[Job]]:
+        with self._changed:
+            self._idle += 1
+            try:
+                while not self._closed:
+                    batch, late = self._turns.take(time.monotonic(), self._idle)
+                    if batch or late:
+                        return batch, late
+                    self._changed.wait()
+                return None, []
+            finally:
+                self._idle -= 1
+
+    def _tell(self, function: object, *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]
+
+    def _expire(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if not job.answer.done():
+                job.answer.set_exception(_late())
+
+    def _deliver(self, batch: Batch, whole: Scores | Flags | None, outcomes: list[Outcome], seconds: float) -> None:
+        """Give every job its own; whoever is gone gets nothing, and holds up nobody."""
+        num_rows = batch.num_rows
+        self._metrics.batch_rows.observe_one(num_rows)
+        done: list[Scores | Flags] = []
+        entire = True  # whether all of the batch, and nothing but it, is answered now
+        for (job, start, stop), outcome in zip(batch.shares, outcomes, strict=True):
+            parts = [] if job.answer.done() else job.put(start, stop, outcome, seconds * (stop - start) / num_rows)
+            entire = entire and len(parts) == 1
+            if parts:
+                done += parts
+                self._metrics.stage("queue").observe_one(job.waited)
+                self._metrics.stage("infer").observe_one(job.computing)
+        if done:
+            answered = whole if whole is not None and entire else join(done)
+            self._metrics.count_scores(batch.work.served.version, answered)
+
+
+def _compute(batch: Batch) -> tuple[Scores | Flags | None, list[Outcome]]:
+    """What came of the batch, and of every share. A share that fails does so alone: then each is computed by itself."""
+    rows = batch.rows()
+    try:
+        part = batch.work.run(rows)
+    except Exception as error:  # noqa: BLE001 (a fault of ours, told to whom it concerns)
+        if len(batch.shares) == 1:
+            return None, [error]
+        return None, [_compute(Batch(batch.work, [share]))[1][0] for share in batch.shares]
+    if len(batch.shares) == 1:
+        return part, [part]
+    outcomes: list[Outcome] = []
+    start = 0
+    for _, first, last in batch.shares:
+        stop = start + last - first
+        outcomes.append(part[start:stop])
+        start = stop
+    return part, outcomes
+
+
+def _late() -> Fault:
+    return Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the rows were scored")

@@ -18,11 +18,13 @@ from anomaly_vae.errors import ConfigError, StartupError
 from anomaly_vae.estimator import default_threads
 from anomaly_vae.service.calls import Calls
 from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.health import HEALTH, Health
 from anomaly_vae.service.http import HttpServer
 from anomaly_vae.service.metrics import Metrics
-from anomaly_vae.service.queueing import ScoringQueue
-from anomaly_vae.service.servicers import SERVICE, ScoringServicer, Served
+from anomaly_vae.service.scoring import Scoring
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.servicers import SERVICE, ScoringServicer
 
 __all__ = ["Server", "serve"]
 
@@ -32,6 +34,7 @@ _INTERRUPTED = 130
 _SECONDS_TO_HEAR_THE_LOOP = 2.0
 _SECONDS_FOR_ACCEPTED = 0.1
 _SECONDS_FOR_STRAYS = 1.0
+_SECONDS_TO_CALL_AGAIN = 0.1
 
 
 class Server:
@@ -41,12 +44,11 @@ class Server:
         """Make the parts; nothing listens yet. Needs a running event loop."""
         threads = config.threads or default_threads()
         self.config = config
-        self.metrics = Metrics(config.max_queue_rows)
+        self.metrics = Metrics(config.max_queue_rows, config.max_queue_bytes)
         self._loop = asyncio.get_running_loop()
-        self._queue = ScoringQueue(threads, config.max_queue_rows, self.metrics)
-        self._servicer = ScoringServicer(config, self._queue, self.metrics)
+        self._scoring = Scoring(config, self.metrics, threads)
         self._health = Health((SERVICE,))
-        self._calls = Calls(self.metrics)
+        self._calls = Calls(self.metrics, self._refuse, {f"/{SERVICE}/ScoreStream"})
         self._grpc = grpc.aio.server(interceptors=[self._calls], options=_options(config))
         self._http: HttpServer | None = None
         self.port = config.port
@@ -66,10 +68,11 @@ class Server:
         self._http = HttpServer(
             config.metrics_host, config.metrics_port, self.metrics.registry, alive=self._alive, ready=self._ready
         )
-        self._grpc.add_generic_rpc_handlers((self._servicer.handlers(),))
+        self._grpc.add_generic_rpc_handlers((ScoringServicer(self._scoring).handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), self._grpc)
-        self.metrics.show_methods([("unary", SERVICE, "Score"), ("unary", SERVICE, "GetModel")])
+        methods = (("unary", "Score"), ("bidi_stream", "ScoreStream"), ("unary", "GetModel"))
+        self.metrics.show_methods((kind, SERVICE, method) for kind, method in methods)
         host = f"[{config.host}]" if ":" in config.host else config.host
         try:
             self.port = self._grpc.add_insecure_port(f"{host}:{config.port}")
@@ -89,12 +92,12 @@ class Server:
         """
         served = await asyncio.to_thread(_load, self.config)
         self.metrics.serve_model(served.name, served.version, served.scorer)
-        self._servicer.served = served
+        self._scoring.served = served
         self._health.set_serving(True)
 
     def log_start(self) -> None:
         """Log what is served, where and within which limits."""
-        config, served = self.config, self._servicer.served
+        config, served = self.config, self._scoring.served
         if served is not None:
             _LOG.info(
                 "serving %s version %s, bundle %.12s, threshold %.6g nats: gRPC on %s port %d, HTTP on %s port %d, "
@@ -106,7 +109,7 @@ class Server:
 
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close; whether all were answered."""
-        self._servicer.draining = True
+        self._scoring.drained.set()
         self._health.set_serving(False)
         # gRPC may drop a call it has accepted but not handed over when told to stop: let those come, and be refused.
         await asyncio.sleep(_SECONDS_FOR_ACCEPTED)
@@ -119,17 +122,25 @@ class Server:
             await asyncio.wait({stopped}, timeout=_SECONDS_FOR_STRAYS)
         await self._grpc.stop(None)
         await stopped
-        await asyncio.to_thread(self._queue.close)
+        await self._scoring.close()
         if self._http:
             await asyncio.to_thread(self._http.close)
         if cut_off:
             _LOG.error("%d calls were cut off: the grace of %g s was over", cut_off, self.config.grace)
         return not cut_off
 
+    def _refuse(self, method: str, _metadata: object) -> Fault | None:
+        """Why a call is refused before its message is read: too many are under way."""
+        if self._calls.unfinished < self.config.max_calls or method.startswith(f"/{HEALTH}/"):
+            return None
+        self.metrics.rejected.labels("queue_full").inc()
+        text = f"{self._calls.unfinished} calls are under way, at most {self.config.max_calls} may; send it again later"
+        return Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=_SECONDS_TO_CALL_AGAIN)
+
     def _ready(self) -> tuple[bool, str]:
-        if self._servicer.draining:
+        if self._scoring.drained.is_set():
             return False, "draining"
-        return (True, "ready") if self._servicer.served else (False, "loading")
+        return (True, "ready") if self._scoring.served else (False, "loading")
 
     def _alive(self) -> tuple[bool, str]:
         """Whether the event loop still turns; called from a thread of the HTTP server."""
@@ -196,7 +207,8 @@ def _load(config: ServeConfig) -> Served:
         raise ConfigError(
             f"the model has {len(scorer.schema.columns)} columns, max_columns allows {config.max_columns}"
         )
-    return Served(config.model_name, config.model_version, scorer)
+    budgets = tuple(budget for budget in scorer.budgets if budget <= config.max_samples)
+    return Served(config.model_name, config.model_version, scorer, budgets)
 
 
 def _options(config: ServeConfig) -> list[tuple[str, int]]:
@@ -204,7 +216,7 @@ def _options(config: ServeConfig) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # max_rows bounds a reply
-        ("grpc.max_concurrent_streams", 256),
+        ("grpc.max_concurrent_streams", config.max_streams),
         ("grpc.max_metadata_size", 16_384),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

@@ -307,7 +307,7 @@ def test_a_call_that_reaches_a_draining_service_is_refused_and_counted(model_pat
         server = Server(ServeConfig(model=model_path, port=0, metrics_port=0))
         await server.start()
         await server.load()
-        server._servicer.draining = True  # as it is between the signal and the moment gRPC stops accepting
+        server._scoring.drained.set()  # as it is between the signal and the moment gRPC stops accepting
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await ScoringServiceStub(channel).Score(pb.ScoreRequest(tensor=tensor(make_rows(1))))
@@ -336,7 +336,7 @@ def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
         server = Server(ServeConfig(model=model_path, port=0, metrics_port=0))
         await server.start()
         await server.load()
-        served = server._servicer.served
+        served = server._scoring.served
         object.__setattr__(served, "scorer", Faulty(served.scorer))
         codes = []
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from anomaly_vae.service.histogram import RowHistogram
+from anomaly_vae.service.histogram import Histogram
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from tests.conftest import make_rows
@@ -33,13 +33,12 @@ def needs(program):
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
 
 
-class TestRowHistogram:
+class TestHistogram:
     def exposed(self, values, bounds=(-1.0, 0.0, 2.5)):
         registry = CollectorRegistry()
-        histogram = RowHistogram("h", "help", registry, ("version",))
-        histogram.add_series(bounds, ("1",))
+        series = Histogram("h", "help", registry, ("version",)).add_series(bounds, ("1",))
         for part in values:
-            histogram.observe(np.array(part, dtype=float), ("1",))
+            series.observe(np.array(part, dtype=float))
         return registry
 
     def test_buckets_are_cumulative_and_end_at_their_bound(self):
@@ -55,6 +54,14 @@ class TestRowHistogram:
     def test_nothing_observed_is_a_series_at_zero(self):
         assert self.exposed([]).get_sample_value("h_count", {"version": "1"}) == 0
         assert self.exposed([[]]).get_sample_value("h_sum", {"version": "1"}) == 0
+
+    def test_one_value_counts_as_an_array_of_one(self):
+        registry = CollectorRegistry()
+        one, many = (Histogram(name, "help", registry).add_series((-1.0, 0.0, 2.5)) for name in "ab")
+        for value in (-5.0, -1.0, -0.5, 0.0, 2.5, 2.6, 1e9):
+            one.observe_one(value)
+            many.observe(np.array([value]))
+        assert one.read() == many.read()
 
     def test_series_have_buckets_of_their_own(self):
         registry = self.exposed([[1.0]])

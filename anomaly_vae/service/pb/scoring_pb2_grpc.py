@@ -48,6 +48,11 @@ class ScoringServiceStub(object):
                 request_serializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.ScoreStream = channel.stream_stream(
+                '/anomaly_vae.v1.ScoringService/ScoreStream',
+                request_serializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/anomaly_vae.v1.ScoringService/GetModel',
                 request_serializer=anomaly__vae_dot_v1_dot_scoring__pb2.GetModelRequest.SerializeToString,
@@ -74,6 +79,17 @@ class ScoringServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScoreStream(self, request_iterator, context):
+        """Scores requests as they come, each as Score does, and answers in their order. The first that fails ends the stream
+        with its status, after the replies to those before it. Where Score says RESOURCE_EXHAUSTED because rows wait, the
+        stream is not read on until there is room: a client that writes faster than rows are scored, or does not read its
+        replies, is held up by flow control. A stream that lives while the server drains ends with UNAVAILABLE once what was
+        read is answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """Says what the model is: its columns, threshold, calibration, estimator and the limits of a request.
         """
@@ -86,6 +102,11 @@ def add_ScoringServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Score': grpc.unary_unary_rpc_method_handler(
                     servicer.Score,
+                    request_deserializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreRequest.FromString,
+                    response_serializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreResponse.SerializeToString,
+            ),
+            'ScoreStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ScoreStream,
                     request_deserializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreRequest.FromString,
                     response_serializer=anomaly__vae_dot_v1_dot_scoring__pb2.ScoreResponse.SerializeToString,
             ),
@@ -129,6 +150,33 @@ class ScoringService(object):
             request,
             target,
             '/anomaly_vae.v1.ScoringService/Score',
+            anomaly__vae_dot_v1_dot_scoring__pb2.ScoreRequest.SerializeToString,
+            anomaly__vae_dot_v1_dot_scoring__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/anomaly_vae.v1.ScoringService/ScoreStream',
             anomaly__vae_dot_v1_dot_scoring__pb2.ScoreRequest.SerializeToString,
             anomaly__vae_dot_v1_dot_scoring__pb2.ScoreResponse.FromString,
             options,

@@ -1,0 +1,55 @@
+"""What is served, and what can be asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.scorer import Scorer
+from anomaly_vae.scores import Flags, Scores
+
+__all__ = ["Served", "Work"]
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A loaded model under the name and version that clients know.
+
+    Attributes:
+        name, version: What clients call it.
+        scorer: The model.
+        budgets: What clients may ask for as the number of samples of a row.
+    """
+
+    name: str
+    version: str
+    scorer: Scorer
+    budgets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be computed for rows. Rows of equal work, of whatever requests, are computed together.
+
+    Attributes:
+        served: The model.
+        num_samples: The budget of a row.
+        max_std_error: Nats at which to stop at a row, or None.
+        flag_only: Whether decisions are enough.
+    """
+
+    served: Served
+    num_samples: int
+    max_std_error: float | None = None
+    flag_only: bool = False
+
+    @property
+    def pace(self) -> tuple[bool, bool, int]:
+        """Works with the same pace take about as long for a row."""
+        return self.flag_only, self.max_std_error is not None, self.num_samples
+
+    def run(self, rows: FloatArray) -> Scores | Flags:
+        """Compute it for checked rows (N, D)."""
+        if self.flag_only:
+            return self.served.scorer.flag_rows(rows)
+        return self.served.scorer.score_rows(rows, num_samples=self.num_samples, max_std_error=self.max_std_error)
