@@ -1,0 +1,236 @@
+"""The queue between the event loop and the threads, with a work that says whose rows it was given."""
+
+import asyncio
+import math
+import threading
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import grpc
+import numpy as np
+import pytest
+
+from anomaly_vae.scores import Flags
+from anomaly_vae.service.faults import Fault
+from anomaly_vae.service.metrics import Metrics
+from anomaly_vae.service.queueing import ScoringQueue
+
+POISON = -1.0
+
+
+@dataclass(eq=False)
+class Echo:
+    """Gives every row's number back as its num_samples; can be held up, and fails where a row is poison."""
+
+    num_samples: int = 16
+    served: object = field(default_factory=lambda: SimpleNamespace(version="1"))
+    pace: int = 0
+    go: threading.Event = field(default_factory=threading.Event)
+    seconds: float = 0.0
+    computed: list = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, rows):
+        self.begun.set()
+        assert self.go.wait(10)
+        time.sleep(self.seconds * len(rows))
+        self.computed += rows[:, 0].tolist()
+        if (rows == POISON).any():
+            raise ValueError("poison")
+        numbers = rows[:, 0].astype(np.int64)
+        return Flags(is_anomaly=numbers % 2 == 1, num_samples=numbers, reason=[None] * len(rows))
+
+
+def rows_from(first, num_rows):
+    return np.arange(first, first + num_rows, dtype=float)[:, None]
+
+
+def in_queue(scenario, threads=2, limit_rows=1_000, limit_bytes=1_000_000):
+    async def run():
+        metrics = Metrics(limit_rows, limit_bytes)
+        queue = ScoringQueue(threads, limit_rows=limit_rows, limit_bytes=limit_bytes, metrics=metrics)
+        try:
+            return await asyncio.wait_for(scenario(queue, metrics.registry.get_sample_value), 20)
+        finally:
+            await asyncio.to_thread(queue.close)
+
+    return asyncio.run(run())
+
+
+async def fault_of(awaitable):
+    with pytest.raises(Fault) as error:
+        await awaitable
+    return error.value
+
+
+def test_everyone_gets_the_answer_to_their_own_rows():
+    """Hundreds of requests of all sizes, a third of them cancelled at odd moments."""
+
+    async def scenario(queue, value):
+        rng = np.random.default_rng(5)
+        work = Echo(seconds=1e-6)
+        work.go.set()
+
+        async def one(i):
+            n = int(rng.integers(1, 60))
+            part = await queue.submit(work, rows_from(1_000 * i, n))
+            assert part.num_samples.tolist() == list(range(1_000 * i, 1_000 * i + n))
+            assert part.is_anomaly.tolist() == [j % 2 == 1 for j in range(1_000 * i, 1_000 * i + n)]
+            return n
+
+        tasks = []
+        for i in range(400):
+            tasks.append(asyncio.create_task(one(i)))
+            if i % 3 == 0:
+                asyncio.get_running_loop().call_later(float(rng.uniform(0, 0.02)), tasks[-1].cancel)
+            if i % 7 == 0:
+                await asyncio.sleep(0.001)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(outcome, (int, asyncio.CancelledError)) for outcome in outcomes), outcomes
+        answered = sum(outcome for outcome in outcomes if isinstance(outcome, int))
+        assert value("anomaly_vae_queue_rows") == value("anomaly_vae_queue_bytes") == 0
+        counted = sum(value("anomaly_vae_rows_total", {"model_version": "1", "outcome": o}) or 0
+                      for o in ("normal", "anomaly"))  # fmt: skip
+        assert answered <= counted <= answered + 60 * sum(outcome is not int for outcome in outcomes)
+        assert await queue.submit(work, rows_from(7, 1)) is not None
+
+    in_queue(scenario, limit_rows=100_000)
+
+
+def test_requests_that_wait_are_computed_together():
+    async def scenario(queue, value):
+        work = Echo()
+        first = asyncio.create_task(queue.submit(work, rows_from(0, 1)))
+        await asyncio.to_thread(work.begun.wait)
+        rest = [asyncio.create_task(queue.submit(work, rows_from(10 * i, 3))) for i in range(1, 11)]
+        await asyncio.sleep(0.01)
+        work.go.set()
+        parts = await asyncio.gather(first, *rest)
+        assert [part.num_samples[0] for part in parts] == list(range(0, 101, 10))
+        assert value("anomaly_vae_batch_rows_count") <= 4  # the first, and tiles of the 30 rows that waited
+        assert value("anomaly_vae_batch_rows_sum") == 31
+
+    in_queue(scenario, threads=1)
+
+
+def test_a_request_that_fails_fails_alone():
+    async def scenario(queue, _value):
+        work = Echo()
+        first = asyncio.create_task(queue.submit(work, rows_from(0, 1)))
+        await asyncio.to_thread(work.begun.wait)
+        bad = asyncio.create_task(queue.submit(work, np.array([[3.0], [POISON]])))
+        good = [asyncio.create_task(queue.submit(work, rows_from(10 * i, 3))) for i in range(1, 5)]
+        await asyncio.sleep(0.01)
+        work.go.set()
+        outcomes = await asyncio.gather(bad, first, *good, return_exceptions=True)
+        assert isinstance(outcomes[0], ValueError)
+        assert [part.num_samples[0] for part in outcomes[1:]] == [0, 10, 20, 30, 40]
+
+    in_queue(scenario, threads=1)
+
+
+def test_a_cancelled_request_frees_its_rows_and_is_not_computed():
+    async def scenario(queue, value):
+        work = Echo()
+        first = asyncio.create_task(queue.submit(work, rows_from(0, 1)))
+        await asyncio.to_thread(work.begun.wait)
+        cancelled = asyncio.create_task(queue.submit(work, rows_from(100, 500)))
+        await asyncio.sleep(0.01)
+        assert value("anomaly_vae_queue_rows") == 501
+        assert value("anomaly_vae_queue_bytes") == 8 * 501
+        cancelled.cancel()
+        await asyncio.sleep(0.01)
+        assert value("anomaly_vae_queue_rows") == 1
+        work.go.set()
+        await first
+        await queue.submit(work, rows_from(1, 1))
+        assert work.computed == [0, 1]
+
+    in_queue(scenario, threads=1)
+
+
+def test_one_that_is_cancelled_while_it_is_computed_harms_nobody():
+    async def scenario(queue, _value):
+        work = Echo()
+        cancelled = asyncio.create_task(queue.submit(work, rows_from(0, 5)))
+        await asyncio.to_thread(work.begun.wait)
+        cancelled.cancel()
+        await asyncio.sleep(0.01)
+        work.go.set()
+        for i in range(3):
+            assert (await queue.submit(work, rows_from(i, 2))).num_samples.tolist() == [i, i + 1]
+
+    in_queue(scenario, threads=1)
+
+
+def test_work_past_its_deadline_is_never_computed():
+    async def scenario(queue, _value):
+        work = Echo()
+        first = asyncio.create_task(queue.submit(work, rows_from(0, 1)))
+        await asyncio.to_thread(work.begun.wait)
+        late = asyncio.create_task(queue.submit(work, rows_from(100, 5), time.monotonic() + 0.05))
+        await asyncio.sleep(0.1)
+        work.go.set()
+        await first
+        assert (await fault_of(late)).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await fault_of(queue.submit(work, rows_from(1, 1), time.monotonic()))).code is (
+            grpc.StatusCode.DEADLINE_EXCEEDED
+        )
+        assert work.computed == [0]
+
+    in_queue(scenario, threads=1)
+
+
+@pytest.mark.parametrize(("limit_rows", "limit_bytes"), [(10, 10_000), (10_000, 80)])
+def test_rows_and_bytes_are_bounded(limit_rows, limit_bytes):
+    async def scenario(queue, value):
+        work = Echo()
+        first = asyncio.create_task(queue.submit(work, rows_from(0, 8)))
+        await asyncio.to_thread(work.begun.wait)
+        fault = await fault_of(queue.submit(work, rows_from(0, 3)))
+        assert fault.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert fault.retry_after >= 0.05
+        assert ("8 rows are waiting" if limit_rows == 10 else "64 bytes of rows are waiting") in fault.text
+        assert value("anomaly_vae_rejected_total", {"reason": "queue_full"}) == 1
+        room = asyncio.create_task(queue.wait_for_room(3, 24))
+        await asyncio.sleep(0.01)
+        assert not room.done()
+        work.go.set()
+        await room
+        await first
+        assert len(await queue.submit(work, rows_from(0, 3))) == 3
+
+    in_queue(scenario, limit_rows=limit_rows, limit_bytes=limit_bytes)
+
+
+def test_a_request_that_cannot_be_done_in_time_is_refused_at_once():
+    """200 rows of 5 ms wait: whoever has half a second for 100 more is told so now, who has patience is not."""
+
+    async def scenario(queue, _value):
+        work = Echo(seconds=0.005)
+        work.go.set()
+        await queue.submit(work, rows_from(0, 16))
+        waiting = asyncio.create_task(queue.submit(work, rows_from(0, 200)))
+        await asyncio.sleep(0.02)
+        fault = await fault_of(queue.submit(work, rows_from(0, 300), time.monotonic() + 0.5))
+        assert fault.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "the deadline is in 0.5 s" in fault.text
+        short = await queue.submit(work, rows_from(0, 2), time.monotonic() + 0.5)  # overtakes what waits
+        assert len(short) == 2
+        assert not waiting.done()
+        queue.check_room(work, 300, 8, math.inf)
+        waiting.cancel()
+
+    in_queue(scenario, threads=1)
+
+
+def test_a_closed_queue_ends_its_threads():
+    async def scenario(queue, _value):
+        work = Echo()
+        work.go.set()
+        await queue.submit(work, rows_from(0, 3))
+        await asyncio.to_thread(queue.close)
+        assert not any(thread.name.startswith("score-") for thread in threading.enumerate())
+
+    in_queue(scenario)
