@@ -9,7 +9,7 @@ PROTO_VENV := .venv-proto
 PROTO_READY := $(PROTO_VENV)/.ready-$(PROTO_TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto bench lock clean
+.PHONY: help demo test check format proto bench load lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -44,6 +44,10 @@ proto: $(PROTO_READY) ## Generate anomaly_vae/service/pb anew from proto/
 bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	mkdir -p bench
 	$(BIN)/python -m tests.benchmarks.run --out bench
+
+load: $(READY) ## Overload the service, then soak it for ten minutes; fails where a promise is broken
+	$(BIN)/python -m tests.load.overload
+	$(BIN)/python -m tests.load.soak
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	rm -rf $(VENV)-lock

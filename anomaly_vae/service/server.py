@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -31,6 +32,10 @@ __all__ = ["Server", "serve"]
 _LOG = logging.getLogger("anomaly_vae.service")
 
 _INTERRUPTED = 130
+
+# Of a thread that computes, before the event loop may go on: a call that is refused must not wait for Python's 5 ms.
+_SECONDS_OF_A_TURN = 0.0005
+
 _SECONDS_TO_HEAR_THE_LOOP = 2.0
 _SECONDS_FOR_ACCEPTED = 0.1
 _SECONDS_FOR_STRAYS = 1.0
@@ -166,6 +171,7 @@ def serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
         StartupError: A port is taken or an address is not ours.
         BundleError: The bundle is refused.
     """
+    sys.setswitchinterval(_SECONDS_OF_A_TURN)
     return asyncio.run(_serve(config, announce))
 
 

@@ -1,0 +1,30 @@
+"""A real model to load the service with, and the replies it must give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+
+import anomaly_vae
+from anomaly_vae.densities import FloatArray
+
+__all__ = ["make_model", "table"]
+
+
+def table(num_rows: int, seed: int) -> FloatArray:
+    """Rows of scikit-learn's breast-cancer table, 30 measurements each, with a little noise."""
+    rng = np.random.default_rng(seed)
+    data = load_breast_cancer().data
+    rows = data[rng.integers(0, len(data), num_rows)]
+    return np.asarray(rows * (1 + 0.01 * rng.normal(size=rows.shape)))
+
+
+def make_model(folder: Path) -> Path:
+    """Train on the table for a moment, and save."""
+    path = folder / "model"
+    detector = anomaly_vae.VAEDetector(random_state=0, search="off", likelihood="gaussian", max_steps=300)
+    detector.fit(table(2_000, seed=0))
+    detector.save(path)
+    return path

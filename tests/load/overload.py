@@ -1,0 +1,190 @@
+"""Five times as many rows as the service can score, in requests of 256 to 1,024 rows.
+
+    python -m tests.load.overload [--seconds 30]
+
+First the peak: as many requests as it answers from a few clients that wait for their replies. Then an open loop:
+requests arrive at random, five times the rows of the peak, each with a deadline, and whoever is refused does not come
+back. The service must go on at its peak, refuse the rest within 10 ms, keep its queue within its bound, and waste
+nothing on requests that have expired.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
+from tests.load.model import make_model, table
+from tests.service.running import Service, running, tensor
+
+NUM_SAMPLES = 64
+SIZES = (256, 512, 768, 1_024)
+TIMES = 5
+DEADLINE = 2.0
+QUEUE_ROWS = 16_384
+
+LEAST_GOODPUT = 0.9
+MOST_REJECT_SECONDS = 0.010
+MOST_WASTE = 0.05
+LEAST_OFFERED = 4.0  # times the peak; less was no overload, and proves nothing
+LEAST_REJECTS = 100
+
+
+@dataclass
+class Run:
+    """What came of the requests of one phase."""
+
+    rows: int = 0  # answered within the phase
+    answered: int = 0  # answered at all
+    codes: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    reject_seconds: list[float] = field(default_factory=list)
+    offered: int = 0
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Load, print, and fail where a promise is broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_model(Path(folder))
+        with running(model, "--threads", 1, "--max-queue-rows", QUEUE_ROWS) as service:
+            return asyncio.run(_load(service, options.seconds))
+
+
+async def _load(service: Service, seconds: float) -> dict[str, float]:
+    requests = [
+        pb.ScoreRequest(tensor=tensor(table(size, seed)), num_samples=NUM_SAMPLES)
+        for seed, size in enumerate(SIZES * 4)
+    ]
+    channel_options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+    channels = [grpc.aio.insecure_channel(service.target, channel_options) for _ in range(8)]
+    stubs = [ScoringServiceStub(channel) for channel in channels]
+    await _closed(stubs[:3], requests, 3.0)
+    peak = (await _closed(stubs[:3], requests, seconds / 3)).rows / (seconds / 3)
+    computed = service.metric("anomaly_vae_batch_rows_sum")
+    watcher = asyncio.create_task(_watch(service))
+    run = await _open(stubs, requests, TIMES * peak, seconds)
+    highest = await _stop(watcher)
+    while service.metric("anomaly_vae_queue_rows"):
+        await asyncio.sleep(0.05)
+    computed = service.metric("anomaly_vae_batch_rows_sum") - computed
+    after = (await _closed(stubs[:3], requests, 3.0)).rows / 3.0
+    for channel in channels:
+        await channel.close()
+    rejects = np.sort(run.reject_seconds)
+    figures = {
+        "peak_rows_per_second": peak,
+        "offered_times_peak": run.offered / seconds / peak,
+        "goodput_of_peak": run.rows / seconds / peak,
+        "after_of_peak": after / peak,
+        "rejects": len(rejects),
+        "reject_seconds_p50": float(np.quantile(rejects, 0.5)) if len(rejects) else np.nan,
+        "reject_seconds_p99": float(np.quantile(rejects, 0.99)) if len(rejects) else np.nan,
+        "answer_seconds_p50": float(np.quantile(run.seconds, 0.5)),
+        "answer_seconds_p99": float(np.quantile(run.seconds, 0.99)),
+        "queue_rows_highest": highest,
+        "queue_rows_limit": service.metric("anomaly_vae_queue_limit_rows"),
+        "wasted_of_computed": 1 - run.answered / computed,
+        **{f"code_{code}": count for code, count in sorted(run.codes.items())},
+    }
+    for name, value in figures.items():
+        print(f"  {name:<22} {value:.4g}")
+    _judge(figures)
+    return figures
+
+
+async def _closed(stubs: list[ScoringServiceStub], requests: list[pb.ScoreRequest], seconds: float) -> Run:
+    """Clients that wait for each reply."""
+    run, until = Run(), time.monotonic() + seconds
+
+    async def client(number: int) -> None:
+        rng = np.random.default_rng(number)
+        while time.monotonic() < until:
+            await _ask(stubs[number], requests[int(rng.integers(len(requests)))], run, until, None)
+
+    await asyncio.gather(*(client(number) for number in range(len(stubs))))
+    return run
+
+
+async def _open(stubs: list[ScoringServiceStub], requests: list[pb.ScoreRequest], rate: float, seconds: float) -> Run:
+    """Requests that arrive whatever becomes of those before: so many rows a second."""
+    run, rng = Run(), np.random.default_rng(1)
+    start = due = time.monotonic()
+    tasks = set()
+    while due < start + seconds:
+        await asyncio.sleep(max(due - time.monotonic(), 0))
+        request = requests[int(rng.integers(len(requests)))]
+        run.offered += request.tensor.shape[0]
+        stub = stubs[int(rng.integers(len(stubs)))]
+        task = asyncio.create_task(_ask(stub, request, run, start + seconds, DEADLINE))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        due += rng.exponential(np.mean(SIZES) / rate)
+    await asyncio.gather(*tasks)
+    return run
+
+
+async def _ask(
+    stub: ScoringServiceStub, request: pb.ScoreRequest, run: Run, until: float, deadline: float | None
+) -> None:
+    start = time.monotonic()
+    try:
+        reply = await stub.Score(request, timeout=deadline)
+    except grpc.aio.AioRpcError as error:
+        run.codes[error.code().name] += 1
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            run.reject_seconds.append(time.monotonic() - start)
+        return
+    now = time.monotonic()
+    run.codes["OK"] += 1
+    run.seconds.append(now - start)
+    run.answered += len(reply.log_px)
+    if now <= until:
+        run.rows += len(reply.log_px)
+
+
+async def _watch(service: Service) -> float:
+    """The most rows seen in the queue."""
+    highest = 0.0
+    try:
+        while True:
+            highest = max(highest, await asyncio.to_thread(service.metric, "anomaly_vae_queue_rows"))
+            await asyncio.sleep(0.1)
+    except asyncio.CancelledError:
+        return highest
+
+
+async def _stop(watcher: asyncio.Task[float]) -> float:
+    watcher.cancel()
+    return await watcher
+
+
+def _judge(figures: dict[str, float]) -> None:
+    promises = {
+        f"offered at least {LEAST_OFFERED} times the peak": figures["offered_times_peak"] >= LEAST_OFFERED,
+        f"at least {LEAST_REJECTS} rejects": figures["rejects"] >= LEAST_REJECTS,
+        f"goodput at least {LEAST_GOODPUT} of the peak": figures["goodput_of_peak"] >= LEAST_GOODPUT,
+        f"99 % of rejects within {MOST_REJECT_SECONDS} s": figures["reject_seconds_p99"] <= MOST_REJECT_SECONDS,
+        "the queue within its bound": figures["queue_rows_highest"] <= figures["queue_rows_limit"],
+        f"at most {MOST_WASTE} of what was computed for nobody": figures["wasted_of_computed"] <= MOST_WASTE,
+        "no fault": not any(name in figures for name in ("code_INTERNAL", "code_UNKNOWN", "code_UNAVAILABLE")),
+    }
+    broken = [promise for promise, kept in promises.items() if not kept]
+    if broken:
+        raise SystemExit(f"overload: not so: {'; '.join(broken)}")
+    print("  all promises kept")
+
+
+if __name__ == "__main__":
+    main()
