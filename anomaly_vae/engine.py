@@ -101,7 +101,7 @@ class Engine:
         """log p(x) of rows, with at most so many decoder evaluations a row."""
         pilot = self._pilot(inputs)
         last = num_samples // self._noise.scramblings
-        for num_points in _LOOKS:
+        for num_points in _LOOKS[-1:] if self._network.any_tile else _LOOKS:
             if self._atlas and num_points < last:
                 pilot.extend(num_points)
         return self._complete(pilot, num_samples, max_std_error).plus(inputs.base)
@@ -187,13 +187,17 @@ class Engine:
 
 def _spend(sampler: Sampler, last: int, max_std_error: float | None) -> Estimates:
     """Sample until the budget ends, or a row's error is what was asked for."""
+    if max_std_error is None:
+        sampler.extend(last)
+        weights, largest = sampler.log_weights()
+        return _estimates(weights, summarise(weights, largest))
     left = np.arange(sampler.num_rows)
     out = Estimates.empty(len(left))
-    for num_points in _rounds(sampler.num_points, last, max_std_error):
+    for num_points in _rounds(sampler.num_points, last):
         sampler.extend(num_points)
         weights, largest = sampler.log_weights()
         summary = summarise(weights, largest)
-        done = summary.std_error <= (np.inf if max_std_error is None else max_std_error)  # False for NaN
+        done = summary.std_error <= max_std_error  # False for NaN
         done |= num_points == last
         if done.any():
             out.put(left[done], _estimates(weights[done], Summary(*(values[done] for values in summary))))
@@ -203,10 +207,8 @@ def _spend(sampler: Sampler, last: int, max_std_error: float | None) -> Estimate
     return out
 
 
-def _rounds(num_points: int, last: int, max_std_error: float | None) -> list[int]:
+def _rounds(num_points: int, last: int) -> list[int]:
     """After how many points of each scrambling to look at the error."""
-    if max_std_error is None:
-        return [last]
     first = max(num_points, _FIRST_ROUND)
     return [*(n for n in (first << j for j in range(last.bit_length())) if n < last), last]
 

@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 
 from anomaly_vae.errors import BundleError
 
-__all__ = ["Network", "OnnxNetwork"]
+__all__ = ["Network", "OnnxNetwork", "takes_any_tile"]
 
 Float32Array = NDArray[np.float32]
 
+_PROBE_ROWS = 128
+
 
 class Network(Protocol):
-    """What scoring needs of a model; axes: N rows, S samples, L latents, F features, P parameters of p(x|z)."""
+    """What scoring needs of a model; axes: N rows, S samples, L latents, F features, P parameters of p(x|z).
+
+    Attributes:
+        any_tile: Whether encoder and log_joint give a row the same bits in tiles of any even number of rows, and
+            log_joint with its samples in one call or in several of a multiple of 16.
+    """
+
+    any_tile: bool
 
     def encode(self, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
         """x, mask (N, F) -> loc, log_var of q(z|x), (N, L)."""
@@ -56,6 +65,7 @@ class OnnxNetwork:
             {"x": row, "mask": row, "loc": latent, "scale": latent, "noise": latent},
             {"log_joint": (None, None)},
         )
+        self.any_tile = takes_any_tile(self, num_features, latent_dim)
 
     def encode(self, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
         """See :class:`Network`."""
@@ -74,6 +84,35 @@ class OnnxNetwork:
         feed = {"x": x, "mask": mask, "loc": loc, "scale": scale, "noise": noise}
         (log_joint,) = self._log_joint.run(["log_joint"], feed)
         return np.asarray(log_joint)
+
+
+def takes_any_tile(network: Network, num_features: int, latent_dim: int) -> bool:
+    """Try it on this machine: the tiles of rows and samples that scoring uses, against the largest."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Float32Array:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    x, loc, noise = draw(_PROBE_ROWS, num_features), draw(_PROBE_ROWS, latent_dim), draw(64, latent_dim)
+    mask, scale = (draw(*x.shape) < 1.3).astype(np.float32), np.exp(0.5 * loc)
+    x *= mask
+
+    def joint(rows: int, first: int, last: int) -> Float32Array:
+        return network.log_joint(x[:rows], mask[:rows], loc[:rows], scale[:rows], noise[first:last])
+
+    whole, moments = joint(_PROBE_ROWS, 0, 64), network.encode(x, mask)
+    tiles = (*range(2, 18, 2), 24, 30, 32, 62, _PROBE_ROWS)
+    same_joint = all(
+        np.array_equal(joint(rows, first, last), whole[:rows, first:last], equal_nan=True)
+        for rows in tiles
+        for first, last in ((0, 16), (16, 64), (0, 64))
+        if rows <= 32 or last <= 16
+    )
+    return same_joint and all(
+        np.array_equal(part, all_of_it[:rows], equal_nan=True)
+        for rows in tiles
+        for part, all_of_it in zip(network.encode(x[:rows], mask[:rows]), moments, strict=True)
+    )
 
 
 Shapes = dict[str, tuple[int | None, ...]]
