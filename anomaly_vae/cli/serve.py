@@ -13,6 +13,7 @@ import click
 
 from anomaly_vae.cli import options
 from anomaly_vae.cli.errors import require_serving
+from anomaly_vae.errors import AnomalyVaeError
 
 if TYPE_CHECKING:
     from anomaly_vae.service.server import Server
@@ -43,6 +44,10 @@ def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
 @_setting("--max-calls", type=int, default=1_024, show_default=True, help="Most calls at a time.")
 @_setting("--max-streams", type=int, default=256, show_default=True, help="Most calls at a time of one connection.")
 @_setting("--grace", type=float, default=10.0, show_default=True, help="Seconds for admitted calls after SIGTERM.")
+@_setting("--log-format", default="text", metavar="text|json", show_default=True, help="Lines of the log.")
+@_setting("--log-level", default="info", metavar="debug|info|warning|error", show_default=True, help="What is logged.")
+@_setting("--log-calls", default="failed", metavar="none|failed|all", show_default=True, help="Which calls are logged.")
+@_setting("--otlp-endpoint", metavar="URL", help="Collector of OpenTelemetry spans (gRPC); needs the [otel] extra.")
 @options.verbose
 def command(**settings: Any) -> int:
     """Serve MODEL over gRPC until SIGTERM or Ctrl-C, with probes and Prometheus metrics over HTTP.
@@ -64,13 +69,22 @@ def command(**settings: Any) -> int:
     from prometheus_client import disable_created_metrics
 
     from anomaly_vae.service.config import ServeConfig
+    from anomaly_vae.service.logs import configure
     from anomaly_vae.service.server import serve
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     # When a caller is gone before its reply: an event of every day, counted as cancelled, not a fault with a traceback.
     logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: "ExecuteBatchError" not in record.getMessage())
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    return serve(ServeConfig(**settings), _announce)
+    try:
+        config = ServeConfig(**settings)
+        configure(config.log_format, config.log_level)
+        return serve(config, _announce)
+    except AnomalyVaeError as error:
+        if settings["log_format"] != "json":
+            raise
+        configure("json", "info")
+        logging.getLogger("anomaly_vae.service").error("%s", error, extra={"fields": {"event": "refused"}})
+        return error.exit_code
 
 
 def _announce(server: Server) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from typing import Any, TypeAlias
 
@@ -14,10 +12,10 @@ from google.protobuf.message import DecodeError
 
 from anomaly_vae.service.faults import Fault, abort, invalid
 from anomaly_vae.service.metrics import Labels, Metrics
+from anomaly_vae.service.observer import Observer
+from anomaly_vae.service.records import current_call
 
 __all__ = ["Calls", "is_expired"]
-
-_LOG = logging.getLogger("anomaly_vae.service")
 
 _MOST_BYTES = 4_096
 
@@ -34,16 +32,18 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     for ever can be told to end.
     """
 
-    def __init__(self, metrics: Metrics, refuse: Gate, ending: Container[str]) -> None:
+    def __init__(self, metrics: Metrics, refuse: Gate, ending: Container[str], observer: Observer) -> None:
         """Start with no call.
 
         Args:
             metrics: Where calls are counted.
             refuse: Why a call of a method with such metadata is refused before its message is read, or None.
             ending: Methods whose streams end by themselves once the service drains: they are waited for.
+            observer: Who is told of every call.
         """
         self._metrics = metrics
         self._refuse = refuse
+        self._observer = observer
         self._ends = ending
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
         self._kinds: dict[str, str] = {}
@@ -153,9 +153,10 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     async def _counted(self, labels: Labels, context: Context, work: Awaitable[Any]) -> Any:
         start, allowed = time.perf_counter(), context.time_remaining()
         self._metrics.call(labels).started.inc()
+        record = self._observer.begin(*labels, context)
         code = grpc.StatusCode.OK
         try:
-            return await _or_abort(labels, context, work)
+            return await _or_abort(context, work)
         except grpc.aio.AbortError:
             code = context.code()
             raise
@@ -164,7 +165,9 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise asyncio.CancelledError from None
         finally:
-            self._metrics.count_call(labels, code, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self._metrics.count_call(labels, code, seconds)
+            self._observer.end(record, code, seconds, context)
 
     def _await(self, context: Context) -> None:
         self._unfinished += 1
@@ -185,7 +188,7 @@ def is_expired(remaining: float | None, allowed: float | None) -> bool:
     return remaining is not None and allowed is not None and remaining <= max(0.05, 0.1 * allowed)
 
 
-async def _or_abort(labels: Labels, context: Context, work: Awaitable[Any]) -> Any:
+async def _or_abort(context: Context, work: Awaitable[Any]) -> Any:
     try:
         return await work
     except (grpc.aio.AbortError, grpc.aio.InternalError):
@@ -193,7 +196,7 @@ async def _or_abort(labels: Labels, context: Context, work: Awaitable[Any]) -> A
     except Fault as fault:
         await abort(context, fault)
     except Exception as error:  # noqa: BLE001 (a fault of ours, whatever it is)
-        _log_fault(labels, error)
+        current_call().blame(error)
         await abort(context, Fault(grpc.StatusCode.INTERNAL, "internal error; the server's log says where"))
 
 
@@ -228,9 +231,3 @@ def _parsed(parse: Parser | None, data: bytes) -> Any:
 async def _parsed_one_by_one(parse: Parser | None, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
     async for data in messages:
         yield _parsed(parse, data)
-
-
-def _log_fault(labels: Labels, error: BaseException) -> None:
-    """Type and place only: an error's text may hold values of a row."""
-    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-    _LOG.error("%s/%s failed with %s\n%s", labels[1], labels[2], type(error).__name__, frames)

@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.service.tracing import check_endpoint
 
 __all__ = ["ServeConfig"]
 
 _LONGEST_NAME = 128
+_WORDS = {
+    "log_format": ("text", "json"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_calls": ("none", "failed", "all"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,10 @@ class ServeConfig:
         max_calls: Calls under way, over all connections.
         max_streams: Calls under way of one connection.
         grace: Seconds that admitted calls may take once the service drains.
+        log_format: text or json.
+        log_level: debug, info, warning or error.
+        log_calls: Which calls have a line in the log: none, failed or all.
+        otlp_endpoint: URL of the collector of spans; None leaves it to the standard OTEL_* variables.
     """
 
     model: Path
@@ -53,6 +63,10 @@ class ServeConfig:
     max_calls: int = 1_024
     max_streams: int = 256
     grace: float = 10.0
+    log_format: str = "text"
+    log_level: str = "info"
+    log_calls: str = "failed"
+    otlp_endpoint: str | None = None
 
     def __post_init__(self) -> None:
         """Check what one field alone, or two together, may not be."""
@@ -68,6 +82,11 @@ class ServeConfig:
             _check_range("threads", self.threads, 1, 1_024)
         if not (math.isfinite(self.grace) and 0 <= self.grace <= 3_600):
             raise ConfigError(f"grace must lie between 0 and 3600 seconds, got {self.grace}")
+        for name, allowed in _WORDS.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.otlp_endpoint is not None:
+            check_endpoint(self.otlp_endpoint)
         if self.max_queue_rows < self.max_rows:
             raise ConfigError(
                 f"max_queue_rows is {self.max_queue_rows}, less than max_rows, {self.max_rows}: "

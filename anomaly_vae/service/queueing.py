@@ -18,6 +18,7 @@ from anomaly_vae.densities import FloatArray
 from anomaly_vae.scores import Flags, Scores, join
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.metrics import Metrics
+from anomaly_vae.service.records import current_call
 from anomaly_vae.service.served import Work
 from anomaly_vae.service.turns import Batch, Job, Turns
 
@@ -87,7 +88,7 @@ class ScoringQueue:
             Fault: RESOURCE_EXHAUSTED at once if too many rows wait, or the time is too short for those before it;
                 DEADLINE_EXCEEDED when the time is up before its turn.
         """
-        now = time.monotonic()
+        now, queued = time.monotonic(), time.perf_counter()
         if expires <= now:
             raise _late()
         self.check_room(work, len(rows), rows.nbytes, expires)
@@ -98,6 +99,8 @@ class ScoringQueue:
                 self._turns.add(job)
                 self._changed.notify()
             parts: list[Scores | Flags] = await job.answer
+            current_call().add_stage("queue", queued, queued + job.waited)
+            current_call().add_stage("infer", queued + job.waited, time.perf_counter())
             return join(parts)
         finally:
             if job.left:

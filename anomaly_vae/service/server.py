@@ -22,10 +22,13 @@ from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.health import HEALTH, Health
 from anomaly_vae.service.http import HttpServer
+from anomaly_vae.service.logs import CallLog
 from anomaly_vae.service.metrics import Metrics
+from anomaly_vae.service.observer import Observer
 from anomaly_vae.service.scoring import Scoring
 from anomaly_vae.service.served import Served
 from anomaly_vae.service.servicers import SERVICE, ScoringServicer
+from anomaly_vae.service.tracing import make_tracer
 
 __all__ = ["Server", "serve"]
 
@@ -39,6 +42,7 @@ _SECONDS_OF_A_TURN = 0.0005
 _SECONDS_TO_HEAR_THE_LOOP = 2.0
 _SECONDS_FOR_ACCEPTED = 0.1
 _SECONDS_FOR_STRAYS = 1.0
+_SECONDS_FOR_SPANS = 0.5
 _SECONDS_TO_CALL_AGAIN = 0.1
 
 
@@ -53,7 +57,10 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._scoring = Scoring(config, self.metrics, threads)
         self._health = Health((SERVICE,))
-        self._calls = Calls(self.metrics, self._refuse, {f"/{SERVICE}/ScoreStream"})
+        self._tracer = make_tracer(config.otlp_endpoint)
+        self._call_log = CallLog(config.log_calls)
+        observer = Observer(self._call_log, self._tracer)
+        self._calls = Calls(self.metrics, self._refuse, {f"/{SERVICE}/ScoreStream"}, observer)
         self._grpc = grpc.aio.server(interceptors=[self._calls], options=_options(config))
         self._http: HttpServer | None = None
         self.port = config.port
@@ -114,6 +121,7 @@ class Server:
 
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close; whether all were answered."""
+        began = self._loop.time()
         self._scoring.drained.set()
         self._health.set_serving(False)
         # gRPC may drop a call it has accepted but not handed over when told to stop: let those come, and be refused.
@@ -128,6 +136,9 @@ class Server:
         await self._grpc.stop(None)
         await stopped
         await self._scoring.close()
+        left = self.config.grace - (self._loop.time() - began)
+        await asyncio.to_thread(self._tracer.close, max(left, _SECONDS_FOR_SPANS))
+        self._call_log.close()
         if self._http:
             await asyncio.to_thread(self._http.close)
         if cut_off:

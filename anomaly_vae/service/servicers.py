@@ -16,6 +16,7 @@ from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.convert import count_rows, fill_reply, parse_request, rows_of
 from anomaly_vae.service.faults import Fault, invalid
 from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.records import current_call
 from anomaly_vae.service.scoring import LARGE_MESSAGE, Scoring, expiry
 from anomaly_vae.service.served import Served, Work
 from anomaly_vae.service.streams import Interrupted, in_order
@@ -74,8 +75,9 @@ class ScoringServicer:
 
     async def _answer(self, data: bytes, expires: float, *, patient: bool) -> bytes:
         """The reply to a ScoreRequest; who is patient waits for room in the queue."""
-        start = time.perf_counter()
+        start, call = time.perf_counter(), current_call()
         served = self._scoring.model()
+        call.model_version = served.version
         large = len(data) > LARGE_MESSAGE
         if large:
             request, work, num_rows = await asyncio.to_thread(self._read, served, data)
@@ -96,7 +98,10 @@ class ScoringServicer:
         else:
             reply = _reply(served, request.request_id, scores)
         self._metrics.stage("decode").observe_one(decoded - start)
-        self._metrics.stage("encode").observe_one(time.perf_counter() - scored)
+        encoded = time.perf_counter()
+        self._metrics.stage("encode").observe_one(encoded - scored)
+        call.add_stage("decode", start, decoded)
+        call.add_stage("encode", scored, encoded)
         return reply
 
     def _read(self, served: Served, data: bytes) -> tuple[pb.ScoreRequest, Work, int]:
@@ -105,6 +110,7 @@ class ScoringServicer:
         try:
             request = parse_request(data, self._scoring.config)
             num_rows = count_rows(request)
+            current_call().ask(request.request_id, num_rows)
             self._scoring.check_model(served, request.model_name, request.model_version)
             return request, self._work(served, request), num_rows
         except Fault:

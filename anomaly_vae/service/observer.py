@@ -1,0 +1,46 @@
+"""Begin and end of every call, seen by the log and the tracer."""
+
+from __future__ import annotations
+
+import grpc
+
+from anomaly_vae.service.logs import CallLog
+from anomaly_vae.service.records import CallRecord, begin_record
+from anomaly_vae.service.tracing import Tracer, request_id_of, trace_context_of
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Keeps a record of each call while it runs, then hands it to the log and the tracer."""
+
+    def __init__(self, log: CallLog, tracer: Tracer) -> None:
+        """Watch nothing yet."""
+        self._log = log
+        self._tracer = tracer
+
+    def begin(self, kind: str, service: str, method: str, context: grpc.aio.ServicerContext) -> CallRecord:
+        """Start a record; from here on ``current_call()`` gives it."""
+        record = begin_record(kind, service, method)
+        if self._tracer.enabled:
+            parent = trace_context_of(context.invocation_metadata() or ())
+            record.span = span = self._tracer.start(f"{service}/{method}", parent)
+            record.trace = span.trace
+            record.stages = [] if span.recording else None
+        return record
+
+    def end(self, record: CallRecord, code: grpc.StatusCode, seconds: float, context: grpc.aio.ServicerContext) -> None:
+        """Log the call, if such calls are logged, and end its span."""
+        record.code, record.seconds = code, seconds
+        logged = self._log.wants(record)
+        if not logged and record.stages is None:
+            return
+        # Asked only now: making Python objects of the metadata costs more than all else here.
+        metadata = context.invocation_metadata() or ()
+        record.request_id = record.request_id or request_id_of(metadata)
+        if record.trace is None and (parent := trace_context_of(metadata)):
+            record.trace = parent.child()
+        if record.span is not None:
+            record.span.end(record)
+        if logged:
+            self._log.log(record)
