@@ -69,7 +69,7 @@ def command(**settings: Any) -> int:
     from prometheus_client import disable_created_metrics
 
     from anomaly_vae.service.config import ServeConfig
-    from anomaly_vae.service.logs import configure
+    from anomaly_vae.service.logs import configure, event
     from anomaly_vae.service.server import serve
 
     # When a caller is gone before its reply: an event of every day, counted as cancelled, not a fault with a traceback.
@@ -83,7 +83,7 @@ def command(**settings: Any) -> int:
         if settings["log_format"] != "json":
             raise
         configure("json", "info")
-        logging.getLogger("anomaly_vae.service").error("%s", error, extra={"fields": {"event": "refused"}})
+        logging.getLogger("anomaly_vae.service").error("%s", error, extra=event("refused"))
         return error.exit_code
 
 

@@ -18,7 +18,7 @@ import grpc
 
 from anomaly_vae.service.records import CallRecord, frames_of
 
-__all__ = ["CallLog", "JsonFormatter", "TextFormatter", "configure"]
+__all__ = ["CallLog", "JsonFormatter", "TextFormatter", "configure", "event"]
 
 _OURS = "anomaly_vae"
 _LOG = logging.getLogger("anomaly_vae.service.calls")
@@ -83,6 +83,11 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
     sys.unraisablehook = _log_unraisable
 
 
+def event(name: str, **fields: Any) -> dict[str, Any]:
+    """What to log a line with, as ``extra``, so that it says in JSON what happened and with what."""
+    return {"fields": {"event": name, **fields}}
+
+
 class CallLog:
     """One line a call, of those that are wanted; of a flood, some lines and the number of the others."""
 
@@ -122,7 +127,7 @@ class CallLog:
             self._notice(now)
         if self._allowed >= 1.0:
             self._allowed -= 1.0
-            _LOG.log(level, "%s", _sentence(record), extra={"fields": _fields(record)})
+            _LOG.log(level, "%s", _sentence(record), extra=event("call", **_fields(record)))
         else:
             self._left_out += 1
 
@@ -132,8 +137,8 @@ class CallLog:
             self._notice(self._clock())
 
     def _notice(self, now: float) -> None:
-        fields = {"event": "calls_left_out", "calls": self._left_out}
-        _LOG.warning("%d calls more were not logged, to keep the log short", self._left_out, extra={"fields": fields})
+        extra = event("calls_left_out", calls=self._left_out)
+        _LOG.warning("%d calls more were not logged, to keep the log short", self._left_out, extra=extra)
         self._left_out, self._noticed = 0, now
 
 
@@ -151,7 +156,6 @@ def _sentence(record: CallRecord) -> str:
 def _fields(record: CallRecord) -> dict[str, Any]:
     trace = record.trace
     fields = {
-        "event": "call",
         "grpc_type": record.kind,
         "grpc_service": record.service,
         "grpc_method": record.method,
@@ -234,6 +238,5 @@ def _log_unraisable(fault: Any) -> None:
 
 
 def _log_fault(what: str, error: BaseException | None) -> None:
-    logging.getLogger("anomaly_vae.service").error(
-        "%s with %s", what, type(error).__name__, exc_info=error, extra={"fields": {"event": "fault"}}
-    )
+    log = logging.getLogger("anomaly_vae.service")
+    log.error("%s with %s", what, type(error).__name__, exc_info=error, extra=event("fault"))

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.service.logs import event
 from anomaly_vae.service.records import CallRecord
 from anomaly_vae.service.tracing import Span, TraceContext
 
@@ -78,7 +79,7 @@ class OtelTracer:
         sending.start()
         sending.join(seconds)
         if sending.is_alive():
-            _LOG.warning("the last spans were not sent within %.1f s", seconds, extra={"fields": {"event": "tracing"}})
+            _LOG.warning("the last spans were not sent within %.1f s", seconds, extra=event("tracing"))
             self._exporter.shutdown()
             sending.join(_SECONDS_TO_HANG_UP)
 
@@ -159,4 +160,4 @@ class _Complaints(logging.Handler):
         if now >= self._quiet_until:
             self._quiet_until = now + _SECONDS_PER_COMPLAINT
             line = record.getMessage().partition("\n")[0]
-            _LOG.warning("tracing, which scoring does not wait for: %s", line, extra={"fields": {"event": "tracing"}})
+            _LOG.warning("tracing, which scoring does not wait for: %s", line, extra=event("tracing"))

@@ -22,7 +22,7 @@ from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.health import HEALTH, Health
 from anomaly_vae.service.http import HttpServer
-from anomaly_vae.service.logs import CallLog
+from anomaly_vae.service.logs import CallLog, event
 from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.observer import Observer
 from anomaly_vae.service.scoring import Scoring
@@ -117,6 +117,7 @@ class Server:
                 *(served.name, served.version, served.scorer.bundle.digest, served.scorer.threshold),
                 *(config.host, self.port, config.metrics_host, self.metrics_port),
                 *(config.threads or default_threads(), config.max_rows, config.max_queue_rows),
+                extra=event("serving", model_name=served.name, model_version=served.version),
             )
 
     async def stop(self) -> bool:
@@ -142,7 +143,9 @@ class Server:
         if self._http:
             await asyncio.to_thread(self._http.close)
         if cut_off:
-            _LOG.error("%d calls were cut off: the grace of %g s was over", cut_off, self.config.grace)
+            _LOG.error(
+                "%d calls were cut off: the grace of %g s was over", cut_off, self.config.grace, extra=event("cut_off")
+            )
         return not cut_off
 
     def _refuse(self, method: str, _metadata: object) -> Fault | None:
@@ -205,10 +208,10 @@ async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int
             server.log_start()
             announce(server)
         await stopping
-        _LOG.info("draining: new calls are refused, admitted ones answered")
+        _LOG.info("draining: new calls are refused, admitted ones answered", extra=event("draining"))
     finally:
         complete = await server.stop()
-    _LOG.info("stopped")
+    _LOG.info("stopped", extra=event("stopped"))
     return 0 if complete else 1
 
 
