@@ -217,6 +217,10 @@ def lines_of(service):
     return [json.loads(line) for line in service.process.stderr.read().splitlines()]
 
 
+def calls_in(lines):
+    return [line for line in lines if line["event"] == "call"]
+
+
 def test_a_running_service_logs_json_lines_with_ids_and_nothing_of_the_rows(model_path):
     rows = make_rows(3, seed=5)
     rows[1, 1] = 31337.0625
@@ -237,9 +241,9 @@ def test_a_running_service_logs_json_lines_with_ids_and_nothing_of_the_rows(mode
         assert str(cell) not in text
     assert "31337" not in text
     assert '"inf"' not in text
-    assert [line["event"] for line in lines] == ["serving", "call", "call", "call", "draining", "stopped"]
+    assert Counter(line["event"] for line in lines) == {"serving": 1, "call": 3, "draining": 1, "stopped": 1}
     assert lines[0]["model_name"] == "evil\u2019s"
-    _, failed, unread, lost, *_ = lines
+    failed, unread, lost = calls_in(lines)
     assert failed["grpc_service"] == "anomaly_vae.v1.ScoringService"
     assert (failed["grpc_method"], failed["grpc_code"], failed["rows"]) == ("Score", "INVALID_ARGUMENT", 3)
     assert (failed["level"], failed["request_id"], failed["model_version"]) == ("info", "r-17", "1")
@@ -256,12 +260,11 @@ def test_a_flood_of_bad_requests_does_not_fill_the_disk(model_path):
         call = channel.unary_unary("/anomaly_vae.v1.ScoringService/Score")
         waiting = [call.future(b"\xff", timeout=60) for _ in range(500)]
         codes = Counter(future.exception().code().name for future in waiting)
-        ended = service.metric("grpc_server_handled_total", grpc_method="Score")
         assert service.stop() == 0
         lines = lines_of(service)
-    logged = [line for line in lines if line["event"] == "call"]
     left_out = sum(line["calls"] for line in lines if line["event"] == "calls_left_out")
-    assert len(logged) + left_out == ended, codes
+    # gRPC itself turns away what one connection has too many of: that is no call.
+    assert len(calls_in(lines)) + left_out == codes["INVALID_ARGUMENT"] > 300
     assert left_out > 0
 
 
@@ -269,7 +272,7 @@ def test_log_calls_all_has_a_line_for_every_call_in_text_too(model_path):
     with running(model_path, "--log-calls", "all") as service, service.channel() as channel:
         score(channel, tensor=tensor(make_rows(3)), request_id="r-18")
         assert service.stop() == 0
-        _, line, *_ = service.process.stderr.read().splitlines()
+        (line,) = (line for line in service.process.stderr.read().splitlines() if "/Score" in line)
     assert " INFO anomaly_vae.v1.ScoringService/Score OK after " in line
     assert line.endswith(" ms, 3 rows request_id=r-18")
 
@@ -279,7 +282,7 @@ def test_the_line_of_a_stream_counts_the_rows_of_all_its_requests(model_path):
         requests = [pb.ScoreRequest(tensor=tensor(make_rows(n)), request_id=f"r-{n}") for n in (1, 2, 3)]
         assert len(list(ScoringServiceStub(channel).ScoreStream(iter(requests), timeout=60))) == 3
         assert service.stop() == 0
-        _, line, *_ = lines_of(service)
+        (line,) = calls_in(lines_of(service))
     assert (line["grpc_type"], line["grpc_method"], line["grpc_code"]) == ("bidi_stream", "ScoreStream", "OK")
     assert (line["rows"], line["request_id"]) == (6, "r-3")
 
