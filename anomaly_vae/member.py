@@ -8,7 +8,7 @@ from typing import NamedTuple
 from anomaly_vae.features import Features
 from anomaly_vae.likelihood import Likelihood, TableLikelihood
 from anomaly_vae.manifest import MemberRecord, suffix
-from anomaly_vae.runtime import Network, OnnxNetwork
+from anomaly_vae.runtime import Network, OnnxNetwork, Slots
 from anomaly_vae.schema import Schema
 
 __all__ = ["Member", "open_members"]
@@ -35,8 +35,10 @@ class Member(NamedTuple):
         return cls(network, latent_dim, features, TableLikelihood(features.layout))
 
 
-def open_members(schema: Schema, records: Sequence[MemberRecord], graphs: Mapping[str, bytes]) -> list[Member]:
-    """The models of a bundle, or of one in the making.
+def open_members(
+    schema: Schema, records: Sequence[MemberRecord], graphs: Mapping[str, bytes], slots: Slots | None = None
+) -> list[Member]:
+    """The models of a bundle, or of one in the making; slots bound the networks' calls that run side by side.
 
     Raises:
         BundleError: A graph cannot be loaded or does not fit the manifest.
@@ -50,6 +52,7 @@ def open_members(schema: Schema, records: Sequence[MemberRecord], graphs: Mappin
             num_features=features.layout.num_features,
             num_params=features.layout.num_params,
             suffix=suffix(m),
+            slots=slots,
         )
         members.append(Member.of(network, record.architecture.latent_dim, features))
     return members

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae.errors import BundleError
 
-__all__ = ["Network", "OnnxNetwork", "takes_any_tile"]
+__all__ = ["Network", "OnnxNetwork", "Slots", "takes_any_tile"]
 
 Float32Array = NDArray[np.float32]
 
@@ -43,17 +45,49 @@ class Network(Protocol):
         ...
 
 
+class Slots:
+    """Lets so many calls of networks run at a time, whoever makes them: a context manager."""
+
+    def __init__(self, number: int) -> None:
+        """All are free."""
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(number):
+            self._free.put(None)
+
+    def __enter__(self) -> None:
+        """Wait for a free one."""
+        self._free.get()
+
+    def __exit__(self, *_: object) -> None:
+        """Free it."""
+        self._free.put(None)
+
+
 class OnnxNetwork:
     """A :class:`Network` of onnxruntime sessions; one compute thread a call, calls may run side by side."""
 
     def __init__(
-        self, graphs: Mapping[str, bytes], *, latent_dim: int, num_features: int, num_params: int, suffix: str = ""
+        self,
+        graphs: Mapping[str, bytes],
+        *,
+        latent_dim: int,
+        num_features: int,
+        num_params: int,
+        suffix: str = "",
+        slots: Slots | None = None,
     ) -> None:
-        """Load the graphs and check their names, types and shapes; a suffix tells a mixture's members apart.
+        """Load the graphs and check their names, types and shapes.
+
+        Args:
+            graphs: ONNX bytes by file name.
+            latent_dim, num_features, num_params: The shapes they must have.
+            suffix: What tells a mixture's members apart in the names.
+            slots: Bounds the calls that run side by side; shared with other networks.
 
         Raises:
             BundleError: onnxruntime cannot load a graph, or its inputs and outputs are not as expected.
         """
+        self._slots = slots or nullcontext()
         row, latent, params = (None, num_features), (None, latent_dim), (None, num_params)
         inputs: Shapes = {"x": row, "mask": row}
         moments: Shapes = {"loc": latent, "log_var": latent}
@@ -69,12 +103,14 @@ class OnnxNetwork:
 
     def encode(self, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
         """See :class:`Network`."""
-        loc, log_var = self._encoder.run(["loc", "log_var"], {"x": x, "mask": mask})
+        with self._slots:
+            loc, log_var = self._encoder.run(["loc", "log_var"], {"x": x, "mask": mask})
         return loc, log_var
 
     def decode(self, z: Float32Array) -> Float32Array:
         """See :class:`Network`."""
-        (params,) = self._decoder.run(["params"], {"z": z})
+        with self._slots:
+            (params,) = self._decoder.run(["params"], {"z": z})
         return np.asarray(params)
 
     def log_joint(
@@ -82,7 +118,8 @@ class OnnxNetwork:
     ) -> Float32Array:
         """See :class:`Network`."""
         feed = {"x": x, "mask": mask, "loc": loc, "scale": scale, "noise": noise}
-        (log_joint,) = self._log_joint.run(["log_joint"], feed)
+        with self._slots:
+            (log_joint,) = self._log_joint.run(["log_joint"], feed)
         return np.asarray(log_joint)
 
 

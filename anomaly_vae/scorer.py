@@ -26,6 +26,7 @@ from anomaly_vae.estimator import DensityEstimator
 from anomaly_vae.manifest import Calibration
 from anomaly_vae.member import open_members
 from anomaly_vae.rows import to_rows
+from anomaly_vae.runtime import Slots
 from anomaly_vae.sampling import sample_rows
 from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
@@ -45,14 +46,19 @@ class Scorer:
     Make one with :func:`load`. Calls from several threads are safe.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: Slots | None = None) -> None:
         """Start the networks of a checked bundle and score its golden rows.
+
+        Args:
+            bundle: The model.
+            threads: Blocks of rows in flight at once (default: the cores we have).
+            slots: Bounds the calls of networks that run side by side, over all threads that score.
 
         Raises:
             BundleError: A graph does not fit the manifest, or the golden rows' scores differ.
         """
         self.bundle = bundle
-        members = open_members(self.schema, bundle.manifest.members, bundle.files)
+        members = open_members(self.schema, bundle.manifest.members, bundle.files, slots)
         self._estimator = DensityEstimator(members, bundle.noise, threads=threads)
         self._check_golden()
 
@@ -282,10 +288,15 @@ class Scorer:
             )
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Scorer:
+def load(path: str | Path, *, threads: int | None = None, slots: Slots | None = None) -> Scorer:
     """Load a model bundle, the directory made by ``anomaly-vae train`` or ``VAEDetector.save``.
+
+    Args:
+        path: The directory.
+        threads: Blocks of rows in flight at once (default: the cores we have).
+        slots: See :class:`Scorer`.
 
     Raises:
         BundleError: The bundle is damaged, hostile or of another version.
     """
-    return Scorer(read_bundle(Path(path)), threads=threads)
+    return Scorer(read_bundle(Path(path)), threads=threads, slots=slots)

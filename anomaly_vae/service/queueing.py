@@ -1,7 +1,10 @@
 """From the event loop to the computing threads and back: admitted by rows and bytes, batched across requests.
 
-A thread that has nothing to do takes what waits, at once: batches form while all threads are busy, and only then. What
-a row scores does not depend on its batch, and every reply is cut out of its batch by the rows' own places.
+A request that comes alone is computed at once. Where many come, each by itself would cost the time that the others need
+to get here: so a few are gathered, as many as are usually under way, for some milliseconds at most. As many threads as
+may compute run networks at a time; spare ones take full batches only, so that the networks go on while a batch is made
+ready or summed up. What a row scores does not depend on its batch, and every reply is cut out of its batch by the rows'
+own places.
 """
 
 from __future__ import annotations
@@ -26,6 +29,14 @@ __all__ = ["ScoringQueue"]
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
 
+# Requests are gathered for so many seconds at most, or until none has come for some time, or there are so many, or they
+# have so many rows: then there is nothing more to be gained.
+_GATHERING = 0.006
+_QUIET = 0.001
+_ENOUGH = 12
+_MANY_ROWS = 64
+_SMOOTHING = 0.1
+
 Outcome = Scores | Flags | Exception
 
 
@@ -44,10 +55,19 @@ class ScoringQueue:
         self._room = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._turns = Turns()
-        self._changed = threading.Condition()
+        self._gathered: list[Job] = []
+        self._gathered_rows = 0
+        self._under_way, self._usual = 0, 1.0
+        self._lock = threading.Lock()
+        self._changed, self._plenty = threading.Condition(self._lock), threading.Condition(self._lock)
         self._idle = 0
         self._closed = False
-        self._threads = [threading.Thread(target=self._work, name=f"score-{i}", daemon=True) for i in range(threads)]
+        self._side_by_side = threads
+        spare = -(-threads // 2)
+        self._threads = [
+            threading.Thread(target=self._work, args=(i >= threads,), name=f"score-{i}", daemon=True)
+            for i in range(threads + spare)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -95,24 +115,59 @@ class ScoringQueue:
         job = Job(work, rows, expires, self._loop.create_future(), now)
         self._admit(len(rows), rows.nbytes)
         try:
-            with self._changed:
-                self._turns.add(job)
-                self._changed.notify()
+            self._gather(job)
             parts: list[Scores | Flags] = await job.answer
             current_call().add_stage("queue", queued, queued + job.waited)
             current_call().add_stage("infer", queued + job.waited, time.perf_counter())
             return join(parts)
         finally:
             if job.left:
-                with self._changed:
-                    self._turns.drop(job)
+                self._drop(job)
             self._admit(-len(rows), -rows.nbytes)
+
+    def _gather(self, job: Job) -> None:
+        """Hold a request back until as many are there as are usually under way: with one client, that is itself."""
+        self._usual += _SMOOTHING * (self._under_way - self._usual)
+        self._gathered.append(job)
+        self._gathered_rows += len(job.rows)
+        if len(self._gathered) >= min(int(self._usual), _ENOUGH) or self._gathered_rows >= _MANY_ROWS:
+            self._release()
+        elif len(self._gathered) == 1:
+            self._loop.call_later(_QUIET, self._look, job)
+
+    def _look(self, first: Job) -> None:
+        """Release what was gathered since the first request if no more seem to come."""
+        if not self._gathered or self._gathered[0] is not first:
+            return
+        now = time.monotonic()
+        if now - self._gathered[-1].since >= _QUIET or now - first.since >= _GATHERING:
+            self._release()
+        else:
+            self._loop.call_later(_QUIET, self._look, first)
+
+    def _release(self) -> None:
+        """Let the threads have what was gathered."""
+        with self._lock:
+            for job in self._gathered:
+                self._turns.add(job)
+                self._changed.notify()
+                if self._turns.is_plenty(job.work):
+                    self._plenty.notify()
+        self._gathered, self._gathered_rows = [], 0
+
+    def _drop(self, job: Job) -> None:
+        if job in self._gathered:
+            self._gathered.remove(job)
+            return
+        with self._lock:
+            self._turns.drop(job)
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
+            self._plenty.notify_all()
         for thread in self._threads:
             thread.join()
 
@@ -125,8 +180,8 @@ class ScoringQueue:
 
     def _too_late(self, work: Work, num_rows: int, expires: float) -> str | None:
         """Why rows that would not be done in time are not begun; what comes first is never refused for that."""
-        remaining, threads = expires - time.monotonic(), len(self._threads)
-        with self._changed:
+        remaining, threads = expires - time.monotonic(), self._side_by_side
+        with self._lock:
             before, own = self._turns.backlog(), self._turns.seconds(work, num_rows)
             if (before + own) / threads > remaining:  # else there is no need to look at who comes first
                 before = self._turns.seconds_before(work, num_rows)
@@ -137,19 +192,20 @@ class ScoringQueue:
     def _admit(self, num_rows: int, num_bytes: int) -> None:
         self._rows += num_rows
         self._bytes += num_bytes
+        self._under_way += 1 if num_rows > 0 else -1
         if num_rows < 0:
             self._room.set()
 
     def _retry_after(self) -> float:
         """Seconds until about half of what waits is done."""
-        with self._changed:
-            seconds = 0.5 * self._turns.backlog() / len(self._threads)
+        with self._lock:
+            seconds = 0.5 * self._turns.backlog() / self._side_by_side
         return min(max(seconds, _SHORTEST_RETRY), _LONGEST_RETRY)
 
-    def _work(self) -> None:
+    def _work(self, spare: bool) -> None:
         """What a thread does until the queue is closed."""
         while True:
-            batch, late = self._next_batch()
+            batch, late = self._next_batch(spare)
             if late:
                 self._tell(self._expire, late)
             if batch is None:
@@ -159,22 +215,22 @@ class ScoringQueue:
             start = time.perf_counter()
             whole, outcomes = _compute(batch)
             seconds = time.perf_counter() - start
-            with self._changed:
+            with self._lock:
                 self._turns.learn(batch.work, batch.num_rows, seconds)
             self._tell(self._deliver, batch, whole, outcomes, seconds)
 
-    def _next_batch(self) -> tuple[Batch | None, list[Job]]:
-        with self._changed:
-            self._idle += 1
+    def _next_batch(self, spare: bool) -> tuple[Batch | None, list[Job]]:
+        with self._lock:
+            self._idle += not spare
             try:
                 while not self._closed:
-                    batch, late = self._turns.take(time.monotonic(), self._idle)
+                    batch, late = self._turns.take(time.monotonic(), max(self._idle, 1), spare=spare)
                     if batch or late:
                         return batch, late
-                    self._changed.wait()
+                    (self._plenty if spare else self._changed).wait()
                 return None, []
             finally:
-                self._idle -= 1
+                self._idle -= not spare
 
     def _tell(self, function: object, *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more

@@ -216,9 +216,10 @@ async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int
 
 
 def _load(config: ServeConfig) -> Served:
+    from anomaly_vae.runtime import Slots
     from anomaly_vae.scorer import load
 
-    scorer = load(config.model, threads=1)
+    scorer = load(config.model, threads=1, slots=Slots(config.threads or default_threads()))
     if scorer.num_samples > config.max_samples:
         raise ConfigError(
             f"the model is calibrated for {scorer.num_samples} samples a row, max_samples allows {config.max_samples}"

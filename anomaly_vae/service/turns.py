@@ -141,16 +141,17 @@ class Turns:
             job.gone = True
             job.rows, job.taken = job.rows[:0].copy(), 0  # its turn may be far off: free the memory now
 
-    def take(self, now: float, idle: int = 1) -> tuple[Batch | None, list[Job]]:
+    def take(self, now: float, idle: int = 1, *, spare: bool = False) -> tuple[Batch | None, list[Job]]:
         """The next rows to compute, None if there are none, and the jobs found expired and dropped on the way.
 
         Args:
             now: The time, seconds.
             idle: How many threads, with the caller's, have nothing to do: what waits is divided among them.
+            spare: Whether to take only what fills a batch.
         """
         late: list[Job] = []
         lane = self._next_lane(now, late)
-        if lane is None:
+        if lane is None or (spare and not self.is_plenty(lane[0][2].work)):
             return None, late
         work = lane[0][2].work
         room, shares = self._most_rows(work, idle), []
@@ -169,6 +170,10 @@ class Turns:
         batch = Batch(work, shares)
         self._served += self.seconds(work, batch.num_rows)
         return batch, late
+
+    def is_plenty(self, work: Work) -> bool:
+        """Whether as many rows wait for a work as fill a batch."""
+        return self._rows[work] >= self._most_rows(work, 1)
 
     def learn(self, work: Work, num_rows: int, seconds: float) -> None:
         """Learn how long a batch took."""
