@@ -7,17 +7,21 @@ READY := $(VENV)/.ready
 PROTO_TOOLS := grpcio-tools==1.76.0
 PROTO_VENV := .venv-proto
 PROTO_READY := $(PROTO_VENV)/.ready-$(PROTO_TOOLS)
+# So do Triton's clients, whose protobuf symbols would clash with ours: tests run them in processes of this environment.
+TRITONCLIENT := tritonclient[grpc]==2.73.0
+TRITONCLIENT_VENV := .venv-tritonclient
+TRITONCLIENT_READY := $(TRITONCLIENT_VENV)/.ready-$(lastword $(subst ==, ,$(TRITONCLIENT)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto bench load lock clean
+.PHONY: help demo test check format proto proto-release bench load lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
 
 demo: $(READY) ## Train, calibrate, export, score and serve on a real table; results in anomaly-vae-demo/
 	$(BIN)/anomaly-vae demo --overwrite
 
-test: $(READY) ## Run the tests
+test: $(READY) $(TRITONCLIENT_READY) ## Run the tests
 	$(BIN)/python -m pytest -n auto
 
 check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos and their code, Dockerfile
@@ -27,11 +31,13 @@ check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos 
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
+	# Against what is released, kept as a file: a shallow clone has no other commit to compare with.
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	built=$$(mktemp -d) && proto/generate.sh $(CURDIR)/$(PROTO_VENV)/bin/python $$built && \
 		diff -ru --exclude=__init__.py --exclude=__pycache__ anomaly_vae/service/pb $$built; \
 		status=$$?; rm -rf $$built; exit $$status
 	# The service runs with protobuf 7 here; other libraries of a user's may want 6, which this environment has.
-	$(PROTO_VENV)/bin/python -W error -c "from anomaly_vae.service.pb import scoring_pb2_grpc"
+	$(PROTO_VENV)/bin/python -W error -c "from anomaly_vae.service.pb import inference_pb2_grpc, scoring_pb2_grpc"
 	$(BIN)/hadolint deploy/Dockerfile
 
 format: $(READY) ## Rewrite the code in the house format
@@ -40,6 +46,10 @@ format: $(READY) ## Rewrite the code in the house format
 
 proto: $(PROTO_READY) ## Generate anomaly_vae/service/pb anew from proto/
 	proto/generate.sh $(CURDIR)/$(PROTO_VENV)/bin/python $(CURDIR)/anomaly_vae/service/pb
+
+proto-release: $(READY) ## Make what proto/ says now what later changes must not break
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
+	$(BIN)/buf build proto --exclude-source-info --output proto/baseline.binpb
 
 bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	mkdir -p bench
@@ -57,7 +67,7 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the environment and everything built
-	rm -rf $(VENV) $(PROTO_VENV) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -72,3 +82,10 @@ $(PROTO_READY):
 	$(PYTHON) -m venv $(PROTO_VENV)
 	$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(PROTO_TOOLS)"
 	touch "$@"
+
+# A failure is no reason not to run the other tests: those that need it say so, and fail in CI.
+$(TRITONCLIENT_READY):
+	rm -rf $(TRITONCLIENT_VENV)
+	-$(PYTHON) -m venv $(TRITONCLIENT_VENV) && \
+		$(TRITONCLIENT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(TRITONCLIENT)" && \
+		touch "$@"

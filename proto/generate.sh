@@ -6,7 +6,7 @@ python=$1 out=$2
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 "$python" -m grpc_tools.protoc -I . --python_out="$built" --pyi_out="$built" --grpc_python_out="$built" \
-    anomaly_vae/v1/scoring.proto
+    anomaly_vae/v1/scoring.proto inference/inference.proto
 find "$built" -name '*_pb2*' -exec mv -t "$out" {} +
 # The modules lie in the package, not where the proto's path would have them.
-sed -i -E 's/^from anomaly_vae\.v1 import/from anomaly_vae.service.pb import/' "$out"/*_pb2*
+sed -i -E 's/^from (anomaly_vae\.v1|inference) import/from anomaly_vae.service.pb import/' "$out"/*_pb2*

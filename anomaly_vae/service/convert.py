@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -18,19 +17,24 @@ from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import invalid
 from anomaly_vae.service.pb import scoring_pb2 as pb
-from anomaly_vae.wire import WireError, fields
+from anomaly_vae.service.tensors import (
+    LONGEST_SHAPE,
+    SMALL_MESSAGE,
+    TensorFields,
+    check_id,
+    claimed_rows,
+    few,
+    matrix_of,
+)
+from anomaly_vae.wire import WireError
 
 __all__ = ["count_rows", "fill_reply", "parse_request", "rows_of"]
 
-_DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 _LONGEST_NAME = 256
-_LONGEST_ID = 128
 
-# Below this many bytes no message can grow to much: an empty submessage of two bytes becomes about fifty.
-_SMALL_MESSAGE = 2**18
+_FIELDS = TensorFields("tensor.dtype", "tensor.shape", "tensor.data", "GetModel")
 _TENSOR, _COLUMNS, _SHAPE, _STRINGS = 6, 7, 3, 3
 _MOST_FIELDS, _MOST_IN_COLUMN = 64, 8
-_LONGEST_SHAPE = 40
 
 
 def parse_request(data: bytes, limits: ServeConfig) -> pb.ScoreRequest:
@@ -40,13 +44,12 @@ def parse_request(data: bytes, limits: ServeConfig) -> pb.ScoreRequest:
         Fault: The bytes are none, or hold more entries than a request may have.
     """
     try:
-        if len(data) > _SMALL_MESSAGE:
+        if len(data) > SMALL_MESSAGE:
             _check_counts(data, limits)
         request: pb.ScoreRequest = pb.ScoreRequest.FromString(data)
     except (DecodeError, WireError) as error:
         raise invalid("ScoreRequest", "the message cannot be parsed; is it built from scoring.proto?") from error
-    if len(request.request_id) > _LONGEST_ID or not request.request_id.isprintable():
-        raise invalid("request_id", f"must have at most {_LONGEST_ID} printable characters")
+    check_id(request.request_id, "request_id")
     return request
 
 
@@ -54,11 +57,7 @@ def count_rows(request: pb.ScoreRequest) -> int:
     """How many rows a request has, 0 where its claim does not fit its bytes."""
     if request.WhichOneof("rows") == "columns":
         return max((_length(column) for column in request.columns.column), default=0)
-    dtype, shape = _DTYPES.get(request.tensor.dtype), request.tensor.shape
-    if dtype is None or len(shape) != 2 or min(shape) < 1:
-        return 0
-    num_rows = int(shape[0])
-    return num_rows if num_rows * shape[1] * dtype.itemsize == len(request.tensor.data) else 0
+    return claimed_rows(request.tensor.dtype, request.tensor.shape, len(request.tensor.data))
 
 
 def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> FloatArray:
@@ -69,7 +68,8 @@ def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> Fl
     """
     match request.WhichOneof("rows"):
         case "tensor":
-            rows, field = _tensor_rows(request.tensor, schema, limits), "tensor.data"
+            tensor, field = request.tensor, _FIELDS.data
+            rows = matrix_of(tensor.data, tensor.dtype, tensor.shape, schema, limits, _FIELDS)
         case "columns":
             rows, field = _column_rows(request.columns, schema, limits), "columns"
         case _:
@@ -98,27 +98,6 @@ def fill_reply(reply: pb.ScoreResponse, scores: Scores | Flags) -> None:
     reply.reliable.extend(scores.reliable.tolist())
     if scores.p_value is not None:
         reply.p_value.extend(scores.p_value.tolist())
-
-
-def _tensor_rows(tensor: pb.Tensor, schema: Schema, limits: ServeConfig) -> FloatArray:
-    dtype = _DTYPES.get(tensor.dtype)
-    if dtype is None:
-        raise invalid("tensor.dtype", f"is {tensor.dtype[:20]!r}, expected FP32 or FP64")
-    if len(tensor.shape) != 2:
-        raise invalid("tensor.shape", f"has {len(tensor.shape)} dimensions, expected 2: rows, columns")
-    num_rows, num_columns = tensor.shape
-    if not 1 <= num_rows <= limits.max_rows:
-        raise invalid("tensor.shape", f"has {num_rows} rows, a request may have 1 to {limits.max_rows}")
-    if num_columns != len(schema.columns):
-        raise invalid("tensor.shape", f"has {num_columns} columns, the model has {len(schema.columns)}; see GetModel")
-    expected = num_rows * num_columns * dtype.itemsize
-    if len(tensor.data) != expected:
-        raise invalid(
-            "tensor.data",
-            f"has {len(tensor.data)} bytes, expected {expected}: {num_rows} x {num_columns} {tensor.dtype}",
-        )
-    values = np.frombuffer(tensor.data, dtype).reshape(num_rows, num_columns)
-    return np.asarray(values, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -185,11 +164,11 @@ def _codes(values: Iterable[str | float], categories: tuple[str, ...]) -> FloatA
 def _check_counts(data: bytes, limits: ServeConfig) -> None:
     """Refuse what would take many times its size once parsed: floods of columns, strings or dimensions."""
     num_columns = 0
-    for number, value in _few(data, _MOST_FIELDS, "ScoreRequest"):
+    for number, value in few(data, _MOST_FIELDS, "ScoreRequest"):
         if number == _TENSOR and isinstance(value, bytes):
             _check_shape(value)
         elif number == _COLUMNS and isinstance(value, bytes):
-            columns = _few(value, limits.max_columns - num_columns, "columns")
+            columns = few(value, limits.max_columns - num_columns, "columns")
             num_columns += len(columns)
             for _, column in columns:
                 if isinstance(column, bytes):
@@ -197,21 +176,12 @@ def _check_counts(data: bytes, limits: ServeConfig) -> None:
 
 
 def _check_shape(tensor: bytes) -> None:
-    for number, value in _few(tensor, _MOST_FIELDS, "tensor"):
-        if number == _SHAPE and isinstance(value, bytes) and len(value) > _LONGEST_SHAPE:
+    for number, value in few(tensor, _MOST_FIELDS, "tensor"):
+        if number == _SHAPE and isinstance(value, bytes) and len(value) > LONGEST_SHAPE:
             raise invalid("tensor.shape", "has too many dimensions, expected 2: rows, columns")
 
 
 def _check_column(column: bytes, max_rows: int) -> None:
-    for number, value in _few(column, _MOST_IN_COLUMN, "columns.column"):
+    for number, value in few(column, _MOST_IN_COLUMN, "columns.column"):
         if number == _STRINGS and isinstance(value, bytes):
-            _few(value, max_rows, "columns.column.strings")
-
-
-def _few(data: bytes, most: int, field: str) -> list[tuple[int, int | bytes]]:
-    found: list[tuple[int, int | bytes]] = []
-    for item in fields(data):
-        if len(found) == most:
-            raise invalid(field, "has more entries than a request may have; see the limits in GetModel")
-        found.append(item)
-    return found
+            few(value, max_rows, "columns.column.strings")

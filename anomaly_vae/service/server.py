@@ -22,6 +22,7 @@ from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.health import HEALTH, Health
 from anomaly_vae.service.http import HttpServer
+from anomaly_vae.service.inference import INFERENCE, METHODS, InferenceServicer
 from anomaly_vae.service.logs import CallLog, event
 from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.observer import Observer
@@ -56,7 +57,7 @@ class Server:
         self.metrics = Metrics(config.max_queue_rows, config.max_queue_bytes)
         self._loop = asyncio.get_running_loop()
         self._scoring = Scoring(config, self.metrics, threads)
-        self._health = Health((SERVICE,))
+        self._health = Health((SERVICE, INFERENCE))
         self._tracer = make_tracer(config.otlp_endpoint)
         self._call_log = CallLog(config.log_calls)
         observer = Observer(self._call_log, self._tracer)
@@ -80,11 +81,13 @@ class Server:
         self._http = HttpServer(
             config.metrics_host, config.metrics_port, self.metrics.registry, alive=self._alive, ready=self._ready
         )
-        self._grpc.add_generic_rpc_handlers((ScoringServicer(self._scoring).handlers(),))
+        handlers = ScoringServicer(self._scoring).handlers(), InferenceServicer(self._scoring).handlers()
+        self._grpc.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), self._grpc)
+        reflection.enable_server_reflection((SERVICE, INFERENCE, HEALTH, reflection.SERVICE_NAME), self._grpc)
         methods = (("unary", "Score"), ("bidi_stream", "ScoreStream"), ("unary", "GetModel"))
         self.metrics.show_methods((kind, SERVICE, method) for kind, method in methods)
+        self.metrics.show_methods(("unary", INFERENCE, method) for method in METHODS)
         host = f"[{config.host}]" if ":" in config.host else config.host
         try:
             self.port = self._grpc.add_insecure_port(f"{host}:{config.port}")

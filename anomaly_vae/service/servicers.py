@@ -21,7 +21,7 @@ from anomaly_vae.service.scoring import LARGE_MESSAGE, Scoring, expiry
 from anomaly_vae.service.served import Served, Work
 from anomaly_vae.service.streams import Interrupted, in_order
 
-__all__ = ["SERVICE", "ScoringServicer"]
+__all__ = ["SERVICE", "ScoringServicer", "check_budget"]
 
 # Rows of a reply above which writing it would hold up the event loop.
 _LARGE_REPLY = 2_048
@@ -137,11 +137,11 @@ class ScoringServicer:
         return Work(served, budget or scorer.num_samples, error or None, request.flag_only)
 
 
-def check_budget(served: Served, budget: int) -> None:
+def check_budget(served: Served, budget: int, field: str = "num_samples") -> None:
     """Raise INVALID_ARGUMENT if so many samples a row cannot be asked for."""
     if budget not in served.budgets:
         text = f"is {budget}, expected 0 for the calibrated budget, or one of {', '.join(map(str, served.budgets))}"
-        raise invalid("num_samples", text)
+        raise invalid(field, text)
 
 
 def _reply(served: Served, request_id: str, scores: Scores | Flags) -> bytes:

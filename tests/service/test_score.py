@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from anomaly_vae.service.inference import INFERENCE
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.servicers import SERVICE
@@ -123,6 +124,7 @@ def test_get_model_tells_what_inspect_does(channel, scorer):
 def test_health_names_the_service_and_the_whole(service):
     assert service.health() == SERVING
     assert service.health(SERVICE) == SERVING
+    assert service.health(INFERENCE) == SERVING
     with pytest.raises(grpc.RpcError) as error:
         service.health("somebody.else")
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
@@ -132,6 +134,7 @@ def test_reflection_lists_the_services_and_their_messages(channel):
     database = ProtoReflectionDescriptorDatabase(channel)
     assert set(database.get_services()) == {
         SERVICE,
+        INFERENCE,
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

@@ -1,0 +1,254 @@
+"""The Open Inference Protocol's tensors to rows, and scores to its tensors; all claims are checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.rows import check_not_infinite
+from anomaly_vae.schema import Schema
+from anomaly_vae.scores import Scores
+from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.faults import invalid
+from anomaly_vae.service.pb import inference_pb2 as pb
+from anomaly_vae.service.tensors import (
+    LONGEST_SHAPE,
+    SMALL_MESSAGE,
+    TensorFields,
+    check_id,
+    claimed_rows,
+    few,
+    matrix_of,
+)
+from anomaly_vae.wire import WireError
+
+__all__ = [
+    "INPUT",
+    "OUTPUTS",
+    "Options",
+    "count_rows",
+    "options_of",
+    "outputs_of",
+    "parse_infer",
+    "reply_of",
+    "rows_of",
+]
+
+INPUT = "x"
+OUTPUTS: Mapping[str, str] = {
+    "log_px": "FP64",
+    "elbo": "FP64",
+    "std_error": "FP64",
+    "p_value": "FP64",
+    "score": "FP64",
+    "is_anomaly": "BOOL",
+}
+_CALIBRATED = frozenset({"p_value", "is_anomaly"})
+
+# The contents that hold the values of a type; all others must be empty.
+_CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents"}
+
+_RAW = TensorFields("inputs[0].datatype", "inputs[0].shape", "raw_input_contents[0]", "ModelMetadata")
+_TYPED = _RAW._replace(data="inputs[0].contents")
+_MOST_FIELDS = 64
+_INPUTS, _OUTPUTS, _SHAPE, _TENSOR_CONTENTS = 5, 6, 3, 5
+_FLOATS = (6, 7)
+
+
+class Options(NamedTuple):
+    """The parameters of a request.
+
+    Attributes:
+        num_samples: The budget asked for, or 0.
+        timeout: Seconds that the request may take, or None.
+    """
+
+    num_samples: int
+    timeout: float | None
+
+
+def parse_infer(data: bytes) -> pb.ModelInferRequest:
+    """Parse a ModelInferRequest, and check how much there is of everything but the values.
+
+    Raises:
+        Fault: The bytes are none, or hold other tensors than the one input, or both kinds of contents.
+    """
+    try:
+        if len(data) > SMALL_MESSAGE:
+            _check_counts(data)
+        request: pb.ModelInferRequest = pb.ModelInferRequest.FromString(data)
+    except (DecodeError, WireError) as error:
+        raise invalid(
+            "ModelInferRequest", "the message cannot be parsed; is it one of the Open Inference Protocol?"
+        ) from error
+    check_id(request.id, "id")
+    _check_inputs(request)
+    return request
+
+
+def count_rows(request: pb.ModelInferRequest) -> int:
+    """How many rows a request has, 0 where its claim does not fit its values."""
+    tensor = request.inputs[0]
+    if request.raw_input_contents:
+        num_bytes = len(request.raw_input_contents[0])
+    else:
+        num_bytes = 4 * len(tensor.contents.fp32_contents) + 8 * len(tensor.contents.fp64_contents)
+    return claimed_rows(tensor.datatype, tensor.shape, num_bytes)
+
+
+def options_of(request: pb.ModelInferRequest) -> Options:
+    """What the parameters ask for.
+
+    Raises:
+        Fault: INVALID_ARGUMENT naming a parameter that is unknown or no whole number.
+    """
+    num_samples, timeout = 0, None
+    for name, value in request.parameters.items():
+        if name not in ("timeout", "priority", "num_samples"):
+            raise invalid(
+                "parameters", f"{name[:40]!r} is not known here; timeout, priority and num_samples are: leave it out"
+            )
+        number = _whole_number(name, value)
+        if name == "num_samples":
+            num_samples = number
+        elif name == "timeout":  # 0 is Triton's word for none
+            timeout = number * 1e-6 if number else None
+    return Options(num_samples, timeout)
+
+
+def outputs_of(request: pb.ModelInferRequest, *, calibrated: bool) -> tuple[str, ...]:
+    """The names of the outputs to give, in order.
+
+    Args:
+        request: It may name some.
+        calibrated: Whether the budget is the calibrated one; another gives neither p-values nor flags.
+
+    Raises:
+        Fault: INVALID_ARGUMENT naming an output that is unknown, there twice or not to be had.
+    """
+    names: list[str] = []
+    for i, output in enumerate(request.outputs):
+        if output.name not in OUTPUTS:
+            raise invalid(f"outputs[{i}].name", f"is {output.name[:40]!r}, expected one of {', '.join(OUTPUTS)}")
+        if output.name in names:
+            raise invalid(f"outputs[{i}].name", f"{output.name!r} is asked for twice; ask once")
+        if output.name in _CALIBRATED and not calibrated:
+            raise invalid(
+                f"outputs[{i}].name", f"only the calibrated budget gives {output.name}; leave out num_samples"
+            )
+        _check_no_parameters(output.parameters, f"outputs[{i}].parameters")
+        names.append(output.name)
+    return tuple(names) or tuple(name for name in OUTPUTS if calibrated or name not in _CALIBRATED)
+
+
+def rows_of(request: pb.ModelInferRequest, schema: Schema, limits: ServeConfig) -> FloatArray:
+    """The rows of a request, float64, NaN where a cell is missing, shape (N, D).
+
+    Raises:
+        Fault: INVALID_ARGUMENT naming the field.
+    """
+    tensor = request.inputs[0]
+    if request.raw_input_contents:
+        data, names = request.raw_input_contents[0], _RAW
+    else:
+        data, names = _typed_bytes(tensor), _TYPED
+    rows = matrix_of(data, tensor.datatype, tensor.shape, schema, limits, names)
+    try:
+        check_not_infinite(rows, schema.names)
+    except InvalidInput as error:
+        raise invalid(names.data, str(error)) from error
+    return rows
+
+
+def reply_of(model: tuple[str, str], request_id: str, outputs: tuple[str, ...], scores: Scores) -> bytes:
+    """The reply: what is asked of the scores, raw, one entry per row.
+
+    Args:
+        model: Name and version.
+        request_id: Returned as it came.
+        outputs: Names, all of which the scores have.
+        scores: Of all rows.
+    """
+    reply = pb.ModelInferResponse(model_name=model[0], model_version=model[1], id=request_id)
+    for name in outputs:
+        datatype = OUTPUTS[name]
+        values: FloatArray | NDArray[np.bool_] = getattr(scores, name)
+        reply.outputs.add(name=name, datatype=datatype, shape=(len(scores),))
+        reply.raw_output_contents.append(values.astype("?" if datatype == "BOOL" else "<f8", copy=False).tobytes())
+    return bytes(reply.SerializeToString())
+
+
+def _check_inputs(request: pb.ModelInferRequest) -> None:
+    """Raise INVALID_ARGUMENT unless there is the one input, with contents of one kind."""
+    for i, tensor in enumerate(request.inputs):
+        if tensor.name != INPUT:
+            raise invalid(f"inputs[{i}].name", f"is {tensor.name[:40]!r}, expected {INPUT!r}, the only input")
+        if i:
+            raise invalid(f"inputs[{i}].name", f"{INPUT!r} is given twice; give it once, with all rows")
+        _check_no_parameters(tensor.parameters, f"inputs[{i}].parameters")
+    if not request.inputs:
+        raise invalid("inputs", f"has none, expected one, {INPUT!r}")
+    typed = request.inputs[0].HasField("contents")
+    if len(request.raw_input_contents) > 1:
+        raise invalid(
+            "raw_input_contents", f"has {len(request.raw_input_contents)} entries, expected one for each input: 1"
+        )
+    if request.raw_input_contents and typed:
+        raise invalid("inputs[0].contents", "is set although raw_input_contents is; leave one of them out")
+    if not request.raw_input_contents and not typed:
+        raise invalid("raw_input_contents", f"has no entry for {INPUT!r}; give its values there, or in contents")
+
+
+def _check_no_parameters(parameters: Mapping[str, pb.InferParameter], field: str) -> None:
+    for name in parameters:
+        raise invalid(
+            field, f"{name[:40]!r} is not known here; no parameters of tensors are, such as shared memory: leave it out"
+        )
+
+
+def _typed_bytes(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
+    """The typed contents as the raw ones would have them."""
+    wanted = _CONTENTS.get(tensor.datatype)
+    for found, values in tensor.contents.ListFields():
+        if wanted and found.name != wanted and len(values):
+            raise invalid(_TYPED.data, f"has {found.name}, {tensor.datatype} values belong into {wanted}")
+    values = getattr(tensor.contents, wanted) if wanted else ()
+    return np.array(values, dtype="<f4" if tensor.datatype == "FP32" else "<f8").tobytes()
+
+
+def _whole_number(name: str, value: pb.InferParameter) -> int:
+    """A parameter as a number from 0; clients send it as either integer or as text."""
+    kind = value.WhichOneof("parameter_choice")
+    if kind in ("int64_param", "uint64_param"):
+        number = int(getattr(value, kind))
+        if number >= 0:
+            return number
+    text = value.string_param
+    if text.isascii() and text.isdecimal() and len(text) <= 19:
+        return int(text)
+    raise invalid(f"parameters.{name}", "must be a whole number, 0 or more: an int64, a uint64 or text of digits")
+
+
+def _check_counts(data: bytes) -> None:
+    """Refuse what would take many times its size once parsed: floods of tensors, parameters, dimensions or values."""
+    for number, value in few(data, _MOST_FIELDS, "ModelInferRequest"):
+        if number == _INPUTS and isinstance(value, bytes):
+            _check_input(value)
+        elif number == _OUTPUTS and isinstance(value, bytes):
+            few(value, _MOST_FIELDS, "outputs")
+
+
+def _check_input(tensor: bytes) -> None:
+    for number, value in few(tensor, _MOST_FIELDS, "inputs"):
+        if number == _SHAPE and isinstance(value, bytes) and len(value) > LONGEST_SHAPE:
+            raise invalid(_RAW.shape, "has too many dimensions, expected 2: rows, columns")
+        if number == _TENSOR_CONTENTS and isinstance(value, bytes):
+            for kind, _ in few(value, _MOST_FIELDS, _TYPED.data):
+                if kind not in _FLOATS:
+                    raise invalid(_TYPED.data, "holds other values than fp32_contents or fp64_contents")
