@@ -21,6 +21,7 @@ from anomaly_vae.service.tensors import (
     LONGEST_SHAPE,
     SMALL_MESSAGE,
     TensorFields,
+    check_claim,
     check_id,
     claimed_rows,
     few,
@@ -95,11 +96,8 @@ def parse_infer(data: bytes) -> pb.ModelInferRequest:
 def count_rows(request: pb.ModelInferRequest) -> int:
     """How many rows a request has, 0 where its claim does not fit its values."""
     tensor = request.inputs[0]
-    if request.raw_input_contents:
-        num_bytes = len(request.raw_input_contents[0])
-    else:
-        num_bytes = 4 * len(tensor.contents.fp32_contents) + 8 * len(tensor.contents.fp64_contents)
-    return claimed_rows(tensor.datatype, tensor.shape, num_bytes)
+    raw = request.raw_input_contents
+    return claimed_rows(tensor.datatype, tensor.shape, len(raw[0]) if raw else _typed_bytes(tensor.contents))
 
 
 def options_of(request: pb.ModelInferRequest) -> Options:
@@ -155,14 +153,15 @@ def rows_of(request: pb.ModelInferRequest, schema: Schema, limits: ServeConfig) 
     """
     tensor = request.inputs[0]
     if request.raw_input_contents:
-        data, names = request.raw_input_contents[0], _RAW
+        field = _RAW.data
+        rows = matrix_of(request.raw_input_contents[0], tensor.datatype, tensor.shape, schema, limits, _RAW)
     else:
-        data, names = _typed_bytes(tensor), _TYPED
-    rows = matrix_of(data, tensor.datatype, tensor.shape, schema, limits, names)
+        field = _TYPED.data
+        rows = _typed_rows(tensor, schema, limits)
     try:
         check_not_infinite(rows, schema.names)
     except InvalidInput as error:
-        raise invalid(names.data, str(error)) from error
+        raise invalid(field, str(error)) from error
     return rows
 
 
@@ -212,14 +211,19 @@ def _check_no_parameters(parameters: Mapping[str, pb.InferParameter], field: str
         )
 
 
-def _typed_bytes(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
-    """The typed contents as the raw ones would have them."""
-    wanted = _CONTENTS.get(tensor.datatype)
-    for found, values in tensor.contents.ListFields():
-        if wanted and found.name != wanted and len(values):
+def _typed_bytes(contents: pb.InferTensorContents) -> int:
+    """What the values would take as raw contents."""
+    return 4 * len(contents.fp32_contents) + 8 * len(contents.fp64_contents)
+
+
+def _typed_rows(tensor: pb.ModelInferRequest.InferInputTensor, schema: Schema, limits: ServeConfig) -> FloatArray:
+    contents, wanted = tensor.contents, _CONTENTS.get(tensor.datatype)
+    for found, _ in contents.ListFields():
+        if wanted and found.name != wanted:
             raise invalid(_TYPED.data, f"has {found.name}, {tensor.datatype} values belong into {wanted}")
-    values = getattr(tensor.contents, wanted) if wanted else ()
-    return np.array(values, dtype="<f4" if tensor.datatype == "FP32" else "<f8").tobytes()
+    check_claim(tensor.datatype, tensor.shape, _typed_bytes(contents), schema, limits, _TYPED)
+    values = contents.fp32_contents or contents.fp64_contents
+    return np.fromiter(values, dtype=np.float64, count=len(values)).reshape(tuple(tensor.shape))
 
 
 def _whole_number(name: str, value: pb.InferParameter) -> int:

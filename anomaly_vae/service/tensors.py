@@ -13,7 +13,16 @@ from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import invalid
 from anomaly_vae.wire import fields
 
-__all__ = ["LONGEST_SHAPE", "SMALL_MESSAGE", "TensorFields", "check_id", "claimed_rows", "few", "matrix_of"]
+__all__ = [
+    "LONGEST_SHAPE",
+    "SMALL_MESSAGE",
+    "TensorFields",
+    "check_claim",
+    "check_id",
+    "claimed_rows",
+    "few",
+    "matrix_of",
+]
 
 # Below this many bytes no message can grow to much: an empty submessage of two bytes becomes about fifty.
 SMALL_MESSAGE = 2**18
@@ -47,10 +56,10 @@ def claimed_rows(dtype: str, shape: Sequence[int], num_bytes: int) -> int:
     return int(shape[0]) if shape[0] * shape[1] * found.itemsize == num_bytes else 0
 
 
-def matrix_of(
-    data: bytes, dtype: str, shape: Sequence[int], schema: Schema, limits: ServeConfig, names: TensorFields
-) -> FloatArray:
-    """Rows from little-endian row-major bytes, float64, shape (N, D).
+def check_claim(
+    dtype: str, shape: Sequence[int], num_bytes: int, schema: Schema, limits: ServeConfig, names: TensorFields
+) -> np.dtype[Any]:
+    """The type of a tensor whose values take so many bytes, if it may have and has the shape it claims.
 
     Raises:
         Fault: INVALID_ARGUMENT naming the field.
@@ -66,9 +75,21 @@ def matrix_of(
     if num_columns != len(schema.columns):
         raise invalid(names.shape, f"has {num_columns} columns, the model has {len(schema.columns)}; see {names.see}")
     expected = num_rows * num_columns * found.itemsize
-    if len(data) != expected:
-        raise invalid(names.data, f"has {len(data)} bytes, expected {expected}: {num_rows} x {num_columns} {dtype}")
-    return np.asarray(np.frombuffer(data, found).reshape(num_rows, num_columns), dtype=np.float64)
+    if num_bytes != expected:
+        raise invalid(names.data, f"has {num_bytes} bytes, expected {expected}: {num_rows} x {num_columns} {dtype}")
+    return found
+
+
+def matrix_of(
+    data: bytes, dtype: str, shape: Sequence[int], schema: Schema, limits: ServeConfig, names: TensorFields
+) -> FloatArray:
+    """Rows from little-endian row-major bytes, float64, shape (N, D).
+
+    Raises:
+        Fault: INVALID_ARGUMENT naming the field.
+    """
+    found = check_claim(dtype, shape, len(data), schema, limits, names)
+    return np.asarray(np.frombuffer(data, found).reshape(tuple(shape)), dtype=np.float64)
 
 
 def check_id(text: str, field: str) -> None:
