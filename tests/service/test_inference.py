@@ -1,14 +1,21 @@
 """The Open Inference Protocol with our own stubs: the scorer's bits, and every refusal with its field."""
 
+import asyncio
+
 import grpc
 import numpy as np
 import pytest
 
 import anomaly_vae
-from anomaly_vae.service.inference import INFERENCE
+from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.faults import Fault
+from anomaly_vae.service.inference import INFERENCE, InferenceServicer
 from anomaly_vae.service.inference_convert import OUTPUTS
+from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.pb import inference_pb2 as pb
 from anomaly_vae.service.pb.inference_pb2_grpc import GRPCInferenceServiceStub
+from anomaly_vae.service.scoring import Scoring
+from anomaly_vae.service.served import Served
 from tests.conftest import NAMES, make_rows
 from tests.service.running import fault_of, running, send_bytes, tensor
 from tests.service.running import score as score_rows
@@ -338,6 +345,34 @@ def test_the_server_lives_and_is_ready_and_so_is_its_model(channel):
     assert stub.ServerReady(pb.ServerReadyRequest(), timeout=10).ready
     for version in ("", "1"):
         assert stub.ModelReady(pb.ModelReadyRequest(name="model", version=version), timeout=10).ready
+
+
+def test_a_server_that_loads_or_drains_lives_but_is_not_ready(model_path, scorer):
+    served = Served("model", "1", scorer, scorer.budgets)
+
+    async def ask(loaded, drained):
+        scoring = Scoring(ServeConfig(model=model_path), Metrics(1, 1), threads=1)
+        scoring.served = served if loaded else None
+        if drained:
+            scoring.drained.set()
+        servicer = InferenceServicer(scoring)
+        try:
+            live = await servicer.ServerLive(pb.ServerLiveRequest(), None)
+            ready = await servicer.ServerReady(pb.ServerReadyRequest(), None)
+            model = await servicer.ModelReady(pb.ModelReadyRequest(name="model"), None)
+            fault = None
+            try:
+                await servicer.ModelMetadata(pb.ModelMetadataRequest(name="model"), None)
+            except Fault as raised:
+                fault = raised.code
+            return live.live, ready.ready, model.ready, fault
+        finally:
+            await scoring.close()
+
+    unavailable = grpc.StatusCode.UNAVAILABLE
+    assert asyncio.run(ask(loaded=False, drained=False)) == (True, False, False, unavailable)
+    assert asyncio.run(ask(loaded=True, drained=True)) == (True, False, False, unavailable)
+    assert asyncio.run(ask(loaded=True, drained=False)) == (True, True, True, None)
 
 
 def test_what_is_not_offered_is_unimplemented(channel):

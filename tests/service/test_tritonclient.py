@@ -16,7 +16,7 @@ from anomaly_vae.service.inference_convert import OUTPUTS
 from tests.service.running import running
 
 ROOT = Path(__file__).parents[2]
-PYTHON = Path(os.environ.get("ANOMALY_VAE_TRITONCLIENT", ROOT / ".venv-tritonclient")) / "bin" / "python"
+PYTHON = ROOT / ".venv-tritonclient" / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
