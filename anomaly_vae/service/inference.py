@@ -16,6 +16,7 @@ from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.inference_convert import count_rows, options_of, outputs_of, parse_infer, reply_of, rows_of
 from anomaly_vae.service.inference_model import PLATFORM, metadata_of, triton_config_of
 from anomaly_vae.service.pb import inference_pb2 as pb
+from anomaly_vae.service.records import current_call
 from anomaly_vae.service.scoring import LARGE_MESSAGE, Scoring, expiry
 from anomaly_vae.service.served import Served, Work
 from anomaly_vae.service.servicers import check_budget
@@ -102,8 +103,9 @@ class InferenceServicer:
 
     async def ModelInfer(self, data: bytes, context: Context) -> bytes:  # noqa: N802
         """Score every row of a ModelInferRequest, or none: one bad value refuses the call."""
-        start, now = time.perf_counter(), time.monotonic()
+        start, now, call = time.perf_counter(), time.monotonic(), current_call()
         served = self._scoring.model()
+        call.model_version = served.version
         large = len(data) > LARGE_MESSAGE
         asked = await asyncio.to_thread(self._read, served, data) if large else self._read(served, data)
         ends = math.inf if asked.timeout is None else now + asked.timeout
@@ -115,7 +117,10 @@ class InferenceServicer:
         scored = time.perf_counter()
         reply = reply_of((served.name, served.version), asked.request.id, asked.outputs, scores)
         self._metrics.stage("decode").observe_one(decoded - start)
-        self._metrics.stage("encode").observe_one(time.perf_counter() - scored)
+        encoded = time.perf_counter()
+        self._metrics.stage("encode").observe_one(encoded - scored)
+        call.add_stage("decode", start, decoded)
+        call.add_stage("encode", scored, encoded)
         return reply
 
     def _ready(self) -> Served | None:
@@ -127,6 +132,7 @@ class InferenceServicer:
         try:
             request = parse_infer(data)
             num_rows = count_rows(request)
+            current_call().ask(request.id, num_rows)
             _check_model(served, request.model_name, request.model_version, "model_")
             options = options_of(request)
             if options.num_samples:

@@ -19,6 +19,7 @@ from anomaly_vae.service.served import Served
 from tests.conftest import NAMES, make_rows
 from tests.service.running import fault_of, running, send_bytes, tensor
 from tests.service.running import score as score_rows
+from tests.service.test_logs import calls_in, lines_of
 from tests.service.test_refusals import entry
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -398,3 +399,12 @@ def test_calls_rows_and_stages_are_counted_as_the_other_service_s(model_path):
         labels = {"grpc_service": INFERENCE, "grpc_method": "ModelInfer"}
         assert service.metric("grpc_server_handled_total", grpc_code="OK", **labels) == 1
         assert service.metric("grpc_server_handled_total", grpc_code="InvalidArgument", **labels) == 3
+
+
+def test_a_refused_request_is_logged_by_its_id_and_rows(model_path):
+    with running(model_path, "--log-format", "json") as service, service.channel() as channel:
+        fault_of(infer, channel, request(id="order 67", raw_input_contents=[raw(with_cell(np.inf))]))
+        assert service.stop() == 0
+        (call,) = calls_in(lines_of(service))
+    assert (call["grpc_service"], call["grpc_method"], call["grpc_code"]) == (INFERENCE, "ModelInfer", INVALID.name)
+    assert (call["request_id"], call["rows"], call["model_version"]) == ("order 67", 6, "1")
