@@ -1,0 +1,110 @@
+r"""One graph from rows to log p(x), made of a bundle's own networks: what the peers of the serving benchmark serve.
+
+.. math:: \log \hat p(x) = \log \tfrac1K \sum_k \exp(\log p(x, z_k) + \log\sigma + \tfrac12 e_k^2 + \tfrac L2 \log 2\pi),
+          \qquad z_k = \mu + \sigma e_k
+
+with the bundle's own points e_k as constants. Rows go in and nats come out in model units, so the peers are spared the
+transforms of columns; everything is float32, and every cell is there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from anomaly_vae.densities import LOG_2PI, FloatArray
+from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.member import open_members
+from anomaly_vae.runtime import Float32Array
+from anomaly_vae.scorer import Scorer
+
+__all__ = ["Plain"]
+
+
+class Plain:
+    """The model of a bundle that is no mixture, with all samples from the encoder's proposal."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Take it from a scorer."""
+        bundle = scorer.bundle
+        members = open_members(scorer.schema, bundle.manifest.members, bundle.files)
+        if len(members) != 1:
+            raise ValueError(f"a graph of one model is wanted, this bundle is a mixture of {len(members)}")
+        self._latent_dim, self._features = members[0].latent_dim, members[0].features
+        self._files = bundle.files
+        self._estimator = DensityEstimator(members, bundle.noise, threads=1, adaptive=False)
+
+    def log_px(self, rows: FloatArray, num_samples: int) -> FloatArray:
+        """What the graph and :meth:`inputs` must come to, nats in data units, (N, D) -> (N,)."""
+        return self._estimator.estimate(rows, num_samples).log_px
+
+    def inputs(self, rows: FloatArray) -> tuple[Float32Array, FloatArray]:
+        """Rows (N, D) as the graph takes them (N, F), and what its log p(x) lacks to be in data units (N,)."""
+        encoded = self._features.encode(rows)
+        return encoded.x.astype(np.float32), encoded.base
+
+    def graph(self, num_samples: int) -> bytes:
+        """ONNX: x (N, F) -> log_px (N,)."""
+        columns = self._features.layout.num_features
+        points = self._estimator.points(num_samples, self._latent_dim).astype(np.float64)
+        constant = 0.5 * (self._latent_dim * LOG_2PI + (points**2).sum(axis=-1)) - math.log(num_samples)
+        encoder, log_joint = (
+            compose.add_prefix(onnx.load_from_string(self._files[f"{name}.onnx"]), f"{name}/")
+            for name in ("encoder", "log_joint")
+        )
+        constants = {
+            "log_joint/noise": points.astype(np.float32),
+            "constant": constant[None].astype(np.float32),
+            "half": np.float32(0.5),
+            "last": np.array([1], dtype=np.int64),
+        }
+        nodes = [*_before(), *encoder.graph.node, *_between(), *log_joint.graph.node, *_after()]
+        graph = helper.make_graph(
+            nodes,
+            "log_px",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, columns])],
+            [helper.make_tensor_value_info("log_px", TensorProto.FLOAT, [None])],
+            [
+                *encoder.graph.initializer,
+                *log_joint.graph.initializer,
+                *(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=encoder.opset_import, ir_version=encoder.ir_version)
+        onnx.checker.check_model(model, full_check=True)
+        return model.SerializeToString()
+
+
+def _before() -> list[onnx.NodeProto]:
+    """x and a mask of ones, for both networks."""
+    one = numpy_helper.from_array(np.ones(1, dtype=np.float32))
+    return [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["mask"], value=one),
+        *(helper.make_node("Identity", [name], [f"{net}/{name}"]) for net in _NETS for name in ("x", "mask")),
+    ]
+
+
+def _between() -> list[onnx.NodeProto]:
+    """From the encoder's moments to the proposal."""
+    return [
+        helper.make_node("Identity", ["encoder/loc"], ["log_joint/loc"]),
+        helper.make_node("Mul", ["encoder/log_var", "half"], ["log_scale"]),
+        helper.make_node("Exp", ["log_scale"], ["log_joint/scale"]),
+    ]
+
+
+def _after() -> list[onnx.NodeProto]:
+    """From log p(x, z) to the mean weight."""
+    return [
+        helper.make_node("ReduceSum", ["log_scale", "last"], ["log_det"], keepdims=1),
+        helper.make_node("Add", ["log_joint/log_joint", "log_det"], ["without_constant"]),
+        helper.make_node("Add", ["without_constant", "constant"], ["log_weights"]),
+        helper.make_node("ReduceLogSumExp", ["log_weights", "last"], ["log_px"], keepdims=0),
+    ]
+
+
+_NETS = ("encoder", "log_joint")

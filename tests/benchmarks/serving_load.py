@@ -1,0 +1,118 @@
+"""Requests of one kind to a server by h2load (nghttp2), and what came of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from anomaly_vae.runtime import Float32Array
+from anomaly_vae.wire import fields
+
+__all__ = ["INFER", "Load", "infer_request", "load", "log_px_of", "needs_h2load"]
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+# A point is loaded until so many requests are done, at the pace of a first try, or this many times as long as asked.
+_LEAST_REQUESTS, _MOST_TIMES = 24, 5.0
+
+
+class Load(NamedTuple):
+    """What came of a load.
+
+    Attributes:
+        requests: Done, not counting those to warm up.
+        per_second: Of them.
+        p50: Milliseconds.
+        p99: Milliseconds.
+    """
+
+    requests: int
+    per_second: float
+    p50: float
+    p99: float
+
+
+def needs_h2load() -> str:
+    """What to do if h2load is not there; empty if it is."""
+    return "" if shutil.which("h2load") else "h2load is missing: install Debian's nghttp2-client"
+
+
+def load(port: int, method: str, message: bytes, reply_bytes: int, clients: int, seconds: float) -> Load:
+    """Clients with a connection each send a request, wait for the reply, send the next.
+
+    Args:
+        port: Of the server.
+        method: Path of the gRPC method.
+        message: The request.
+        reply_bytes: Size of the right reply, without gRPC's prefix.
+        clients: How many.
+        seconds: How long, after a quarter of it to warm up; longer where requests are slow.
+
+    Raises:
+        RuntimeError: A request failed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        body = Path(name) / "body"
+        body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
+        log = Path(name) / "log"
+        first = _run(port, method, body, reply_bytes, log, clients, ["-n", str(max(2 * clients, 4))])
+        seconds = min(max(seconds, _LEAST_REQUESTS / first.per_second), _MOST_TIMES * seconds)
+        timing = ["-D", f"{1e3 * seconds:.0f}ms", "--warm-up-time", f"{250 * seconds:.0f}ms"]
+        return _run(port, method, body, reply_bytes, log, clients, timing)
+
+
+def _run(
+    port: int, method: str, body: Path, reply_bytes: int, log: Path, clients: int, timing: list[str]
+) -> Load:
+    command = ["h2load", "-t", "1", "-m", "1", "-c", str(clients), "-d", str(body), f"--log-file={log}", *timing]
+    headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    log.unlink(missing_ok=True)
+    done = subprocess.run(
+        [*command, *headers, f"http://127.0.0.1:{port}{method}"], capture_output=True, text=True, timeout=300
+    )
+    found = re.search(
+        r"finished in .*, ([\d.]+) req/s.*?(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout.*?"
+        r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx.*?\((\d+)\) data",
+        done.stdout,
+        re.DOTALL,
+    )
+    if done.returncode != 0 or found is None:
+        raise RuntimeError(f"h2load ended with code {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    succeeded, *bad = (int(found[i]) for i in (2, 3, 4, 5, 7, 8, 9))
+    # A gRPC error is HTTP 200 with no message: h2load calls it a success, its bytes tell.
+    if any(bad) or not succeeded or int(found[10]) < succeeded * (reply_bytes + 5):
+        raise RuntimeError(
+            f"h2load, {clients} clients: {succeeded} succeeded with {found[10]} bytes, {reply_bytes + 5} wanted of "
+            f"each; failed, errored, timeout, 3xx, 4xx, 5xx: {', '.join(map(str, bad))}"
+        )
+    milliseconds = np.loadtxt(log, ndmin=2)[:, 2] / 1e3
+    return Load(succeeded, float(found[1]), *(float(np.quantile(milliseconds, q)) for q in (0.5, 0.99)))
+
+
+def infer_request(model: str, x: Float32Array) -> bytes:
+    """An Open Inference Protocol ModelInferRequest with raw rows (N, F), as tritonclient writes it."""
+    shape = b"".join(map(_varint, x.shape))
+    tensor = _field(1, b"x") + _field(2, b"FP32") + _field(3, shape)
+    return _field(1, model.encode()) + _field(5, tensor) + _field(7, x.astype("<f4").tobytes())
+
+
+def log_px_of(reply: bytes) -> Float32Array:
+    """The raw output of a ModelInferResponse, (N,)."""
+    (raw,) = (value for number, value in fields(reply) if number == 6)
+    return np.frombuffer(raw, dtype="<f4")
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    low, high = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + _varint(high) if high else bytes([low])
