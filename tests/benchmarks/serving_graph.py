@@ -1,7 +1,7 @@
 r"""One graph from rows to log p(x), made of a bundle's own networks: what the peers of the serving benchmark serve.
 
-.. math:: \log \hat p(x) = \log \tfrac1K \sum_k \exp(\log p(x, z_k) + \log\sigma + \tfrac12 e_k^2 + \tfrac L2 \log 2\pi),
-          \qquad z_k = \mu + \sigma e_k
+.. math:: \log \hat p(x) = \log \tfrac1K \sum_k \exp(
+          \log p(x, z_k) + \log\sigma + \tfrac12 e_k^2 + \tfrac L2 \log 2\pi), \qquad z_k = \mu + \sigma e_k
 
 with the bundle's own points e_k as constants. Rows go in and nats come out in model units, so the peers are spared the
 transforms of columns; everything is float32, and every cell is there.

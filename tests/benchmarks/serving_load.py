@@ -15,7 +15,7 @@ import numpy as np
 from anomaly_vae.runtime import Float32Array
 from anomaly_vae.wire import fields
 
-__all__ = ["INFER", "Load", "infer_request", "load", "log_px_of", "needs_h2load"]
+__all__ = ["INFER", "Load", "infer_request", "load", "log_px_of", "missing_h2load"]
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -39,7 +39,7 @@ class Load(NamedTuple):
     p99: float
 
 
-def needs_h2load() -> str:
+def missing_h2load() -> str:
     """What to do if h2load is not there; empty if it is."""
     return "" if shutil.which("h2load") else "h2load is missing: install Debian's nghttp2-client"
 
@@ -68,9 +68,7 @@ def load(port: int, method: str, message: bytes, reply_bytes: int, clients: int,
         return _run(port, method, body, reply_bytes, log, clients, timing)
 
 
-def _run(
-    port: int, method: str, body: Path, reply_bytes: int, log: Path, clients: int, timing: list[str]
-) -> Load:
+def _run(port: int, method: str, body: Path, reply_bytes: int, log: Path, clients: int, timing: list[str]) -> Load:
     command = ["h2load", "-t", "1", "-m", "1", "-c", str(clients), "-d", str(body), f"--log-file={log}", *timing]
     headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
     log.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -29,7 +29,7 @@ _YES = b"\x08\x01"
 _START_SECONDS, _STOP_SECONDS = 90.0, 20.0
 
 
-class ServerFailed(RuntimeError):  # noqa: N818
+class ServerFailed(RuntimeError):
     """A server did not start, or its environment cannot be made."""
 
 
@@ -208,10 +208,8 @@ class Running:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             print(f"{self.spec.name} did not end within {_STOP_SECONDS:g} s of SIGTERM and is killed", file=sys.stderr)
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
 
@@ -238,10 +236,10 @@ def environment(name: str, module: str, interpreter: str, folder: Path) -> Path:
     if python.exists() and subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0:
         return python
     # The new environment needs no pip: Debian keeps it in another package. Ours can install there.
+    install = [sys.executable, "-m", "pip", "--python", python, "install"]
     steps = (
         [interpreter, "-m", "venv", "--clear", "--without-pip", folder],
-        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--retries", "1", "--timeout", "60"]
-        + ["-r", _PEERS / f"{name}.txt"],
+        [*install, "--quiet", "--retries", "1", "--timeout", "60", "-r", _PEERS / f"{name}.txt"],
     )
     print(f"installing {name} into {folder}", flush=True)
     for step in steps:

@@ -2,7 +2,7 @@
 
 python triton_server.py GRPC_PORT HTTP_PORT SETTINGS
 
-SETTINGS is JSON: max_batch_rows, delay_microseconds, and models, a list of objects with name, graph, columns, tile_rows.
+SETTINGS is JSON: max_batch_rows, delay_microseconds and models, objects with name, graph, columns and tile_rows.
 """
 
 from __future__ import annotations

@@ -1,0 +1,148 @@
+"""What the servers of the serving benchmark are asked, and whether they answer it rightly."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+import anomaly_vae
+from anomaly_vae.densities import FloatArray
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from tests.benchmarks.serving_graph import Plain
+from tests.benchmarks.serving_load import INFER, infer_request, log_px_of
+from tests.benchmarks.serving_servers import Graph, Running
+from tests.load.model import table
+
+__all__ = ["WORKS", "OurQuestion", "PeerQuestion", "Question", "Rows", "Work", "assert_all_ok"]
+
+_SCORE = "/anomaly_vae.v1.ScoringService/Score"
+
+# float32 against float64 from the log-weights on.
+_RTOL = 1e-3
+
+# Pairs of row and sample that a peer hands to onnxruntime at a time: the fastest that was found, where a whole request
+# of 1,024 rows took 1.3 times as long.
+_TILE_PAIRS = 4096
+
+
+class Work(NamedTuple):
+    """A kind of work.
+
+    Attributes:
+        name: Also of the peers' model.
+        num_samples: Of the graph that peers serve.
+        title: In tables.
+    """
+
+    name: str
+    num_samples: int
+    title: str
+
+
+WORKS = (
+    Work("k64", 64, "log p(x) with K = 64, all servers the same"),
+    Work("k1024", 1024, "flags with K = 1,024: ours by the cascade, theirs by log p(x) of every sample"),
+)
+
+
+class Rows:
+    """Rows and a scorer, in the forms that questions want."""
+
+    def __init__(self, model: Path, num_rows: int) -> None:
+        """Draw rows of the table that the model was trained on, with noise."""
+        self.scorer = anomaly_vae.load(model, threads=1)
+        self.plain = Plain(self.scorer)
+        self.values = table(num_rows, seed=1)
+        self.x, self.base = self.plain.inputs(self.values)
+        self.log_px = {work.name: self.plain.log_px(self.values, work.num_samples) for work in WORKS}
+        self.scores = self.scorer.score_rows(self.values, WORKS[0].num_samples)
+        self.flags = self.scorer.flag_rows(self.values)
+
+    def graphs(self, folder: Path) -> list[Graph]:
+        """The graphs of all works, written to a folder."""
+        found = []
+        for work in WORKS:
+            path = folder / f"{work.name}.onnx"
+            path.write_bytes(self.plain.graph(work.num_samples))
+            found.append(Graph(work.name, path, self.x.shape[1], _TILE_PAIRS // work.num_samples))
+        return found
+
+    def facts(self) -> dict[str, float]:
+        """What the cascade saves on these rows, and how often its flags differ from a threshold on the peers' log p."""
+        theirs = self.log_px[WORKS[1].name] < self.scorer.threshold
+        return {
+            "flagged": float(self.flags.is_anomaly.mean()),
+            "samples_per_row": float(self.flags.num_samples.mean()),
+            "flags_that_differ": float((self.flags.is_anomaly != theirs).mean()),
+        }
+
+
+class Question(Protocol):
+    """A request of some work and rows, and the right answer."""
+
+    method: str
+    message: bytes
+
+    def check(self, reply: bytes) -> None:
+        """Raise AssertionError where the reply is not the answer."""
+        ...
+
+
+class OurQuestion:
+    """To our own service."""
+
+    def __init__(self, rows: Rows, work: Work, num_rows: int) -> None:
+        """Of the first so many rows."""
+        values = rows.values[:num_rows]
+        options = {"num_samples": work.num_samples} if work is WORKS[0] else {"flag_only": True}
+        tensor = pb.Tensor(data=values.astype("<f8").tobytes(), dtype="FP64", shape=values.shape)
+        self.method, self.message = _SCORE, pb.ScoreRequest(tensor=tensor, **options).SerializeToString()
+        self._rows, self._work, self._num_rows = rows, work, num_rows
+
+    def check(self, reply: bytes) -> None:
+        """See :class:`Question`."""
+        found = pb.ScoreResponse.FromString(reply)
+        if self._work is WORKS[0]:
+            _assert_close(np.asarray(found.log_px), self._rows.log_px[self._work.name][: self._num_rows])
+        else:
+            np.testing.assert_array_equal(found.is_anomaly, self._rows.flags.is_anomaly[: self._num_rows])
+
+
+class PeerQuestion:
+    """To a peer, in the Open Inference Protocol."""
+
+    def __init__(self, rows: Rows, work: Work, num_rows: int) -> None:
+        """Of the first so many rows."""
+        self.method, self.message = INFER, infer_request(work.name, rows.x[:num_rows])
+        self._base, self._expected = rows.base[:num_rows], rows.log_px[work.name][:num_rows]
+
+    def check(self, reply: bytes) -> None:
+        """See :class:`Question`."""
+        _assert_close(log_px_of(reply) + self._base, self._expected)
+
+
+def _assert_close(actual: FloatArray, expected: FloatArray) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=_RTOL, atol=_RTOL)
+
+
+def assert_all_ok(server: Running, at_least: int) -> None:
+    """Our service counted so many calls as OK, and none as failed; calls that the load's end cut off are cancelled."""
+    codes = dict(_handled(server))
+    failed = {code: count for code, count in codes.items() if count and code not in ("OK", "Canceled")}
+    if failed or codes.get("OK", 0) < at_least:
+        raise RuntimeError(f"{at_least} calls were OK to h2load, to the service: {codes}")
+
+
+def _handled(server: Running) -> Iterator[tuple[str, float]]:
+    url = f"http://127.0.0.1:{server.ports.metrics}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        text = reply.read().decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "grpc_server_handled_total" and sample.labels["grpc_method"] == "Score":
+                yield sample.labels["grpc_code"], sample.value
