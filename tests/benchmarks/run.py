@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import accuracy, adbench, cascade, fit_time, memory, speed
+from tests.benchmarks import accuracy, adbench, cascade, fit_time, memory, serving, speed
 from tests.benchmarks.tables import DATA
 
 
@@ -39,10 +39,13 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
     runs: dict[str, Callable[[], object]] = {
         "speed": lambda: speed.main(["--out", str(folder)]),
         "memory": lambda: memory.main([]),
+        "serving": lambda: serving.main(["--out", str(folder)]),
     }
     tables = DATA / "adbench"
     if not tables.is_dir():
-        print("only speed and memory: the others need ANOMALY_VAE_DATA, a folder with ADBench tables, adbench/*.npz")
+        print(
+            "only speed, memory and serving: the others need ANOMALY_VAE_DATA, a folder with ADBench tables, adbench/*.npz"
+        )
         return runs
     peers = DATA.parent / "peers" / "adbench_peers.csv"
     options = ["--peers", str(peers)] if peers.exists() else []

@@ -13,10 +13,10 @@ ONNX graph made of our networks and points. Then flags: ours by the cascade, the
 These settings were the best of those tried: for MLServer batches of 16 to 64 requests in 0.1 to 3 ms, and a thread for
 onnxruntime beside the event loop; for Triton delays of 0, 0.5 and 2 ms. Peers get their rows in tiles, as ours does.
 
-Every reply is compared with the scorer's before and after each load, and no request of a load may fail. Servers take
-turns, one running at a time, because the speed of machines drifts; medians over the rounds count. h2load takes a part
-of the cores, the same for all. It is Debian's nghttp2-client; Triton needs Debian's python3.11. A peer that cannot be
-had is left out.
+A reply is compared with the scorer's before and after each load, and no request of a load may fail. Servers take turns
+at every point, the others frozen, because the speed of machines drifts; medians over the rounds count. h2load takes a
+part of the cores, the same for all. It is Debian's nghttp2-client; Triton needs Debian's python3.11. A peer that cannot
+be had is left out.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import grpc
 import numpy as np
+import psutil
 from rich.console import Console
 
 import anomaly_vae
@@ -92,28 +95,64 @@ def contenders(model: Path, graphs: list[Graph], folder: Path, venvs: Path) -> l
     return found
 
 
-def measure(
-    contender: Contender, rows: Rows, clients: dict[int, tuple[int, ...]], seconds: float, log: Path
-) -> dict[str, Any]:
-    """One round of a server: start it, load it at every point, stop it.
+class Turns:
+    """The servers of one round, all started; each runs only while it is asked something, frozen otherwise."""
 
-    Raises:
-        ServerFailed: It did not start.
-        RuntimeError: Requests failed, or were answered wrongly.
-    """
-    points, memory = [], {}
-    with Running(contender.spec, log) as server:
-        memory["at start"] = server.megabytes()
-        for work in WORKS:
-            for num_rows, counts in clients.items():
-                question = contender.question(rows, work, num_rows)
-                for count in counts:
-                    point = _point(server, question, count, seconds)
-                    points.append({"work": work.name, "rows": num_rows, "clients": count, **point})
-            memory[work.name] = server.megabytes()
-        if contender.spec.name == "ours":
-            assert_all_ok(server, sum(point["requests"] for point in points))
-        return {"seconds_to_ready": server.seconds_to_ready, "megabytes": memory, "points": points}
+    def __init__(self, chosen: list[Contender], rows: Rows, folder: Path) -> None:
+        """Start them one by one, ours or a peer; logs go to the folder.
+
+        Raises:
+            ServerFailed: Ours did not start.
+        """
+        self._rows = rows
+        self._stack = ExitStack()
+        self._servers: dict[str, tuple[Contender, Running]] = {}
+        self.found: dict[str, dict[str, Any]] = {}
+        with ExitStack() as stack:
+            for contender in chosen:
+                name = contender.spec.name
+                with self._may_fail(name):
+                    server = stack.enter_context(Running(contender.spec, folder / f"{name}.log"))
+                    self.found[name] = {"seconds_to_ready": server.seconds_to_ready, "megabytes": {}, "points": []}
+                    self._servers[name] = contender, server
+                    server.freeze()
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def load(self, work: Work, num_rows: int, clients: int, seconds: float) -> None:
+        """One point, by one server after the other."""
+        for name, (contender, server) in list(self._servers.items()):
+            question = contender.question(self._rows, work, num_rows)
+            with self._may_fail(name), server.awake():
+                point = _point(server, question, clients, seconds)
+                self.found[name]["points"].append({"work": work.name, "rows": num_rows, "clients": clients, **point})
+
+    def weigh(self, when: str) -> None:
+        """Note what memory they have."""
+        for name, (_, server) in self._servers.items():
+            self.found[name]["megabytes"][when] = server.megabytes()
+
+    def check_ours(self) -> None:
+        """Compare h2load's count of successes with our service's own."""
+        with self._servers["ours"][1].awake() as server:
+            assert_all_ok(server, sum(point["requests"] for point in self.found["ours"]["points"]))
+
+    @contextmanager
+    def _may_fail(self, name: str) -> Iterator[None]:
+        """A peer that fails is left out from here on, ours may not fail."""
+        try:
+            yield
+        except (RuntimeError, grpc.RpcError, psutil.Error) as failure:
+            if name == "ours":
+                raise
+            print(f"{name} is left out: {failure}")
+            self._servers.pop(name, None)
+            self.found.pop(name, None)
 
 
 def _point(server: Running, question: Question, clients: int, seconds: float) -> dict[str, float]:
@@ -127,24 +166,32 @@ def _point(server: Running, question: Question, clients: int, seconds: float) ->
     return found._asdict()
 
 
+def run_round(
+    chosen: list[Contender], rows: Rows, clients: dict[int, tuple[int, ...]], seconds: float, folder: Path
+) -> dict[str, dict[str, Any]]:
+    """What was found of every server that did not fail, by name."""
+    with Turns(chosen, rows, folder) as turns:
+        turns.weigh("start")
+        for work in WORKS:
+            for num_rows, counts in clients.items():
+                for count in counts:
+                    turns.load(work, num_rows, count, seconds)
+            turns.weigh(work.name)
+        turns.check_ours()
+        return turns.found
+
+
 def run_rounds(
     chosen: list[Contender], rows: Rows, clients: dict[int, tuple[int, ...]], seconds: float, rounds: int, folder: Path
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rounds of every server by name; a peer that fails is left out of all, a failure of ours is raised."""
+    """Every round of the servers that failed in none, by name."""
     found: dict[str, list[dict[str, Any]]] = {contender.spec.name: [] for contender in chosen}
     for i in range(rounds):
-        for contender in chosen[i % len(chosen) :] + chosen[: i % len(chosen)]:
-            name = contender.spec.name
-            if name not in found:
-                continue
-            print(f"round {i + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
-            try:
-                found[name].append(measure(contender, rows, clients, seconds, folder / f"{name}.log"))
-            except RuntimeError as failure:
-                if name == "ours":
-                    raise
-                print(f"{name} is left out: {failure}")
-                del found[name]
+        print(f"round {i + 1} of {rounds}", file=sys.stderr, flush=True)
+        first = i % len(found)
+        order = [c for c in chosen[first:] + chosen[:first] if c.spec.name in found]
+        this = run_round(order, rows, clients, seconds, folder)
+        found = {name: [*earlier, this[name]] for name, earlier in found.items() if name in this}
     return found
 
 

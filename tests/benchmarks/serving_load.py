@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import struct
@@ -19,8 +20,9 @@ __all__ = ["INFER", "Load", "infer_request", "load", "log_px_of", "missing_h2loa
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
-# A point is loaded until so many requests are done, at the pace of a first try, or this many times as long as asked.
-_LEAST_REQUESTS, _MOST_TIMES = 24, 5.0
+# Where fewer requests than this fit in the time asked for, they are counted out, for up to so many times as long: the
+# time of a few cannot be told from a fixed duration, whose end cuts some off.
+_LEAST_REQUESTS, _MOST_TIMES = 48, 5.0
 
 
 class Load(NamedTuple):
@@ -53,7 +55,7 @@ def load(port: int, method: str, message: bytes, reply_bytes: int, clients: int,
         message: The request.
         reply_bytes: Size of the right reply, without gRPC's prefix.
         clients: How many.
-        seconds: How long, after a quarter of it to warm up; longer where requests are slow.
+        seconds: How long, after a quarter of it to warm up; up to five times as long where requests are slow.
 
     Raises:
         RuntimeError: A request failed.
@@ -63,8 +65,10 @@ def load(port: int, method: str, message: bytes, reply_bytes: int, clients: int,
         body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
         log = Path(name) / "log"
         first = _run(port, method, body, reply_bytes, log, clients, ["-n", str(max(2 * clients, 4))])
-        seconds = min(max(seconds, _LEAST_REQUESTS / first.per_second), _MOST_TIMES * seconds)
         timing = ["-D", f"{1e3 * seconds:.0f}ms", "--warm-up-time", f"{250 * seconds:.0f}ms"]
+        if first.per_second * seconds < _LEAST_REQUESTS:
+            requests = min(_LEAST_REQUESTS, first.per_second * _MOST_TIMES * seconds)
+            timing = ["-n", str(clients * math.ceil(requests / clients))]
         return _run(port, method, body, reply_bytes, log, clients, timing)
 
 

@@ -59,7 +59,7 @@ def _latencies(work: Work, servers: dict[str, Points]) -> Table:
 
 def _resources(servers: dict[str, Any]) -> Table:
     table = Table(title="Start, and resident megabytes of all processes (shared pages divided)")
-    for heading in ("server", "s to ready", "MB at start", *(f"MB after {work.name}" for work in WORKS)):
+    for heading in ("server", "s to ready", "MB, start", *(f"MB, after {work.name}" for work in WORKS)):
         table.add_column(heading, justify="left" if heading == "server" else "right")
     for name, server in servers.items():
         memory = [

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -186,10 +186,25 @@ class Running:
         with grpc.insecure_channel(f"127.0.0.1:{self.ports.grpc}", options) as channel:
             return channel.unary_unary(method)(message, timeout=timeout)
 
+    @contextmanager
+    def awake(self) -> Iterator[Self]:
+        """Let it run; before and after it is frozen, so that servers can take turns without starting anew."""
+        processes = self._processes()
+        for process in reversed(processes):
+            process.resume()
+        try:
+            yield self
+        finally:
+            self.freeze()
+
+    def freeze(self) -> None:
+        """Stop all its processes until they are woken."""
+        for process in self._processes():
+            process.suspend()
+
     def megabytes(self) -> dict[str, float]:
         """Resident memory of the process and its children: whole (rss), and with shared pages divided (pss)."""
-        processes = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
-        memory = [process.memory_full_info() for process in processes]
+        memory = [process.memory_full_info() for process in self._processes()]
         return {"rss": sum(m.rss for m in memory) / 1e6, "pss": sum(m.pss for m in memory) / 1e6}
 
     def _is_ready(self) -> bool:
@@ -201,8 +216,16 @@ class Running:
         except (OSError, grpc.RpcError):
             return False
 
+    def _processes(self) -> list[psutil.Process]:
+        """Its processes, parents before children."""
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children(recursive=True)]
+
     def _stop(self) -> None:
         """Ask it to end, and end whatever of it does not."""
+        with suppress(psutil.NoSuchProcess):
+            for process in reversed(self._processes()):
+                process.resume()
         self._process.terminate()
         try:
             self._process.wait(_STOP_SECONDS)
