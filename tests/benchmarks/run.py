@@ -43,9 +43,7 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
     }
     tables = DATA / "adbench"
     if not tables.is_dir():
-        print(
-            "only speed, memory and serving: the others need ANOMALY_VAE_DATA, a folder with ADBench tables, adbench/*.npz"
-        )
+        print("the other benchmarks need ANOMALY_VAE_DATA, a folder with ADBench tables, adbench/*.npz")
         return runs
     peers = DATA.parent / "peers" / "adbench_peers.csv"
     options = ["--peers", str(peers)] if peers.exists() else []
