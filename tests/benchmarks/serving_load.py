@@ -13,12 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anomaly_vae.runtime import Float32Array
-from anomaly_vae.wire import fields
-
-__all__ = ["INFER", "Load", "infer_request", "load", "log_px_of", "missing_h2load"]
-
-INFER = "/inference.GRPCInferenceService/ModelInfer"
+__all__ = ["Load", "load", "missing_h2load"]
 
 # Where fewer requests than this fit in the time asked for, they are counted out, for up to so many times as long: the
 # time of a few cannot be told from a fixed duration, whose end cuts some off.
@@ -96,25 +91,3 @@ def _run(port: int, method: str, body: Path, reply_bytes: int, log: Path, client
         )
     milliseconds = np.loadtxt(log, ndmin=2)[:, 2] / 1e3
     return Load(succeeded, float(found[1]), *(float(np.quantile(milliseconds, q)) for q in (0.5, 0.99)))
-
-
-def infer_request(model: str, x: Float32Array) -> bytes:
-    """An Open Inference Protocol ModelInferRequest with raw rows (N, F), as tritonclient writes it."""
-    shape = b"".join(map(_varint, x.shape))
-    tensor = _field(1, b"x") + _field(2, b"FP32") + _field(3, shape)
-    return _field(1, model.encode()) + _field(5, tensor) + _field(7, x.astype("<f4").tobytes())
-
-
-def log_px_of(reply: bytes) -> Float32Array:
-    """The raw output of a ModelInferResponse, (N,)."""
-    (raw,) = (value for number, value in fields(reply) if number == 6)
-    return np.frombuffer(raw, dtype="<f4")
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    low, high = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _varint(high) if high else bytes([low])

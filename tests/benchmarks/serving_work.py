@@ -12,15 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import anomaly_vae
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.pb import inference_pb2, scoring_pb2
 from tests.benchmarks.serving_graph import Plain
-from tests.benchmarks.serving_load import INFER, infer_request, log_px_of
 from tests.benchmarks.serving_servers import Graph, Running
 from tests.load.model import table
 
 __all__ = ["WORKS", "OurQuestion", "PeerQuestion", "Question", "Rows", "Work", "assert_all_ok"]
 
 _SCORE = "/anomaly_vae.v1.ScoringService/Score"
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 # float32 against float64 from the log-weights on.
 _RTOL = 1e-3
@@ -100,13 +100,13 @@ class OurQuestion:
         """Of the first so many rows."""
         values = rows.values[:num_rows]
         options = {"num_samples": work.num_samples} if work is WORKS[0] else {"flag_only": True}
-        tensor = pb.Tensor(data=values.astype("<f8").tobytes(), dtype="FP64", shape=values.shape)
-        self.method, self.message = _SCORE, pb.ScoreRequest(tensor=tensor, **options).SerializeToString()
+        tensor = scoring_pb2.Tensor(data=values.astype("<f8").tobytes(), dtype="FP64", shape=values.shape)
+        self.method, self.message = _SCORE, scoring_pb2.ScoreRequest(tensor=tensor, **options).SerializeToString()
         self._rows, self._work, self._num_rows = rows, work, num_rows
 
     def check(self, reply: bytes) -> None:
         """See :class:`Question`."""
-        found = pb.ScoreResponse.FromString(reply)
+        found = scoring_pb2.ScoreResponse.FromString(reply)
         if self._work is WORKS[0]:
             _assert_close(np.asarray(found.log_px), self._rows.log_px[self._work.name][: self._num_rows])
         else:
@@ -118,12 +118,18 @@ class PeerQuestion:
 
     def __init__(self, rows: Rows, work: Work, num_rows: int) -> None:
         """Of the first so many rows."""
-        self.method, self.message = INFER, infer_request(work.name, rows.x[:num_rows])
+        x = rows.x[:num_rows]
+        tensor = inference_pb2.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=x.shape)
+        request = inference_pb2.ModelInferRequest(
+            model_name=work.name, inputs=[tensor], raw_input_contents=[x.astype("<f4").tobytes()]
+        )
+        self.method, self.message = _INFER, request.SerializeToString()
         self._base, self._expected = rows.base[:num_rows], rows.log_px[work.name][:num_rows]
 
     def check(self, reply: bytes) -> None:
         """See :class:`Question`."""
-        _assert_close(log_px_of(reply) + self._base, self._expected)
+        (raw,) = inference_pb2.ModelInferResponse.FromString(reply).raw_output_contents
+        _assert_close(np.frombuffer(raw, dtype="<f4") + self._base, self._expected)
 
 
 def _assert_close(actual: FloatArray, expected: FloatArray) -> None:
