@@ -1,4 +1,4 @@
-"""Tables and pictures of the serving benchmark."""
+"""Tables and picture of the serving benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Points = dict[tuple[str, int, int], dict[str, Any]]
 
 
 def report(figures: dict[str, Any], folder: Path, console: Console) -> None:
-    """Print a table for each kind of work, one of memory and start, and save serving.png and serving_latency.png."""
+    """Print a table for each kind of work, one of memory and start, and save serving.png."""
     servers = {name: _points(server) for name, server in figures["servers"].items()}
     for work in WORKS:
         console.print(_rates(work, servers))
@@ -98,7 +98,7 @@ def _with_ratios(values: dict[str, float]) -> list[str]:
 
 
 def _draw(servers: dict[str, Points], folder: Path) -> None:
-    """Rows a second at the best number of clients, and latency against rate."""
+    """Rows a second at the best number of clients."""
     sizes = list(_places(WORKS[0], servers))
     rates = {
         work.title: {name: [_best(points, work, rows) * rows for rows in sizes] for name, points in servers.items()}
@@ -107,24 +107,7 @@ def _draw(servers: dict[str, Points], folder: Path) -> None:
     plots.bars(
         folder / "serving.png",
         rates,
-        [f"{rows:,} rows a request" for rows in sizes],
+        [f"{rows:,} row{'s' if rows > 1 else ''} a request" for rows in sizes],
         title="Served over gRPC on one compute thread",
         label="rows a second, at the best number of clients",
     )
-    lines = {
-        f"{work.name}, {rows:,} rows a request": {name: _line(points, work, rows) for name, points in servers.items()}
-        for work in WORKS
-        for rows in sizes
-    }
-    plots.error_against_cost(
-        folder / "serving_latency.png",
-        lines,
-        title="Latency against rate as clients are added",
-        cost="requests a second",
-        error="p99, milliseconds",
-    )
-
-
-def _line(points: Points, work: Work, rows: int) -> tuple[list[float], list[float]]:
-    found = [point for (name, n, _), point in points.items() if (name, n) == (work.name, rows)]
-    return [point["per_second"] for point in found], [point["p99"] for point in found]
