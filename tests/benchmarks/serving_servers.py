@@ -170,7 +170,8 @@ class Running:
             while not self._is_ready():
                 if self._process.poll() is not None or time.perf_counter() - start > _START_SECONDS:
                     lines = self._log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-                    raise ServerFailed(f"{self.spec.name} did not start; it said: {lines[-1]} (all in {self._log})")
+                    last = [line for line in lines if "rror" in line][-1:] or lines[-1:]
+                    raise ServerFailed(f"{self.spec.name} did not start; it said: {last[0]} (all in {self._log})")
                 time.sleep(0.01)
             self.seconds_to_ready = time.perf_counter() - start
             self._stack = stack.pop_all()
