@@ -235,8 +235,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "servers": {name: summarise(turns) for name, turns in found.items()},
         "all_rounds": found,
     }
-    report(figures, options.out, Console(width=160))
     (options.out / "serving.json").write_text(json.dumps(figures, indent=2, default=float))
+    report(figures, options.out, Console(width=160))
     return figures
 
 
