@@ -11,7 +11,8 @@ ONNX graph made of our networks and points. Then flags: ours by the cascade, the
     Triton          nvidia-pytriton's Python backend (its wheel has no ONNX backend), dynamic batching without delay
 
 These settings were the best of those tried: for MLServer batches of 16 to 64 requests in 0.1 to 3 ms, and a thread for
-onnxruntime beside the event loop; for Triton delays of 0, 0.5 and 2 ms. Peers get their rows in tiles, as ours does.
+onnxruntime beside the event loop; for Triton delays of 0, 0.5 and 2 ms. Peers run the graph once on each batch, as
+their documentation has it; with --tiles they are measured with code that cuts batches as ours does, too.
 
 A reply is compared with the scorer's before and after each load, and no request of a load may fail. Servers take turns
 at every point, the others frozen, because the speed of machines drifts; medians over the rounds count. h2load takes a
@@ -74,14 +75,18 @@ def make_model(folder: Path) -> Path:
     return folder / "model"
 
 
-def contenders(model: Path, graphs: list[Graph], folder: Path, venvs: Path) -> list[Contender]:
-    """Ours and the peers that can be had; says which cannot, and why."""
-    found = [Contender(ours(model), OurQuestion)]
+def contenders(
+    model: Path, graphs: list[Graph], tiled_graphs: list[Graph], folder: Path, venvs: Path
+) -> list[Contender]:
+    """Ours and the peers that can be had, the latter also with tiles if there are graphs; says which cannot, and why."""
+    specs = []
     try:
         python = environment("mlserver", "mlserver", sys.executable, venvs / "mlserver")
-        options = {"python": python, "graphs": graphs, "in_thread": False}
-        found.append(Contender(mlserver(**options, folder=folder / "off", batch=0, seconds=0.0), PeerQuestion))
-        found.append(Contender(mlserver(**options, folder=folder / "on", batch=64, seconds=0.001), PeerQuestion))
+        off = {"python": python, "batch": 0, "seconds": 0.0, "in_thread": False}
+        specs.append(mlserver(**off, graphs=graphs, folder=folder / "off"))
+        specs.append(mlserver(**off | {"batch": 64, "seconds": 0.001}, graphs=graphs, folder=folder / "on"))
+        if tiled_graphs:
+            specs.append(_tiled(mlserver(**off, graphs=tiled_graphs, folder=folder / "tiled")))
     except ServerFailed as failure:
         print(f"MLServer is left out: {failure}")
     try:
@@ -89,10 +94,16 @@ def contenders(model: Path, graphs: list[Graph], folder: Path, venvs: Path) -> l
         if interpreter is None:
             raise ServerFailed("it needs python3.11; Debian's package of that name and its python3.11-venv would do")
         python = environment("triton", "pytriton", interpreter, venvs / "triton")
-        found.append(Contender(triton(python, graphs, batch_rows=2048, delay_microseconds=0), PeerQuestion))
+        specs.append(triton(python, graphs, batch_rows=2048, delay_microseconds=0))
+        if tiled_graphs:
+            specs.append(_tiled(triton(python, tiled_graphs, batch_rows=2048, delay_microseconds=0)))
     except ServerFailed as failure:
         print(f"Triton is left out: {failure}")
-    return found
+    return [Contender(ours(model), OurQuestion), *(Contender(spec, PeerQuestion) for spec in specs)]
+
+
+def _tiled(spec: Spec) -> Spec:
+    return spec._replace(name=f"{spec.name}, tiles")
 
 
 class Turns:
@@ -203,6 +214,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--seconds", type=float, help="of a load; slow requests get more (default: 2, with --quick 0.5)"
     )
+    parser.add_argument("--tiles", action="store_true", help="peers also with tiles of rows as ours")
     parser.add_argument("--quick", action="store_true", help="few points, for a look")
     parser.add_argument(
         "--venvs", type=Path, metavar="FOLDER", help="environments of the peers (default: FOLDER/.venv-serving)"
@@ -221,7 +233,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         model = make_model(folder)
         rows = Rows(model, max(clients))
         venvs = (options.venvs or options.out / ".venv-serving").resolve()
-        chosen = contenders(model, rows.graphs(folder), folder, venvs)
+        (folder / "tiles").mkdir()
+        tiled = rows.graphs(folder / "tiles", tiled=True) if options.tiles else []
+        chosen = contenders(model, rows.graphs(folder, tiled=False), tiled, folder, venvs)
         found = run_rounds(chosen, rows, clients, seconds, rounds, options.out)
         facts = rows.facts()
     load_average.append(os.getloadavg()[0])

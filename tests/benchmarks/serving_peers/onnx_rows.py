@@ -15,7 +15,7 @@ class OnnxRows:
     """x (N, F) -> log p(x) (N,), in model units."""
 
     def __init__(self, graph: str, tile_rows: int) -> None:
-        """Load a graph; more rows than fit in a tile are cut, because whole requests were measured to be slower."""
+        """Load a graph; more rows than fit in a tile are cut."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
