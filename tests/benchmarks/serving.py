@@ -78,7 +78,7 @@ def make_model(folder: Path) -> Path:
 def contenders(
     model: Path, graphs: list[Graph], tiled_graphs: list[Graph], folder: Path, venvs: Path
 ) -> list[Contender]:
-    """Ours and the peers that can be had, the latter also with tiles if there are graphs; says which cannot, and why."""
+    """Ours and the peers that can be had, those also with tiles if there are graphs; says which cannot, and why."""
     specs = []
     try:
         python = environment("mlserver", "mlserver", sys.executable, venvs / "mlserver")
