@@ -1,0 +1,64 @@
+"""Where a service is: "host:port", grpc://host:port, or grpcs://host:port for TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from anomaly_vae.errors import ConfigError
+
+__all__ = ["PLAIN_SCHEME", "TLS_SCHEME", "Target", "parse_target"]
+
+PLAIN_SCHEME = "grpc://"
+TLS_SCHEME = "grpcs://"
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_LAST_PORT = 65_535
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address of a service.
+
+    Attributes:
+        address: "host:port", as gRPC takes it.
+        secure: Whether it is spoken to by TLS.
+        is_loopback: Whether what is sent there surely stays on this machine.
+    """
+
+    address: str
+    secure: bool
+    is_loopback: bool
+
+    def __str__(self) -> str:
+        """The address with its scheme."""
+        return f"{TLS_SCHEME if self.secure else PLAIN_SCHEME}{self.address}"
+
+
+def parse_target(text: str, *, with_tls: bool = False) -> Target:
+    """Read an address; one without a scheme is spoken to by TLS if ``with_tls``.
+
+    Raises:
+        ConfigError: It is no host and port, or grpc:// where TLS is asked for.
+    """
+    if with_tls and text.startswith(PLAIN_SCHEME):
+        raise ConfigError(f"{text}: {PLAIN_SCHEME} is plaintext and TLS is asked for; give {TLS_SCHEME}HOST:PORT")
+    address = text.removeprefix(PLAIN_SCHEME).removeprefix(TLS_SCHEME).rstrip("/")
+    found = _ADDRESS.fullmatch(address)
+    if not found or int(found[2]) > _LAST_PORT:
+        raise ConfigError(
+            f"{text!r} is no address of a service; give {PLAIN_SCHEME}HOST:PORT, such as 127.0.0.1:50051, or "
+            f"{TLS_SCHEME}HOST:PORT for TLS"
+        )
+    return Target(address, with_tls or text.startswith(TLS_SCHEME), _is_loopback(found[1].strip("[]")))
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether the host is this machine by its very name; "127.0.0.1.example.com" is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
