@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from anomaly_vae.batch import RowScorer
 
 _SECONDS_TO_START = 3.0  # for a service that was started a moment ago
+_DEFAULT_TIMEOUT = 60.0
+
+_FILE = click.Path(path_type=Path)
+_SECONDS = click.FloatRange(min=0.0, min_open=True)
 
 
 @click.command("score")
@@ -30,6 +35,10 @@ _SECONDS_TO_START = 3.0  # for a service that was started a moment ago
 @click.option("--flag-only", is_flag=True, help="Decide only, many times faster: is_anomaly, reason, num_samples.")
 @click.option("--target-fpr", type=options.Rate, help="Flag at another false-positive rate than the model's.")
 @click.option("--strict", is_flag=True, help="Refuse input columns the model does not know.")
+@click.option("--timeout", type=_SECONDS, help="Seconds a call to a service may take, with its retries.  [default: 60]")
+@click.option("--tls-ca", type=_FILE, help="Certificates of the authorities that may sign the service's, PEM.")
+@click.option("--tls-cert", type=_FILE, help="Certificate to show to a service that asks for one, PEM.")
+@click.option("--tls-key", type=_FILE, help="Its private key, PEM, not encrypted.")
 @options.threads
 @options.overwrite
 @options.quiet
@@ -44,13 +53,18 @@ def command(
     flag_only: bool,
     target_fpr: float | None,
     strict: bool,
+    timeout: float | None,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     threads: int | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     """Score every row of INPUT (.csv, .parquet, or - for CSV on standard input) with MODEL.
 
-    MODEL is a bundle, or grpc://HOST:PORT for a running service, which gives the same scores.
+    MODEL is a bundle, or grpc://HOST:PORT, by TLS grpcs://HOST:PORT, for a running service, which gives the same
+    scores. A service that wants a token finds it in the environment variable ANOMALY_VAE_TOKEN.
 
     The output has one row per input row, in input order: the kept columns, then log_px (nats, data units; higher is
     more normal), elbo, std_error, ess_ratio, p_value (small for anomalies), is_anomaly, reason, pareto_k, reliable,
@@ -78,7 +92,13 @@ def command(
         refuse_existing(check_ending(output), overwrite=overwrite)
     table = open_table(input_)
     with contextlib.ExitStack() as stack:
-        scorer = _open_scorer(model, threads, target_fpr, stack)
+        if model.startswith(("grpc://", "grpcs://")):
+            _refuse({"--threads": threads, "--target-fpr": target_fpr}, "the service's to set; give a bundle as MODEL")
+            scorer: RowScorer = stack.enter_context(_connected(model, timeout, tls_ca, tls_cert, tls_key))
+        else:
+            of_a_service = {"--timeout": timeout, "--tls-ca": tls_ca, "--tls-cert": tls_cert, "--tls-key": tls_key}
+            _refuse(of_a_service, "about a service; give grpcs://HOST:PORT as MODEL")
+            scorer = _loaded(model, threads)
         _mention_extra(table.names, {*scorer.schema.names, *keep, scorer.schema.label}, strict=strict)
         on_batch = stack.enter_context(table_progress("scoring", table, quiet=quiet))
         summary = score_table(
@@ -96,23 +116,32 @@ def command(
         warn(summary.describe())
 
 
-def _open_scorer(model: str, threads: int | None, target_fpr: float | None, stack: contextlib.ExitStack) -> RowScorer:
-    if not model.startswith("grpc://"):
-        if "://" in model or (re.fullmatch(r"[^/]+:\d+", model) and not Path(model).exists()):
-            raise ConfigError(f"{model}: no model has such a name; a service is grpc://HOST:PORT")
-        from anomaly_vae.scorer import load
+def _loaded(model: str, threads: int | None) -> RowScorer:
+    if "://" in model or (re.fullmatch(r"[^/]+:\d+", model) and not Path(model).exists()):
+        raise ConfigError(f"{model}: no model has such a name; a service is grpc://HOST:PORT, by TLS grpcs://HOST:PORT")
+    from anomaly_vae.scorer import load
 
-        return load(model, threads=threads)
-    for name, value in (("--threads", threads), ("--target-fpr", target_fpr)):
-        if value is not None:
-            raise ConfigError(f"{name} is the service's to set; give a bundle as MODEL, or leave it out")
+    return load(model, threads=threads)
+
+
+@contextlib.contextmanager
+def _connected(
+    model: str, timeout: float | None, ca: Path | None, cert: Path | None, key: Path | None
+) -> Iterator[RowScorer]:
     require_serving()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print lines of its own beside ours
-    from anomaly_vae.client import Client
+    from anomaly_vae.client import Client, Tls
 
-    client = stack.enter_context(Client(model))
-    client.wait_until_ready(_SECONDS_TO_START)
-    return client
+    tls = Tls(ca=ca, cert=cert, key=key) if ca or cert or key else None
+    with Client(model, timeout=_DEFAULT_TIMEOUT if timeout is None else timeout, tls=tls) as client:
+        client.wait_until_ready(_SECONDS_TO_START)
+        yield client
+
+
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{name} is {why}, or leave it out")
 
 
 def _mention_extra(found: tuple[str, ...], known: set[str | None], *, strict: bool) -> None:

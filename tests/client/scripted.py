@@ -1,0 +1,127 @@
+"""A service on loopback that fails as told, and otherwise passes calls on to a real one."""
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from anomaly_vae.client import AsyncClient, Client
+
+
+@dataclass(frozen=True)
+class Failure:
+    code: grpc.StatusCode
+    retry_after: float | None = None
+    details: bytes | None = None
+
+    def trailing(self):
+        if self.details is not None:
+            return (("grpc-status-details-bin", self.details),)
+        if self.retry_after is None:
+            return ()
+        delay = Duration()
+        delay.FromMilliseconds(round(1000 * self.retry_after))
+        packed = Any()
+        packed.Pack(RetryInfo(retry_delay=delay))
+        status = Status(code=self.code.value[0], message="as told", details=[packed])
+        return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+class Scripted(grpc.GenericRpcHandler):
+    """What is in ``script`` happens to Score calls, one each; ``before`` is called first, with number and context."""
+
+    def __init__(self, real):
+        self.real = real
+        self.script = deque()
+        self.before = None
+        self.metadata = []
+        self.remaining = []
+        self.most = 0
+        self._under_way = 0
+        self._lock = threading.Lock()
+
+    def service(self, details):
+        method = details.method
+        answer = self._score if method.endswith("/Score") else lambda data, _context: self._pass_on(method, data)
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def _score(self, data, context):
+        with self._lock:
+            number = len(self.remaining)
+            self.metadata.append(dict(context.invocation_metadata()))
+            self.remaining.append(context.time_remaining())
+            failure = self.script.popleft() if self.script else None
+            self._under_way += 1
+            self.most = max(self.most, self._under_way)
+        try:
+            if self.before:
+                self.before(number, context)
+            if failure:
+                context.set_trailing_metadata(failure.trailing())
+                context.abort(failure.code, "as told")
+            return self._pass_on("/anomaly_vae.v1.ScoringService/Score", data)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _pass_on(self, method, data):
+        return self.real.unary_unary(method)(data, timeout=60)
+
+
+@contextlib.contextmanager
+def scripted(real_target, credentials=None):
+    """A :class:`Scripted` before a real service; ``target`` is its address, "host:port"."""
+    with grpc.insecure_channel(real_target) as channel:
+        service = Scripted(channel)
+        server = grpc.server(ThreadPoolExecutor(16), handlers=[service], options=[("grpc.so_reuseport", 0)])
+        address = "127.0.0.1:0"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        service.target = f"127.0.0.1:{port}"
+        server.start()
+        try:
+            yield service
+        finally:
+            server.stop(0).wait(10)
+
+
+class Clock:
+    """Time that passes only in sleeps."""
+
+    def __init__(self):
+        self.time = 1000.0
+        self.sleeps = []
+
+    async def sleep(self, seconds):
+        self.sleeps.append(seconds)
+        self.time += seconds
+
+
+def ask(kind, target, question, clock=None, draw=0.5, **options):
+    """What a client of either kind answers to a question, a function of the client."""
+
+    def prepared(client):
+        if clock:
+            client._session.now = lambda: clock.time
+            client._session.draw = lambda: draw
+            client._channel.sleep = clock.sleep
+        return client
+
+    if kind is Client:
+        with Client(target, **options) as client:
+            return question(prepared(client))
+
+    async def main():
+        async with AsyncClient(target, **options) as client:
+            answer = question(prepared(client))
+            return await answer if inspect.isawaitable(answer) else answer
+
+    return asyncio.run(main())

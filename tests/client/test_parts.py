@@ -1,0 +1,142 @@
+"""Large arrays in several calls: a few at a time, in order, and none left over after a failure."""
+
+import asyncio
+import threading
+import time
+
+import grpc
+import pytest
+
+from anomaly_vae.client import AsyncClient, Client
+from anomaly_vae.errors import ServiceError
+from tests.client.scripted import Failure, ask, scripted
+from tests.service.running import assert_same_bits
+
+KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
+INTERNAL = Failure(grpc.StatusCode.INTERNAL)
+
+
+@pytest.fixture
+def service(small_calls):
+    with scripted(small_calls.target) as service:
+        yield service
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "most"), [(Client, {}, 2), (AsyncClient, {}, 4), (AsyncClient, {"concurrency": 3}, 3)]
+)
+def test_a_few_parts_are_under_way_at_a_time_and_come_back_in_order(service, scorer, new_rows, kind, options, most):
+    """The first part is held up until the others at its side are there, and the second until the third is done."""
+    here, third_is_done = threading.Barrier(most), threading.Event()
+
+    def hold(number, _context):
+        if number < most:
+            here.wait(20)
+        if number == 0:
+            third_is_done.wait(20)
+        if number == most:
+            third_is_done.set()
+
+    service.before = hold
+    scores = ask(kind, service.target, lambda client: client.score(new_rows), **options)
+    assert_same_bits(scores, scorer.score(new_rows))
+    assert service.most == most
+    assert len(service.remaining) == 8
+
+
+@KINDS
+def test_the_first_failure_ends_the_other_parts(service, new_rows, kind):
+    """One part waits at the service, where it is cancelled; one waits to be sent again, which does not happen."""
+    cancelled, waiting = threading.Event(), threading.Event()
+
+    def hold(number, context):
+        if number == 0:
+            context.add_callback(cancelled.set)
+            waiting.set()
+            cancelled.wait(20)
+        elif number == 1:
+            waiting.wait(20)
+
+    service.before = hold
+    service.script.extend([None, INTERNAL])
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match="as told") as error:
+        ask(kind, service.target, lambda client: client.score(new_rows))
+    assert error.value.code == "INTERNAL"
+    assert time.monotonic() - start < 10
+    assert cancelled.wait(5)
+    assert len(service.remaining) <= 4
+
+
+@KINDS
+def test_a_part_that_waits_to_be_sent_again_ends_too(service, new_rows, kind):
+    told = threading.Event()
+
+    def hold(number, context):
+        if number == 0:
+            context.add_callback(told.set)
+        else:
+            told.wait(20)
+            time.sleep(0.2)  # until the client has heard, and sleeps
+
+    service.before = hold
+    service.script.extend([Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, 30.0), INTERNAL])
+    start = time.monotonic()
+    with pytest.raises(ServiceError) as error:
+        ask(kind, service.target, lambda client: client.score(new_rows))
+    assert error.value.code == "INTERNAL"
+    assert time.monotonic() - start < 10
+
+
+def test_a_cancelled_task_cancels_its_calls(service, new_rows):
+    cancelled = threading.Event()
+
+    def hold(_number, context):
+        context.add_callback(cancelled.set)
+        cancelled.wait(20)
+
+    async def main():
+        async with AsyncClient(service.target) as client:
+            await client.get_model()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await client.score(new_rows)
+            assert await asyncio.to_thread(cancelled.wait, 5)
+            service.before = None
+            assert len(await client.score(new_rows)) == len(new_rows)
+
+    service.before = hold
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("num_rows", [5, 75])
+def test_closing_ends_calls_under_way_with_an_error_of_ours(service, new_rows, num_rows):
+    def hold(_number, context):
+        over = threading.Event()
+        context.add_callback(over.set)
+        begun.set()
+        over.wait(20)
+
+    async def main():
+        client = AsyncClient(service.target)
+        scoring = asyncio.create_task(client.score(new_rows[:num_rows]))
+        assert await asyncio.to_thread(begun.wait, 10)
+        await client.close()
+        with pytest.raises(ServiceError) as error:
+            await scoring
+        assert error.value.code == "CANCELLED"
+        with pytest.raises(ServiceError, match="the client is closed"):
+            await client.score(new_rows)
+
+    service.before, begun = hold, threading.Event()
+    asyncio.run(main())
+    begun.clear()
+    client = Client(service.target)
+    closer = threading.Thread(target=lambda: (begun.wait(10), client.close()))
+    closer.start()
+    with pytest.raises(ServiceError) as error:
+        client.score(new_rows[:num_rows])
+    closer.join()
+    assert error.value.code == "CANCELLED"
+    with pytest.raises(ServiceError, match="the client is closed"):
+        client.score(new_rows)
