@@ -13,7 +13,7 @@ __all__ = ["PLAIN_SCHEME", "TLS_SCHEME", "Target", "parse_target"]
 PLAIN_SCHEME = "grpc://"
 TLS_SCHEME = "grpcs://"
 
-_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _LAST_PORT = 65_535
 
 
@@ -44,14 +44,15 @@ def parse_target(text: str, *, with_tls: bool = False) -> Target:
     """
     if with_tls and text.startswith(PLAIN_SCHEME):
         raise ConfigError(f"{text}: {PLAIN_SCHEME} is plaintext and TLS is asked for; give {TLS_SCHEME}HOST:PORT")
-    address = text.removeprefix(PLAIN_SCHEME).removeprefix(TLS_SCHEME).rstrip("/")
+    secure = with_tls or text.startswith(TLS_SCHEME)
+    address = text.removeprefix(TLS_SCHEME if secure else PLAIN_SCHEME).rstrip("/")
     found = _ADDRESS.fullmatch(address)
     if not found or int(found[2]) > _LAST_PORT:
         raise ConfigError(
             f"{text!r} is no address of a service; give {PLAIN_SCHEME}HOST:PORT, such as 127.0.0.1:50051, or "
             f"{TLS_SCHEME}HOST:PORT for TLS"
         )
-    return Target(address, with_tls or text.startswith(TLS_SCHEME), _is_loopback(found[1].strip("[]")))
+    return Target(address, secure, _is_loopback(found[1].strip("[]")))
 
 
 def _is_loopback(host: str) -> bool:

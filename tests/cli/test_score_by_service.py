@@ -4,11 +4,14 @@ import socket
 import threading
 import time
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.client.certificates import Authority
+from tests.client.scripted import scripted
 from tests.conftest import NAMES, make_rows
 from tests.service.running import running
 
@@ -99,3 +102,50 @@ def test_a_service_that_is_just_starting_is_waited_for(model_path, run_cli, tabl
     with running(model_path, "--port", port):
         scoring.join(30)
     assert (tmp_path / "late.csv").exists()
+
+
+def test_a_service_behind_tls_gets_the_token_of_the_environment(
+    service, run_cli, model_path, tmp_path, table, monkeypatch
+):
+    """The service wants a certificate of its clients; the files are as --tls-ca, --tls-cert and --tls-key name them."""
+    authority = Authority("ours")
+    cert, key = authority.sign("service", "127.0.0.1")
+    for name, content in zip(
+        ("ca.pem", "cert.pem", "key.pem"), (authority.pem, *authority.sign("client")), strict=True
+    ):
+        (tmp_path / name).write_bytes(content)
+    options = ["--tls-ca", "ca.pem", "--tls-cert", "cert.pem", "--tls-key", "key.pem", "--timeout", "30"]
+    monkeypatch.setenv("ANOMALY_VAE_TOKEN", "avae_0123456789")
+    run_cli("score", model_path, table, "-o", "local.csv")
+    with scripted(
+        service.target, grpc.ssl_server_credentials([(key, cert)], authority.pem, require_client_auth=True)
+    ) as front:
+        run_cli("score", f"grpcs://{front.target}", table, "-o", "remote.csv", *options)
+        assert {metadata["authorization"] for metadata in front.metadata} == {"Bearer avae_0123456789"}
+        assert max(front.remaining) < 35
+        done = run_cli("score", f"grpcs://{front.target}", table, "-o", "x.csv", *options[:2], code=1)
+        assert b"--tls-cert and --tls-key" in done.stderr
+        done = run_cli("score", f"grpcs://{front.target}", table, "-o", "x.csv", code=1)
+        assert b"certificate is not trusted" in done.stderr
+        assert b"--tls-ca" in done.stderr
+    assert (tmp_path / "remote.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "text"),
+    [
+        ("grpc://127.0.0.1:1", ["--tls-ca", "ca.pem"], "grpc:// is plaintext and TLS is asked for"),
+        ("grpcs://127.0.0.1:1", ["--tls-ca", "none.pem"], "ca none.pem cannot be read: No such file"),
+        ("grpcs://127.0.0.1:1", ["--tls-cert", "none.pem"], "cert is given without key"),
+        ("grpcs://127.0.0.1:1", ["--timeout", "0"], "--timeout"),
+        ("grpc://scores.example:1", [], "ANOMALY_VAE_TOKEN: grpc://scores.example:1 is plaintext"),
+        ("model", ["--tls-ca", "ca.pem"], "--tls-ca is about a service"),
+        ("model", ["--timeout", "5"], "--timeout is about a service"),
+    ],
+)
+def test_what_cannot_be_said_to_a_service_is_bad_usage(run_cli, table, monkeypatch, model, options, text):
+    monkeypatch.setenv("ANOMALY_VAE_TOKEN", "avae_0123456789")
+    done = run_cli("score", model, table, "-o", "x.csv", *options, code=2)
+    (line,) = done.stderr.decode().splitlines()
+    assert text in line
+    assert "avae_0123456789" not in line
