@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -197,8 +198,8 @@ class _Channel(Transport):
         self._together: set[_Calls] = set()
 
     async def send(self, method: str, request: object, timeout: float | None) -> Any:
-        self.check_open()
-        return self.method(method)(request, timeout=timeout, metadata=self._metadata)
+        with self.while_open():
+            return self.method(method)(request, timeout=timeout, metadata=self._metadata)
 
     async def sleep(self, seconds: float) -> None:
         self._closed.wait(seconds)
@@ -231,7 +232,17 @@ class _Channel(Transport):
     def method(self, name: str) -> Any:
         return getattr(self._stub, name)
 
-    def check_open(self) -> None:
+    @contextlib.contextmanager
+    def while_open(self) -> Iterator[None]:
+        """Raise ServiceError if the client is closed, before or meanwhile."""
+        self._check_open()
+        try:
+            yield
+        except (ValueError, grpc.FutureCancelledError):  # gRPC's words for it, as the moment has it
+            self._check_open()
+            raise
+
+    def _check_open(self) -> None:
         if self._closed.is_set():
             raise ServiceError(f"{self._target.address}: the client is closed; make another", code="CANCELLED")
 
@@ -253,20 +264,17 @@ class _Calls(Line):
         self._under_way: set[Any] = set()
 
     async def send(self, method: str, request: object, timeout: float | None) -> Any:
-        self._channel.check_open()
-        with self._lock:
-            if self._cancelled.is_set():
-                raise grpc.FutureCancelledError
-            call = self._channel.method(method).future(request, timeout=timeout, metadata=self._metadata)
-            self._under_way.add(call)
-        try:
-            return call.result()
-        except grpc.FutureCancelledError:
-            self._channel.check_open()
-            raise
-        finally:
+        with self._channel.while_open():
             with self._lock:
-                self._under_way.discard(call)
+                if self._cancelled.is_set():
+                    raise grpc.FutureCancelledError
+                call = self._channel.method(method).future(request, timeout=timeout, metadata=self._metadata)
+                self._under_way.add(call)
+            try:
+                return call.result()
+            finally:
+                with self._lock:
+                    self._under_way.discard(call)
 
     async def sleep(self, seconds: float) -> None:
         self._cancelled.wait(seconds)

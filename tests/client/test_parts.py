@@ -140,3 +140,32 @@ def test_closing_ends_calls_under_way_with_an_error_of_ours(service, new_rows, n
     assert error.value.code == "CANCELLED"
     with pytest.raises(ServiceError, match="the client is closed"):
         client.score(new_rows)
+
+
+@KINDS
+def test_whenever_a_client_is_closed_its_calls_say_so(small_calls, new_rows, kind):
+    """Between two calls, within one, between its parts: gRPC has other words, and other types, for each."""
+
+    def close_meanwhile(delay):
+        client = Client(small_calls.target)
+        closer = threading.Timer(delay, client.close)
+        closer.start()
+        try:
+            while True:
+                client.flag(new_rows)
+        finally:
+            closer.join()
+
+    async def close_task_meanwhile(delay):
+        client = AsyncClient(small_calls.target)
+        scoring = asyncio.create_task(client.flag(new_rows))
+        await asyncio.sleep(delay)
+        await client.close()
+        await scoring
+        await client.flag(new_rows)
+
+    closed_after = close_meanwhile if kind is Client else lambda delay: asyncio.run(close_task_meanwhile(delay))
+    for i in range(40):
+        with pytest.raises(ServiceError) as error:
+            closed_after(0.001 * i)
+        assert error.value.code == "CANCELLED"
