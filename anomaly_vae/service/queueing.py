@@ -1,8 +1,8 @@
 """From the event loop to the computing threads and back: admitted by rows and bytes, batched across requests.
 
 A request that comes alone is computed at once. Where many come, each by itself would cost the time that the others need
-to get here: so a few are gathered, as many as are usually under way, for some milliseconds at most. As many threads as
-may compute run networks at a time; spare ones take full batches only, so that the networks go on while a batch is made
+to get here: so a few are gathered, as long as more keep coming, for some milliseconds at most. As many threads as may
+compute run networks at a time; spare ones take full batches only, so that the networks go on while a batch is made
 ready or summed up. What a row scores does not depend on its batch, and every reply is cut out of its batch by the rows'
 own places.
 """
@@ -30,11 +30,12 @@ __all__ = ["ScoringQueue"]
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
 
 # Requests are gathered for so many seconds at most, or until none has come for some time, or there are so many, or they
-# have so many rows: then there is nothing more to be gained.
+# have so many rows: then there is nothing more to be gained. Not where fewer than so many are under way on average.
 _GATHERING = 0.006
-_QUIET = 0.001
+_QUIET = 0.0007
 _ENOUGH = 12
 _MANY_ROWS = 64
+_ALONE = 1.5
 _SMOOTHING = 0.1
 
 Outcome = Scores | Flags | Exception
@@ -126,11 +127,12 @@ class ScoringQueue:
             self._admit(-len(rows), -rows.nbytes)
 
     def _gather(self, job: Job) -> None:
-        """Hold a request back until as many are there as are usually under way: with one client, that is itself."""
+        """Hold a request back for others that come; where requests are usually alone, there is nothing to wait for."""
         self._usual += _SMOOTHING * (self._under_way - self._usual)
         self._gathered.append(job)
         self._gathered_rows += len(job.rows)
-        if len(self._gathered) >= min(int(self._usual), _ENOUGH) or self._gathered_rows >= _MANY_ROWS:
+        enough = len(self._gathered) >= _ENOUGH or self._gathered_rows >= _MANY_ROWS
+        if enough or self._usual < _ALONE:
             self._release()
         elif len(self._gathered) == 1:
             self._loop.call_later(_QUIET, self._look, job)
