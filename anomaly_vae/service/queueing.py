@@ -31,9 +31,9 @@ _SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
 
 # Requests are gathered for so many seconds at most, or until none has come for some time, or there are so many, or they
 # have so many rows: then there is nothing more to be gained. Not where fewer than so many are under way on average.
-_GATHERING = 0.006
+_GATHERING = 0.012
 _QUIET = 0.0007
-_ENOUGH = 12
+_ENOUGH = 32
 _MANY_ROWS = 64
 _ALONE = 1.5
 _SMOOTHING = 0.1
