@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Mapping
@@ -40,10 +41,11 @@ MANIFEST = "manifest.json"
 ARRAYS = ("noise.npy", "calibration.npy", "golden.npz")
 
 _MANIFEST_LIMIT = 16 * 2**20
-_FILE_LIMIT = 2**30
+_FILE_LIMIT, _FOLDER_LIMIT = 2**30, 2**32
 _MOST_POINTS = 4096
 _LINKED = "{}: is a link or no regular file; copy the folder's files themselves"
 _MOST_GOLDEN = 256
+_LONGEST_NAME = 255
 _MOST_MEMBERS = 16
 
 
@@ -113,19 +115,21 @@ def read_bundle(path: Path) -> Bundle:
     """
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise BundleError(
-            f"{path}: no model bundle there: {error.strerror}; expected the directory made by train"
-        ) from error
+    except (OSError, ValueError) as error:  # the latter where the path holds a zero
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BundleError(f"{path}: no model bundle there: {reason}; expected the directory made by train") from error
     try:
         data = _read_file(folder, MANIFEST, path, _MANIFEST_LIMIT)
         manifest = decode_manifest(data, f"{path}/{MANIFEST}")
-        _check_names(set(os.listdir(folder)), manifest, path)
-        files = {name: _read_file(folder, name, path, manifest.files[name].size) for name in _files(manifest)}
+        _check_names(folder, manifest, path)
+        _check_sizes(manifest, path)
+        files = {}
+        for name in _files(manifest):
+            record = manifest.files[name]
+            files[name] = _read_file(folder, name, path, record.size)
+            _check_digest(files[name], record, f"{path}/{name}")
     finally:
         os.close(folder)
-    for name, content in files.items():
-        _check_digest(content, manifest.files[name], f"{path}/{name}")
     return _checked(manifest, files, hashlib.sha256(data).hexdigest(), str(path))
 
 
@@ -194,7 +198,7 @@ def _check_shapes(bundle: Bundle, where: str) -> None:
         "calibration.npy",
         f"holds {len(bundle.calibration)} scores, the manifest says {num_finite}",
     )
-    require(bool(np.all(np.diff(bundle.calibration) >= 0)), "calibration.npy", "is not sorted")
+    require(bool(np.all(bundle.calibration[1:] >= bundle.calibration[:-1])), "calibration.npy", "is not sorted")
     require(
         calibration.threshold == threshold_at_rank(bundle.calibration, calibration.num_novel, calibration.rank),
         MANIFEST,
@@ -208,16 +212,28 @@ def _check_shapes(bundle: Bundle, where: str) -> None:
     )
 
 
-def _check_names(found: set[str], manifest: Manifest, path: Path) -> None:
+def _check_names(folder: int, manifest: Manifest, path: Path) -> None:
     listed, files = set(manifest.files), _files(manifest)
     if listed != set(files):
-        odd = sorted(listed ^ set(files))[0]
+        odd = sorted(listed ^ set(files))[0][:_LONGEST_NAME]
         raise BundleError(f"{path}/{MANIFEST}: files must list exactly {', '.join(files)}; {odd!r} is at fault")
+    with os.scandir(folder) as entries:  # one more than there may be is enough: a folder may hold millions
+        found = {entry.name for entry in itertools.islice(entries, len(files) + 2)}
     extra, missing = sorted(found - listed - {MANIFEST}), sorted(listed - found)
-    if missing:
+    if missing and not extra:
         raise BundleError(f"{path}: {missing[0]} is missing; the bundle was only partly copied. Copy the folder again")
     if extra:
         raise BundleError(f"{path}: {extra[0]!r} is no part of a bundle; remove it, or copy the folder again")
+
+
+def _check_sizes(manifest: Manifest, path: Path) -> None:
+    """Refuse sizes that no bundle has before a byte is read: a file of holes takes no space on disk."""
+    golden, most = manifest.files["golden.npz"].size, _MOST_GOLDEN * 8 * (len(manifest.schema.columns) + 1) + 4096
+    if golden > most:
+        raise BundleError(f"{path}/{MANIFEST}: golden.npz has {golden} bytes, expected at most {most}")
+    total = sum(record.size for record in manifest.files.values())
+    if total > _FOLDER_LIMIT:
+        raise BundleError(f"{path}/{MANIFEST}: its files have {total} bytes, a bundle has at most {_FOLDER_LIMIT}")
 
 
 def _read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
@@ -230,7 +246,7 @@ def _read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
         if error.errno == errno.ELOOP:
             raise BundleError(_LINKED.format(f"{path}/{name}")) from error
         raise BundleError(f"{path}/{name}: cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise BundleError(_LINKED.format(f"{path}/{name}"))
@@ -239,7 +255,10 @@ def _read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
                 f"{path}/{name}: {status.st_size} bytes, expected at most {min(limit, _FILE_LIMIT)}; the file was "
                 "changed after export. Copy the folder again"
             )
-        return file.read(min(limit, _FILE_LIMIT) + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(status.st_size + 1)
+    finally:
+        os.close(handle)
 
 
 def _check_digest(data: bytes, record: FileRecord, where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,6 +33,10 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 3
+
+# Commas and brackets; a table of thousands of columns has tens of thousands.
+_MOST_ENTRIES = 2**21
+_LONGEST_TEXT = 300
 
 Positive = Annotated[int, Meta(ge=1, le=2**40)]
 Count = Annotated[int, Meta(ge=0, le=2**40)]
@@ -191,6 +197,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         BundleError: Not JSON, another format version, a field missing, unknown, of the wrong type or range.
     """
     try:
+        _check_json(data)
         version = msgspec.json.decode(data, type=_VersionOnly).format_version
         if version != FORMAT_VERSION:
             raise BundleError(
@@ -198,22 +205,48 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
                 "upgrade anomaly_vae or train the model again"
             )
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{where}: not a manifest of a model bundle: {error}. Copy the folder again") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        text = str(error)[:_LONGEST_TEXT]
+        raise BundleError(f"{where}: not a manifest of a model bundle: {text}. Copy the folder again") from error
     _check_consistent(manifest, where)
     return manifest
+
+
+def _check_json(data: bytes) -> None:
+    """Raise ValueError where parsers might read different things, or where a few bytes would become many.
+
+    msgspec takes the last of two equal keys, other parsers the first; and the shortest list, number or object of JSON
+    takes thirty times its bytes in memory.
+    """
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_ENTRIES:
+        raise ValueError(f"over {_MOST_ENTRIES} entries")
+    json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {twice!r} stands twice in one object")
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _check_consistent(manifest: Manifest, where: str) -> None:
     schema, calibration, estimator = manifest.schema, manifest.calibration, manifest.estimator
     modelled = [schema.columns[d] for d in schema.modelled]
+    gates, tried = manifest.training.gates, [candidate.settings for candidate in manifest.training.candidates]
     texts = [manifest.created_by, manifest.created_at, schema.label or "", *schema.names]
+    texts += [text for gate in gates for text in (gate.name, gate.detail)]
+    texts += [str(part) for settings in tried for pair in settings.items() for part in pair]
 
     def require(holds: bool, rule: str) -> None:
         if not holds:
             raise BundleError(f"{where}: {rule}; the file was changed after export")
 
     require(all(text.isprintable() for text in texts), "names must be printable")
+    require(all(set(settings) == set(tried[0]) for settings in tried), "training.candidates must have equal settings")
     require(all(schema.names) and schema.label not in schema.names, "columns must have names, and not the label's")
     require(len(set(schema.names)) == len(schema.names), "schema.columns must have unique names")
     require(len(modelled) > 0, "schema.columns must have a modelled column")

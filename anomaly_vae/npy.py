@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,13 @@ from numpy.typing import NDArray
 from anomaly_vae.errors import BundleError
 
 __all__ = ["npy", "npz", "parse_npy", "parse_npz"]
+
+# What a zip archive adds to its members, at most: their entries, twice, and its end. See
+# https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+_ZIP_BYTES = 1024
+_ZIP_END = struct.Struct("<4s4H2LH")
+_ZIP_END_MARK, _ZIP64_MARK = b"PK\5\6", b"PK\6\7"
+_LONGEST_TEXT = 200
 
 _NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(?P<length>..)"
@@ -51,7 +59,8 @@ def parse_npy(data: bytes, dtype: np.dtype[Any], ndim: int, where: str) -> NDArr
         found = header["descr"].decode()
         raise BundleError(f"{where}: {found} array of shape {shape}, expected {dtype.str} with {ndim} dimensions")
     body = data[header.end() :]
-    if math.prod(shape) * dtype.itemsize != len(body):
+    # Beside a 0 any size would fit, even one that numpy cannot count to.
+    if max(shape) > len(body) or math.prod(shape) * dtype.itemsize != len(body):
         raise BundleError(f"{where}: shape {shape} needs another size than its {len(body)} bytes")
     array = np.frombuffer(body, dtype).reshape(shape)
     if not np.isfinite(array).all():
@@ -66,14 +75,28 @@ def parse_npz(data: bytes, ndims: Mapping[str, int], where: str) -> dict[str, ND
         BundleError: They are something else.
     """
     expected = {f"{name}.npy" for name in ndims}
+    if not _has_short_list(data):  # each of its entries would take many times its bytes once parsed
+        raise BundleError(f"{where}: not a .npz archive as numpy writes it")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             if sorted(member.filename for member in members) != sorted(expected):
-                raise BundleError(f"{where}: holds {[m.filename for m in members][:5]}, expected {sorted(expected)}")
+                found = str([member.filename for member in members])[:_LONGEST_TEXT]
+                raise BundleError(f"{where}: holds {found}, expected {sorted(expected)}")
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):
                 raise BundleError(f"{where}: is compressed; expected plain arrays")
+            if not 0 <= len(data) - sum(member.file_size for member in members) <= _ZIP_BYTES:
+                raise BundleError(f"{where}: holds other bytes beside its arrays, or some of them twice")
             contents = {name: archive.read(f"{name}.npy") for name in ndims}
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{where}: not a .npz archive: {error}") from error
+        raise BundleError(f"{where}: not a .npz archive: {str(error)[:_LONGEST_TEXT]}") from error
     return {name: parse_npy(contents[name], np.dtype("<f8"), ndim, f"{where}:{name}") for name, ndim in ndims.items()}
+
+
+def _has_short_list(data: bytes) -> bool:
+    """Whether a zip archive ends with its list of members, which is short, and no comment."""
+    if len(data) < _ZIP_END.size:
+        return False
+    mark, *_, list_size, _, comment_size = _ZIP_END.unpack(data[-_ZIP_END.size :])
+    plain = mark == _ZIP_END_MARK and comment_size == 0 and data[-42:-38] != _ZIP64_MARK
+    return bool(plain and list_size <= _ZIP_BYTES)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from anomaly_vae.errors import BundleError
+from anomaly_vae.onnx_shapes import Node, Shape, ShapeError, count_elements
 from anomaly_vae.wire import WireError, fields, varint
 
 __all__ = ["OPERATORS", "check_graph"]
@@ -30,10 +32,25 @@ _NODE = {1: "input", 2: "output", 3: "name", 4: "op_type", 5: "attribute", 7: "d
 _ATTRIBUTE = {1: "name", 2: "f", 3: "i", 4: "s", 7: "floats", 8: "ints", 20: "type"}
 _TENSOR = {1: "dims", 2: "data_type", 8: "name", 9: "raw_data"}
 _OPSET = {1: "domain", 2: "version"}
+_INPUT = {1: "name", 2: "type"}
+_TYPE = {1: "tensor_type"}
+_TENSOR_TYPE = {1: "elem_type", 2: "shape"}
+_SHAPE = {1: "dim"}
+_DIM = {1: "dim_value", 2: "dim_param"}
 _TENSOR_TYPES: dict[int | bytes, np.dtype[Any]] = {1: np.dtype("<f4"), 7: np.dtype("<i8")}
 _STANDARD_DOMAINS = (b"", b"ai.onnx")
+_OPSET_VERSION = 18
 _MOST_FIELDS = 10_000
 _MOST_DIMS = 8
+_SHOWN = 40
+
+# By this onnxruntime tells its own format from ONNX, and reads it with another parser, whatever else the bytes are.
+_OTHER_FORMAT = b"ORTM"
+
+# Rows and samples of the largest calls, see anomaly_vae.tiles, and what the values of one may take: a layer has a few
+# thousand elements for each of its weights.
+_CALLS = ((128, 16), (16, 128), (1, 2048))
+_LEAST_ELEMENTS, _ELEMENTS_PER_WEIGHT = 2**24, 2**13
 
 
 def check_graph(data: bytes, where: str) -> None:
@@ -43,58 +60,114 @@ def check_graph(data: bytes, where: str) -> None:
         BundleError: Anything else; the text names the file and what was found.
     """
     try:
-        model = _read(data, _MODEL, "model", once={7})
+        if data[4:8] == _OTHER_FORMAT:
+            raise BundleError("it is in onnxruntime's own format, expected ONNX")
+        model = _read(data, _MODEL, "model", once={7, 8})
         for number in (7, 8):
             if number not in dict(model):
                 raise BundleError(f"it has no {_MODEL[number]}")
         for number, value in model:
             if number == 8:
-                _check_domain(dict(_read(_bytes(value), _OPSET, "opset")).get(1, b""))
+                _check_opset(_bytes(value))
             elif number == 7:
                 _check_graph(_bytes(value))
-    except (BundleError, WireError) as error:
+    except (BundleError, WireError, ShapeError) as error:
         raise BundleError(f"{where}: refused: {error}. Train or copy the model again") from None
 
 
+def _check_opset(data: bytes) -> None:
+    opset = dict(_read(data, _OPSET, "opset", once={1, 2}))
+    _check_domain(opset.get(1, b""))
+    if opset.get(2) != _OPSET_VERSION:
+        raise BundleError(f"operator set {_shown(opset.get(2))}, expected {_OPSET_VERSION}")
+
+
 def _check_graph(data: bytes) -> None:
+    nodes: list[Node] = []
+    inputs: dict[str, tuple[int | None, ...]] = {}
+    weights: dict[str, Shape] = {}
+    integers: dict[str, Shape] = {}
     for number, value in _read(data, _GRAPH, "graph"):
         if number == 1:
-            _check_node(_bytes(value))
+            nodes.append(_node(_bytes(value)))
+        elif number in (11, 12):
+            name, dims = _input(_bytes(value))
+            if number == 11:
+                _add(inputs, name, dims)
         elif number == 5:
-            _check_tensor(_bytes(value))
+            name, shape, content = _tensor(_bytes(value))
+            _add(weights, name, shape)
+            if content is not None:
+                integers[name] = content
+    if inputs.keys() & weights.keys():
+        raise BundleError("an input has the name of a weight")
+    most = _LEAST_ELEMENTS + _ELEMENTS_PER_WEIGHT * sum(math.prod(shape) for shape in weights.values())
+    for rows, samples in _CALLS:
+        shapes = {
+            name: tuple((samples if name == "noise" else rows) if dim is None else dim for dim in dims)
+            for name, dims in inputs.items()
+        }
+        count_elements(nodes, shapes | weights, integers, most)
 
 
-def _check_node(data: bytes) -> None:
+def _node(data: bytes) -> Node:
     node = _read(data, _NODE, "node", once={4, 7})
     values = dict(node)
     _check_domain(values.get(7, b""))
     operator = _bytes(values.get(4, b"")).decode("ascii", "replace")
     if operator not in OPERATORS:
-        raise BundleError(f"operator {operator!r} is not among those a model uses")
+        raise BundleError(f"operator {_shown(operator)} is not among those a model uses")
+    inputs, outputs = (tuple(_name(value) for number, value in node if number == wanted) for wanted in (1, 2))
+    attributes: dict[str, int] = {}
     for number, value in node:
         if number == 5:
-            _read(_bytes(value), _ATTRIBUTE, f"attribute of {operator}")
+            attribute = dict(_read(_bytes(value), _ATTRIBUTE, f"attribute of {operator}", once={1, 3}))
+            integer = attribute.get(3, 0)
+            if isinstance(integer, int):
+                _add(attributes, _name(attribute.get(1, b"")), _signed(integer))
+    return Node(operator, inputs, outputs, attributes)
 
 
-def _check_tensor(data: bytes) -> None:
+def _input(data: bytes) -> tuple[str, tuple[int | None, ...]]:
+    """Name and sizes of an input or output; None where a size is left open."""
+    info = dict(_read(data, _INPUT, "input", once={1, 2}))
+    kind = dict(_read(_bytes(info.get(2, b"")), _TYPE, "type of an input", once={1}))
+    tensor = dict(_read(_bytes(kind.get(1, b"")), _TENSOR_TYPE, "type of an input", once={1, 2}))
+    dims: list[int | None] = []
+    for _, dim in _read(_bytes(tensor.get(2, b"")), _SHAPE, "shape of an input"):
+        size = dict(_read(_bytes(dim), _DIM, "shape of an input", once={1, 2})).get(1)
+        if len(dims) == _MOST_DIMS or not (size is None or (isinstance(size, int) and size < 2**31)):
+            raise BundleError(f"an input has a dimension of size {_shown(size)}")
+        dims.append(size)
+    return _name(info.get(1, b"")), tuple(dims)
+
+
+def _tensor(data: bytes) -> tuple[str, Shape, Shape | None]:
+    """Name and shape of a weight, and what it holds if that is a list of integers."""
     tensor = _read(data, _TENSOR, "tensor", once={2, 8, 9})
     values = dict(tensor)
     dtype = _TENSOR_TYPES.get(values.get(2, 0))
     if dtype is None:
-        raise BundleError(f"a tensor has data type {values.get(2)!r}, expected float (1) or int64 (7)")
-    dims = [dim for number, value in tensor if number == 1 for dim in _integers(value)]
+        raise BundleError(f"a tensor has data type {_shown(values.get(2))}, expected float (1) or int64 (7)")
+    found = (dim for number, value in tensor if number == 1 for dim in _integers(value))
+    dims = list(itertools.islice(found, _MOST_DIMS + 1))
     raw = _bytes(values.get(9, b""))
     if len(dims) > _MOST_DIMS or any(not 0 <= dim < 2**31 for dim in dims):
         raise BundleError(f"a tensor has shape {dims[:_MOST_DIMS]}")
     if math.prod(dims) * dtype.itemsize != len(raw):
         raise BundleError(f"a tensor of shape {dims} has {len(raw)} bytes")
-    if not np.isfinite(np.frombuffer(raw, dtype)).all():
+    array = np.frombuffer(raw, dtype)
+    if not np.isfinite(array).all():
         raise BundleError("a weight is NaN or infinite")
+    listed = array.dtype.kind == "i" and len(dims) == 1
+    if listed and len(array) > _MOST_FIELDS:
+        raise BundleError(f"a list of {len(array)} integers")
+    return _name(values.get(8, b"")), tuple(dims), tuple(array.tolist()) if listed else None
 
 
 def _check_domain(domain: int | bytes) -> None:
     if domain not in _STANDARD_DOMAINS:
-        raise BundleError(f"operator domain {domain!r} is not the standard one")
+        raise BundleError(f"operator domain {_shown(domain)} is not the standard one")
 
 
 def _read(data: bytes, known: dict[int, str], what: str, once: set[int] | None = None) -> list[tuple[int, int | bytes]]:
@@ -109,15 +182,15 @@ def _read(data: bytes, known: dict[int, str], what: str, once: set[int] | None =
     return found
 
 
-def _integers(value: int | bytes) -> list[int]:
+def _integers(value: int | bytes) -> Iterator[int]:
     """One integer, or the integers of a packed field."""
     if isinstance(value, int):
-        return [_signed(value)]
-    numbers, position = [], 0
+        yield _signed(value)
+        return
+    position = 0
     while position < len(value):
         number, position = varint(value, position)
-        numbers.append(_signed(number))
-    return numbers
+        yield _signed(number)
 
 
 def _signed(value: int) -> int:
@@ -128,3 +201,19 @@ def _bytes(value: int | bytes) -> bytes:
     if isinstance(value, int):
         raise BundleError("a protobuf field has the wrong type")
     return value
+
+
+def _name(value: int | bytes) -> str:
+    return _bytes(value).decode("utf-8", "surrogateescape")
+
+
+def _add(found: dict[str, Any], name: str, value: Any) -> None:
+    if name in found:
+        raise BundleError(f"the name {_shown(name)} is given twice")
+    found[name] = value
+
+
+def _shown(value: object) -> str:
+    """A value in an error text: a hostile one may be long."""
+    text = repr(value[:_SHOWN] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= 4 * _SHOWN else f"{text[: 4 * _SHOWN]}..."

@@ -18,6 +18,7 @@ __all__ = ["Network", "OnnxNetwork", "Slots", "takes_any_tile"]
 Float32Array = NDArray[np.float32]
 
 _PROBE_ROWS = 128
+_LONGEST_TEXT = 300
 
 
 class Network(Protocol):
@@ -88,6 +89,7 @@ class OnnxNetwork:
             BundleError: onnxruntime cannot load a graph, or its inputs and outputs are not as expected.
         """
         self._slots = slots or nullcontext()
+        self._latent_dim, self._num_params = latent_dim, num_params
         row, latent, params = (None, num_features), (None, latent_dim), (None, num_params)
         inputs: Shapes = {"x": row, "mask": row}
         moments: Shapes = {"loc": latent, "log_var": latent}
@@ -105,13 +107,14 @@ class OnnxNetwork:
         """See :class:`Network`."""
         with self._slots:
             loc, log_var = self._encoder.run(["loc", "log_var"], {"x": x, "mask": mask})
-        return loc, log_var
+        wanted = (len(x), self._latent_dim)
+        return _of_shape(loc, wanted, "encoder"), _of_shape(log_var, wanted, "encoder")
 
     def decode(self, z: Float32Array) -> Float32Array:
         """See :class:`Network`."""
         with self._slots:
             (params,) = self._decoder.run(["params"], {"z": z})
-        return np.asarray(params)
+        return _of_shape(params, (len(z), self._num_params), "decoder")
 
     def log_joint(
         self, x: Float32Array, mask: Float32Array, loc: Float32Array, scale: Float32Array, noise: Float32Array
@@ -120,7 +123,7 @@ class OnnxNetwork:
         feed = {"x": x, "mask": mask, "loc": loc, "scale": scale, "noise": noise}
         with self._slots:
             (log_joint,) = self._log_joint.run(["log_joint"], feed)
-        return np.asarray(log_joint)
+        return _of_shape(log_joint, (len(x), len(noise)), "log_joint")
 
 
 def takes_any_tile(network: Network, num_features: int, latent_dim: int) -> bool:
@@ -155,23 +158,33 @@ def takes_any_tile(network: Network, num_features: int, latent_dim: int) -> bool
 Shapes = dict[str, tuple[int | None, ...]]
 
 
+def _of_shape(values: Float32Array, shape: tuple[int, int], name: str) -> Float32Array:
+    """The values, if what a graph says of its outputs is true: onnxruntime only warns where it is not."""
+    if values.shape != shape:
+        raise BundleError(f"{name}.onnx: its output has shape {values.shape}, expected {shape}; train the model again")
+    return values
+
+
 def _session(graphs: Mapping[str, bytes], name: str, inputs: Shapes, outputs: Shapes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # or the bytes would choose their parser
     try:
         session = onnxruntime.InferenceSession(
             graphs[name], options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except Exception as error:  # onnxruntime's exceptions share no root but Exception
-        raise BundleError(f"{name}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+        text = str(error).partition("\n")[0][:_LONGEST_TEXT]
+        raise BundleError(f"{name}: onnxruntime cannot load it: {text}") from error
     for expected, found in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         actual = {
             node.name: (node.type, tuple(dim if isinstance(dim, int) else None for dim in node.shape)) for node in found
         }
         wanted = {key: ("tensor(float)", shape) for key, shape in expected.items()}
         if actual != wanted:
-            raise BundleError(f"{name}: has inputs or outputs {actual}, the manifest implies {wanted}")
+            found_text = str(actual)[:_LONGEST_TEXT]
+            raise BundleError(f"{name}: has inputs or outputs {found_text}, the manifest implies {wanted}")
     return session

@@ -21,7 +21,7 @@ from anomaly_vae.calibration import (
 )
 from anomaly_vae.config import check_error, check_rate
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.errors import BundleError, ConfigError
+from anomaly_vae.errors import AnomalyVaeError, BundleError, ConfigError
 from anomaly_vae.estimator import DensityEstimator
 from anomaly_vae.manifest import Calibration
 from anomaly_vae.member import open_members
@@ -35,6 +35,7 @@ __all__ = ["GOLDEN_TOLERANCE", "Flags", "Scorer", "Scores", "load"]
 
 # Two machines, or onnxruntime and torch, may differ by this much: see DensityEstimator.relative_difference.
 GOLDEN_TOLERANCE = 1e-4
+_LONGEST_TEXT = 300
 
 # What a changed constant column takes off the log-density, below the lowest calibration score.
 _NOVELTY_NATS = 1e6
@@ -58,9 +59,16 @@ class Scorer:
             BundleError: A graph does not fit the manifest, or the golden rows' scores differ.
         """
         self.bundle = bundle
-        members = open_members(self.schema, bundle.manifest.members, bundle.files, slots)
-        self._estimator = DensityEstimator(members, bundle.noise, threads=threads)
-        self._check_golden()
+        try:
+            with np.errstate(all="ignore"):
+                members = open_members(self.schema, bundle.manifest.members, bundle.files, slots)
+                self._estimator = DensityEstimator(members, bundle.noise, threads=threads)
+                self._check_golden()
+        except AnomalyVaeError:
+            raise
+        except Exception as error:  # numbers that no training gives, or onnxruntime, whose errors share no other root
+            text = str(error).partition("\n")[0][:_LONGEST_TEXT]
+            raise BundleError(f"golden.npz: its rows cannot be scored: {text}; train the model again") from error
 
     @property
     def schema(self) -> Schema:
@@ -268,12 +276,8 @@ class Scorer:
         expected = self.bundle.golden_log_px
         if self.schema.is_novel(self.bundle.golden_rows).any():
             raise BundleError("golden.npz: a constant column has another value than in manifest.json; one was changed")
-        try:
-            with np.errstate(all="ignore"):
-                actual = self._estimator.plain_log_px(self.bundle.golden_rows, self.num_samples)
-                mismatch = self._estimator.joint_mismatch(self.bundle.golden_rows)
-        except Exception as error:  # onnxruntime's errors share no other root
-            raise BundleError(f"golden.npz: its rows cannot be scored: {str(error).splitlines()[0]}") from error
+        actual = self._estimator.plain_log_px(self.bundle.golden_rows, self.num_samples)
+        mismatch = self._estimator.joint_mismatch(self.bundle.golden_rows)
         difference = self._estimator.relative_difference(self.bundle.golden_rows, actual, expected)
         if not np.all(difference <= GOLDEN_TOLERANCE):
             raise BundleError(

@@ -83,7 +83,7 @@ def _gates(gates: list[dict[str, Any]]) -> Table:
     table = _table("release gate", "", "found")
     for gate in gates:
         word = {True: "passed", False: "[bold red]failed[/]", None: "[dim]not applied[/]"}[gate["passed"]]
-        table.add_row(gate["name"], word, escape(gate["detail"]))
+        table.add_row(escape(gate["name"]), word, escape(gate["detail"]))
     return table
 
 

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.rows import check_not_infinite, match_columns, text_of
+from anomaly_vae.rows import match_columns, text_of
 from anomaly_vae.schema import UNSEEN, Column, Schema
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.config import ServeConfig
@@ -22,6 +22,7 @@ from anomaly_vae.service.tensors import (
     SMALL_MESSAGE,
     TensorFields,
     check_id,
+    checked_values,
     claimed_rows,
     few,
     matrix_of,
@@ -74,11 +75,7 @@ def rows_of(request: pb.ScoreRequest, schema: Schema, limits: ServeConfig) -> Fl
             rows, field = _column_rows(request.columns, schema, limits), "columns"
         case _:
             raise invalid("rows", "the request has no rows; set tensor or columns")
-    try:
-        check_not_infinite(rows, schema.names)
-    except InvalidInput as error:
-        raise invalid(field, str(error)) from error
-    return rows
+    return checked_values(rows, schema, field)
 
 
 def fill_reply(reply: pb.ScoreResponse, scores: Scores | Flags) -> None:

@@ -10,8 +10,6 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.errors import InvalidInput
-from anomaly_vae.rows import check_not_infinite
 from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Scores
 from anomaly_vae.service.config import ServeConfig
@@ -23,6 +21,7 @@ from anomaly_vae.service.tensors import (
     TensorFields,
     check_claim,
     check_id,
+    checked_values,
     claimed_rows,
     few,
     matrix_of,
@@ -158,11 +157,7 @@ def rows_of(request: pb.ModelInferRequest, schema: Schema, limits: ServeConfig) 
     else:
         field = _TYPED.data
         rows = _typed_rows(tensor, schema, limits)
-    try:
-        check_not_infinite(rows, schema.names)
-    except InvalidInput as error:
-        raise invalid(field, str(error)) from error
-    return rows
+    return checked_values(rows, schema, field)
 
 
 def reply_of(model: tuple[str, str], request_id: str, outputs: tuple[str, ...], scores: Scores) -> bytes:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anomaly_vae.densities import FloatArray
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.rows import check_not_infinite
 from anomaly_vae.schema import Schema
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import invalid
@@ -19,6 +21,7 @@ __all__ = [
     "TensorFields",
     "check_claim",
     "check_id",
+    "checked_values",
     "claimed_rows",
     "few",
     "matrix_of",
@@ -89,7 +92,22 @@ def matrix_of(
         Fault: INVALID_ARGUMENT naming the field.
     """
     found = check_claim(dtype, shape, len(data), schema, limits, names)
-    return np.asarray(np.frombuffer(data, found).reshape(tuple(shape)), dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a missing cell like any other
+        return np.asarray(np.frombuffer(data, found).reshape(tuple(shape)), dtype=np.float64)
+
+
+def checked_values(rows: FloatArray, schema: Schema, field: str) -> FloatArray:
+    """Rows that hold no infinity; each missing cell the same NaN, since a signalling one would warn at every step.
+
+    Raises:
+        Fault: INVALID_ARGUMENT naming the field.
+    """
+    try:
+        check_not_infinite(rows, schema.names)
+    except InvalidInput as error:
+        raise invalid(field, str(error)) from error
+    missing = np.isnan(rows)
+    return np.where(missing, np.nan, rows) if missing.any() else rows
 
 
 def check_id(text: str, field: str) -> None:
