@@ -11,9 +11,15 @@ PROTO_READY := $(PROTO_VENV)/.ready-$(PROTO_TOOLS)
 TRITONCLIENT := tritonclient[grpc]==2.73.0
 TRITONCLIENT_VENV := .venv-tritonclient
 TRITONCLIENT_READY := $(TRITONCLIENT_VENV)/.ready-$(lastword $(subst ==, ,$(TRITONCLIENT)))
+# Its own environment: atheris is of use here only. It sees what lies in the other one.
+FUZZER := atheris==3.0.0
+FUZZ_VENV := .venv-fuzz
+FUZZ_READY := $(FUZZ_VENV)/.ready-$(FUZZER)
+SECONDS := 60
+FOUND := fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-release bench load lock clean
+.PHONY: help demo test check format proto proto-release fuzz bench load lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
@@ -51,6 +57,13 @@ proto-release: $(READY) ## Make what proto/ says now what later changes must not
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	$(BIN)/buf build proto --exclude-source-info --output proto/baseline.binpb
 
+fuzz: $(FUZZ_READY) ## Fuzz requests and bundles, SECONDS=60 each; inputs that crash are kept in fuzz/
+	for target in requests bundle; do \
+		mkdir -p $(FOUND)/$$target && $(FUZZ_VENV)/bin/python -m tests.fuzz.fuzz_$$target $(FOUND)/$$target \
+			-artifact_prefix=$(FOUND)/$$target- -max_total_time=$(SECONDS) -max_len=65536 -timeout=20 \
+			-rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
 bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	mkdir -p bench
 	$(BIN)/python -m tests.benchmarks.run --out bench
@@ -67,7 +80,7 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the environment and everything built
-	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) $(FUZZ_VENV) $(FOUND) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -89,3 +102,10 @@ $(TRITONCLIENT_READY):
 	-$(PYTHON) -m venv $(TRITONCLIENT_VENV) && \
 		$(TRITONCLIENT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(TRITONCLIENT)" && \
 		touch "$@"
+$(FUZZ_READY): $(READY)
+	rm -rf $(FUZZ_VENV)
+	$(BIN)/python -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(FUZZER)"
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(\"%s\")" % sysconfig.get_path("purelib"))' \
+		> $$($(FUZZ_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
+	touch "$@"

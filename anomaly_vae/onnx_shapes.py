@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["Node", "Shape", "ShapeError", "count_elements"]
+__all__ = ["Node", "Shape", "ShapeError", "value_shapes"]
 
 Shape = tuple[int, ...]
 
@@ -60,9 +60,9 @@ class _Values:
         return self.integers[node.inputs[i]]
 
 
-def count_elements(
+def value_shapes(
     nodes: Iterable[Node], shapes: Mapping[str, Shape], integers: Mapping[str, Shape], most: int
-) -> None:
+) -> dict[str, Shape]:
     """Follow the shapes of inputs and weights through the nodes, in order.
 
     Args:
@@ -70,6 +70,9 @@ def count_elements(
         shapes: Of inputs and weights, by name.
         integers: What the weights of integers hold, by name.
         most: Elements that all values together may have.
+
+    Returns:
+        The shapes of all values, by name.
 
     Raises:
         ShapeError: They would have more, or the shapes do not fit.
@@ -89,6 +92,7 @@ def count_elements(
             values.shapes[name] = shape
             if content is not None:
                 values.integers[name] = content
+    return values.shapes
 
 
 def _integers(node: Node, values: _Values) -> Shape | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from anomaly_vae.errors import BundleError
-from anomaly_vae.onnx_shapes import Node, Shape, ShapeError, count_elements
+from anomaly_vae.onnx_shapes import Node, Shape, ShapeError, value_shapes
 from anomaly_vae.wire import WireError, fields, varint
 
 __all__ = ["OPERATORS", "check_graph"]
@@ -107,7 +107,7 @@ def _check_graph(data: bytes) -> None:
             name: tuple((samples if name == "noise" else rows) if dim is None else dim for dim in dims)
             for name, dims in inputs.items()
         }
-        count_elements(nodes, shapes | weights, integers, most)
+        value_shapes(nodes, shapes | weights, integers, most)
 
 
 def _node(data: bytes) -> Node:

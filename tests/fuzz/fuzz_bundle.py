@@ -1,0 +1,69 @@
+"""Coverage-guided fuzzing of the bundle reader; ``make fuzz`` runs it. See :func:`tests.fuzz.targets.loaded`.
+
+An input is a file of a bundle after a byte that says which. What its parser lets through is loaded as part of a bundle.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import atheris
+
+_MODULES = ("wire", "onnx_wire", "onnx_shapes", "npy", "manifest", "bundle", "adjustment", "layout", "features")
+
+with atheris.instrument_imports(include=[f"anomaly_vae.{name}" for name in _MODULES]):
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    import anomaly_vae.scorer  # noqa: F401 (which imports all of them)
+    from anomaly_vae.bundle import ARRAYS
+    from anomaly_vae.manifest import graph_names
+    from tests.fuzz.mutations import changed_json, changed_message
+    from tests.fuzz.seeds import small_bundle
+    from tests.fuzz.targets import MANIFEST, loaded, parses
+
+_NAMES = (MANIFEST, *graph_names(1), *ARRAYS)
+_FOLDER = tempfile.TemporaryDirectory()
+_MODEL = Path(_FOLDER.name) / "model"
+
+
+def run(data: bytes) -> None:
+    """Read one file, and load the bundle with it if its parser has nothing against it."""
+    if data:
+        name = _NAMES[data[0] % len(_NAMES)]
+        if parses(name, data[1:]):
+            loaded(_MODEL, name, data[1:])
+
+
+def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+    """Half of the changes are to fields of JSON or protobuf, where there are any."""
+    rng = random.Random(seed)
+    if data and rng.randrange(2):
+        kind, content = data[:1], data[1:]
+        name = _NAMES[kind[0] % len(_NAMES)]
+        try:
+            if name == MANIFEST:
+                return (kind + changed_json(rng, content))[:max_size]
+            if name.endswith(".onnx"):
+                return (kind + changed_message(rng, onnx.load_from_string(content)))[:max_size]
+        except (DecodeError, ValueError, TypeError, IndexError, RecursionError):
+            pass  # it is neither any more
+    return bytes(atheris.Mutate(data, max_size))
+
+
+def main() -> None:
+    """Fuzz, with the arguments of libFuzzer; the first is the folder of the corpus."""
+    small_bundle(_MODEL)
+    warnings.simplefilter("error")
+    for i, name in enumerate(_NAMES):
+        Path(sys.argv[1], f"seed-{name}").write_bytes(bytes([i]) + (_MODEL / name).read_bytes())
+    atheris.Setup(sys.argv, run, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

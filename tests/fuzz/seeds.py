@@ -1,0 +1,47 @@
+"""What the fuzzers start from: real requests and a real bundle, small ones, made when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from anomaly_vae.bundle import write_bundle
+from anomaly_vae.config import TrainConfig
+from anomaly_vae.schema import Schema
+from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.training.pipeline import train_model
+from tests.models import ALL, rows_of, schema_of
+
+__all__ = ["LIMITS", "SCHEMA", "request_seeds", "small_bundle"]
+
+SCHEMA: Schema = schema_of(*ALL)
+LIMITS = ServeConfig(model=Path("model"), max_rows=50, max_columns=20)
+
+
+def request_seeds() -> list[pb.ScoreRequest]:
+    """Requests that are in order: a tensor of each type, columns of numbers and of text, gaps among them."""
+    rows = rows_of(6, *ALL)
+    rows[1, 2] = rows[4, 0] = np.nan
+    tensors = [
+        pb.Tensor(data=rows.astype(kind).tobytes(), dtype=name, shape=rows.shape)
+        for kind, name in (("<f4", "FP32"), ("<f8", "FP64"))
+    ]
+    columns = pb.Columns()
+    for d, column in enumerate(SCHEMA.columns):
+        if column.categories is None:
+            columns.column.add(name=column.name, fp64=rows[:, d].tobytes())
+        else:
+            texts = ["" if np.isnan(code) else column.categories[int(code)] for code in rows[:, d]]
+            columns.column.add(name=column.name, strings=pb.Strings(value=texts))
+    options = {"request_id": "a", "num_samples": 64, "model_version": "1"}
+    return [*(pb.ScoreRequest(tensor=tensor, **options) for tensor in tensors), pb.ScoreRequest(columns=columns)]
+
+
+def small_bundle(path: Path) -> Path:
+    """Train a model of a few hundred weights for a moment and write its bundle."""
+    rows = rows_of(200, "gaussian", "bernoulli", "count", "logistic")
+    config = TrainConfig(random_state=1, max_steps=20, target_fpr=0.1, search="off", hidden=(4,), latent_dim=1)
+    write_bundle(train_model(rows, ("pressure", "is_open", "visits", "year"), config).bundle, path)
+    return path

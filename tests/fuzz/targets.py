@@ -1,0 +1,89 @@
+"""What must hold for any bytes at all: of a request, of a file of a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from anomaly_vae.errors import BundleError
+from anomaly_vae.manifest import decode_manifest
+from anomaly_vae.npy import parse_npy, parse_npz
+from anomaly_vae.onnx_wire import check_graph
+from anomaly_vae.scorer import Scorer, load
+from anomaly_vae.service.convert import count_rows, parse_request, rows_of
+from anomaly_vae.service.faults import Fault
+from tests.fuzz.seeds import LIMITS, SCHEMA
+
+__all__ = ["MANIFEST", "decoded", "loaded", "parses"]
+
+MANIFEST = "manifest.json"
+_LONGEST_LINE = 2000
+
+
+def decoded(data: bytes) -> np.ndarray | None:
+    """The rows of a request that is in order; None for one that is refused as it should be."""
+    try:
+        request = parse_request(data, LIMITS)
+    except Fault as fault:
+        return _checked(fault)
+    num_rows = count_rows(request)
+    try:
+        rows = rows_of(request, SCHEMA, LIMITS)
+    except Fault as fault:
+        return _checked(fault)
+    assert rows.dtype == np.float64
+    assert rows.shape == (num_rows, len(SCHEMA.columns))
+    assert 1 <= num_rows <= LIMITS.max_rows
+    assert not np.isinf(rows).any()
+    return rows
+
+
+def _checked(fault: Fault) -> None:
+    assert fault.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert fault.field
+    assert fault.text.isprintable()
+    _check_line(fault.text)
+
+
+def _check_line(text: str) -> None:
+    assert len(text.encode(errors="replace")) < _LONGEST_LINE
+
+
+def loaded(folder: Path, name: str, data: bytes) -> Scorer | None:
+    """Load a bundle one file of which has other bytes, its digest made right; None if it is refused as it should be."""
+    path, manifest = folder / name, folder / MANIFEST
+    before = path.read_bytes(), manifest.read_bytes()
+    try:
+        path.write_bytes(data)
+        if name != MANIFEST:
+            document = json.loads(before[1])
+            document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            manifest.write_text(json.dumps(document))
+        return load(folder, threads=1)
+    except BundleError as error:
+        _check_line(str(error))
+        return None
+    finally:
+        path.write_bytes(before[0])
+        manifest.write_bytes(before[1])
+
+
+def parses(name: str, data: bytes) -> bool:
+    """Whether the file's own parser finds nothing wrong with it; what the file must fit is checked later."""
+    try:
+        if name == MANIFEST:
+            decode_manifest(data, name)
+        elif name.endswith(".onnx"):
+            check_graph(data, name)
+        elif name == "golden.npz":
+            parse_npz(data, {"rows": 2, "log_px": 1}, name)
+        else:
+            parse_npy(data, *((np.dtype("<f4"), 3) if name == "noise.npy" else (np.dtype("<f8"), 1)), name)
+    except BundleError as error:
+        _check_line(str(error))
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""Bytes that claim to be requests: rows come out of them, or a fault that names the field, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from anomaly_vae.service import convert
+from tests.fuzz.mutations import changed_bytes, changed_message
+from tests.fuzz.seeds import SCHEMA, request_seeds
+from tests.fuzz.targets import decoded
+
+SEEDS = request_seeds()
+bounded = settings(max_examples=1000, deadline=None, derandomize="CI" in os.environ)
+
+
+@pytest.fixture(params=["parsed at once", "walked through first"])
+def small_message(request, monkeypatch):
+    """Only large messages are walked through before they are parsed; here small ones are, too."""
+    if request.param == "walked through first":
+        monkeypatch.setattr(convert, "_SMALL_MESSAGE", 0)
+
+
+def in_little_memory(data):
+    """Decode within a small multiple of the request's size."""
+    tracemalloc.start()
+    try:
+        rows = decoded(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**18 + 40 * len(data)
+    return rows
+
+
+def test_requests_that_are_in_order_become_rows():
+    for seed in SEEDS:
+        rows = decoded(seed.SerializeToString())
+        assert rows is not None
+        assert rows.shape == (6, len(SCHEMA.columns))
+
+
+@pytest.mark.usefixtures("small_message")
+def test_noise_is_refused_or_decoded():
+    @bounded
+    @given(st.binary(max_size=300))
+    @example(b"")
+    def check(data):
+        in_little_memory(data)
+
+    check()
+
+
+@pytest.mark.usefixtures("small_message")
+def test_changed_bytes_are_refused_or_decoded():
+    @bounded
+    @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
+    def check(seed, rng):
+        in_little_memory(changed_bytes(rng, seed.SerializeToString()))
+
+    check()
+
+
+@pytest.mark.usefixtures("small_message")
+def test_changed_fields_are_refused_or_decoded():
+    outcomes = set()
+
+    @bounded
+    @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
+    def check(seed, rng):
+        outcomes.add(in_little_memory(changed_message(rng, seed)) is None)
+
+    check()
+    assert outcomes == {True, False}
+
+
+def test_long_messages_are_refused_or_decoded():
+    """Long enough to be walked through, by repeating what a request may hold."""
+
+    @settings(bounded, max_examples=150)
+    @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
+    def check(seed, rng):
+        data = changed_message(rng, seed)
+        in_little_memory(data * (1 + convert._SMALL_MESSAGE // max(len(data), 1)))
+
+    check()
+
+
+def test_signalling_nans_are_missing_cells():
+    """They raise a floating-point fault wherever they are converted or compared; a warning fails this test."""
+    for name, bits in (("FP32", b"\1\0\x80\x7f"), ("FP64", b"\1\0\0\0\0\0\xf0\x7f")):
+        seed = next(seed for seed in SEEDS if seed.tensor.dtype == name)
+        request = type(seed)()
+        request.CopyFrom(seed)
+        request.tensor.data = bits * (6 * len(SCHEMA.columns))
+        rows = decoded(request.SerializeToString())
+        assert not SCHEMA.novel_cells(rows).any()
