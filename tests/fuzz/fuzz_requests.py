@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["anomaly_vae.wire", "anomaly_vae.rows", "anomaly_vae.service.convert"]):
+with atheris.instrument_imports(include=["anomaly_vae"]):
     from google.protobuf.message import DecodeError
 
     from anomaly_vae.service import convert
@@ -40,10 +40,11 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def main() -> None:
-    """Fuzz, with the arguments of libFuzzer; the first is the folder of the corpus."""
+    """Fuzz, with the arguments of libFuzzer; the first is the folder of the corpus, or an input to run again."""
     warnings.simplefilter("error")
-    for i, seed in enumerate(request_seeds()):
-        Path(sys.argv[1], f"seed-{i}").write_bytes(seed.SerializeToString())
+    corpus = Path(sys.argv[1])
+    for i, seed in enumerate(request_seeds() if corpus.is_dir() else ()):
+        (corpus / f"seed-{i}").write_bytes(seed.SerializeToString())
     atheris.Setup(sys.argv, run, custom_mutator=mutate)
     atheris.Fuzz()
 
