@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the request decoder; ``make fuzz`` runs it. See :func:`tests.fuzz.targets.decoded`."""
+"""Coverage-guided fuzzing of the request decoders; ``make fuzz`` runs it. See :func:`tests.fuzz.targets.decoded`."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ import atheris
 with atheris.instrument_imports(include=["anomaly_vae"]):
     from google.protobuf.message import DecodeError
 
-    from anomaly_vae.service import convert
+    from anomaly_vae.service.pb import inference_pb2 as pb2
     from anomaly_vae.service.pb import scoring_pb2 as pb
+    from anomaly_vae.service.tensors import SMALL_MESSAGE
     from tests.fuzz.mutations import changed_message
-    from tests.fuzz.seeds import request_seeds
-    from tests.fuzz.targets import decoded
+    from tests.fuzz.seeds import infer_seeds, request_seeds
+    from tests.fuzz.targets import decoded, inferred, walk_through
 
-_LARGE = convert._SMALL_MESSAGE
+_KINDS = ((pb.ScoreRequest, decoded), (pb2.ModelInferRequest, inferred))
 
 
 def run(data: bytes) -> None:
-    """Decode a request as it is, and once more as if it were large."""
-    for small in (_LARGE, 0):
-        convert._SMALL_MESSAGE = small
-        decoded(data)
+    """Decode a request after a byte that says of which service, and once more as if it were large."""
+    if data:
+        _, decode = _KINDS[data[0] % len(_KINDS)]
+        for size in (SMALL_MESSAGE, 0):
+            walk_through(size)
+            decode(data[1:])
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
     """Half of the changes are to fields, where there are any."""
     rng = random.Random(seed)
-    if rng.randrange(2):
+    if data and rng.randrange(2):
+        message, _ = _KINDS[data[0] % len(_KINDS)]
         try:
-            return changed_message(rng, pb.ScoreRequest.FromString(data))[:max_size]
+            return (data[:1] + changed_message(rng, message.FromString(data[1:])))[:max_size]
         except DecodeError:
             pass
     return bytes(atheris.Mutate(data, max_size))
@@ -43,8 +47,9 @@ def main() -> None:
     """Fuzz, with the arguments of libFuzzer; the first is the folder of the corpus, or an input to run again."""
     warnings.simplefilter("error")
     corpus = Path(sys.argv[1])
-    for i, seed in enumerate(request_seeds() if corpus.is_dir() else ()):
-        (corpus / f"seed-{i}").write_bytes(seed.SerializeToString())
+    for kind, seeds in enumerate((request_seeds(), infer_seeds()) if corpus.is_dir() else ()):
+        for i, seed in enumerate(seeds):
+            (corpus / f"seed-{kind}-{i}").write_bytes(bytes([kind]) + seed.SerializeToString())
     atheris.Setup(sys.argv, run, custom_mutator=mutate)
     atheris.Fuzz()
 

@@ -111,9 +111,16 @@ def changed_message(rng: random.Random, message: Message) -> bytes:
 def _messages(message: Message) -> Any:
     yield message
     for field, value in message.ListFields():
+        if _is_map(field):
+            value = list(value.values())
         if field.message_type is not None:
             for part in value if _is_repeated(field, value) else [value]:
-                yield from _messages(part)
+                if isinstance(part, Message):
+                    yield from _messages(part)
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _is_repeated(field: Any, value: Any) -> bool:
@@ -123,7 +130,9 @@ def _is_repeated(field: Any, value: Any) -> bool:
 def _change_field(rng: random.Random, message: Message) -> None:
     field = rng.choice(message.DESCRIPTOR.fields)
     value = getattr(message, field.name)
-    if _is_repeated(field, value):
+    if _is_map(field):
+        value[rng.choice(_TEXTS)].SetInParent()  # those of our messages hold messages by text
+    elif _is_repeated(field, value):
         _change_list(rng, field, value)
     elif field.message_type is not None:
         if rng.randrange(2):

@@ -10,11 +10,12 @@ from anomaly_vae.bundle import write_bundle
 from anomaly_vae.config import TrainConfig
 from anomaly_vae.schema import Schema
 from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.pb import inference_pb2
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.training.pipeline import train_model
 from tests.models import ALL, rows_of, schema_of
 
-__all__ = ["LIMITS", "SCHEMA", "request_seeds", "small_bundle"]
+__all__ = ["LIMITS", "SCHEMA", "infer_seeds", "request_seeds", "small_bundle"]
 
 SCHEMA: Schema = schema_of(*ALL)
 LIMITS = ServeConfig(model=Path("model"), max_rows=50, max_columns=20)
@@ -37,6 +38,21 @@ def request_seeds() -> list[pb.ScoreRequest]:
             columns.column.add(name=column.name, strings=pb.Strings(value=texts))
     options = {"request_id": "a", "num_samples": 64, "model_version": "1"}
     return [*(pb.ScoreRequest(tensor=tensor, **options) for tensor in tensors), pb.ScoreRequest(columns=columns)]
+
+
+def infer_seeds() -> list[inference_pb2.ModelInferRequest]:
+    """The same for the Open Inference Protocol: raw contents and typed ones."""
+    rows, found = rows_of(6, *ALL), []
+    for kind, name in (("<f4", "FP32"), ("<f8", "FP64")):
+        raw, typed = (inference_pb2.ModelInferRequest(id="a", model_name="model") for _ in range(2))
+        for request in (raw, typed):
+            request.parameters["timeout"].int64_param = 10**6
+            request.inputs.add(name="x", datatype=name, shape=rows.shape)
+            request.outputs.add(name="log_px")
+        raw.raw_input_contents.append(rows.astype(kind).tobytes())
+        getattr(typed.inputs[0].contents, f"{name.lower()}_contents").extend(rows.ravel().tolist())
+        found += [raw, typed]
+    return found
 
 
 def small_bundle(path: Path) -> Path:

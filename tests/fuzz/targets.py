@@ -14,27 +14,46 @@ from anomaly_vae.manifest import decode_manifest
 from anomaly_vae.npy import parse_npy, parse_npz
 from anomaly_vae.onnx_wire import check_graph
 from anomaly_vae.scorer import Scorer, load
-from anomaly_vae.service.convert import count_rows, parse_request, rows_of
+from anomaly_vae.service import convert, inference_convert
 from anomaly_vae.service.faults import Fault
 from tests.fuzz.seeds import LIMITS, SCHEMA
 
-__all__ = ["MANIFEST", "decoded", "loaded", "parses"]
+__all__ = ["MANIFEST", "decoded", "inferred", "loaded", "parses", "walk_through"]
 
 MANIFEST = "manifest.json"
 _LONGEST_LINE = 2000
 
 
 def decoded(data: bytes) -> np.ndarray | None:
-    """The rows of a request that is in order; None for one that is refused as it should be."""
+    """The rows of a ScoreRequest that is in order; None for one that is refused as it should be."""
     try:
-        request = parse_request(data, LIMITS)
+        request = convert.parse_request(data, LIMITS)
+        num_rows = convert.count_rows(request)
+        rows = convert.rows_of(request, SCHEMA, LIMITS)
     except Fault as fault:
-        return _checked(fault)
-    num_rows = count_rows(request)
+        return _check_fault(fault)
+    return _check_rows(rows, num_rows)
+
+
+def inferred(data: bytes) -> np.ndarray | None:
+    """The same for a ModelInferRequest."""
     try:
-        rows = rows_of(request, SCHEMA, LIMITS)
+        request = inference_convert.parse_infer(data)
+        num_rows = inference_convert.count_rows(request)
+        inference_convert.options_of(request)
+        inference_convert.outputs_of(request, calibrated=True)
+        rows = inference_convert.rows_of(request, SCHEMA, LIMITS)
     except Fault as fault:
-        return _checked(fault)
+        return _check_fault(fault)
+    return _check_rows(rows, num_rows)
+
+
+def walk_through(size: int) -> None:
+    """Walk through all requests larger than so many bytes before they are parsed."""
+    convert.SMALL_MESSAGE = inference_convert.SMALL_MESSAGE = size
+
+
+def _check_rows(rows: np.ndarray, num_rows: int) -> np.ndarray:
     assert rows.dtype == np.float64
     assert rows.shape == (num_rows, len(SCHEMA.columns))
     assert 1 <= num_rows <= LIMITS.max_rows
@@ -42,7 +61,7 @@ def decoded(data: bytes) -> np.ndarray | None:
     return rows
 
 
-def _checked(fault: Fault) -> None:
+def _check_fault(fault: Fault) -> None:
     assert fault.code is grpc.StatusCode.INVALID_ARGUMENT
     assert fault.field
     assert fault.text.isprintable()

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anomaly_vae.service import convert
+from anomaly_vae.service import convert, inference_convert
 from tests.fuzz.mutations import changed_bytes, changed_message
-from tests.fuzz.seeds import SCHEMA, request_seeds
-from tests.fuzz.targets import decoded
+from tests.fuzz.seeds import SCHEMA, infer_seeds, request_seeds
+from tests.fuzz.targets import decoded, inferred
 
-SEEDS = request_seeds()
+SEEDS = request_seeds() + infer_seeds()
+SCORES = request_seeds()
 bounded = settings(max_examples=1000, deadline=None, derandomize="CI" in os.environ)
 
 
@@ -22,14 +23,15 @@ bounded = settings(max_examples=1000, deadline=None, derandomize="CI" in os.envi
 def small_message(request, monkeypatch):
     """Only large messages are walked through before they are parsed; here small ones are, too."""
     if request.param == "walked through first":
-        monkeypatch.setattr(convert, "_SMALL_MESSAGE", 0)
+        monkeypatch.setattr(convert, "SMALL_MESSAGE", 0)
+        monkeypatch.setattr(inference_convert, "SMALL_MESSAGE", 0)
 
 
-def in_little_memory(data):
+def in_little_memory(data, decode=decoded):
     """Decode within a small multiple of the request's size."""
     tracemalloc.start()
     try:
-        rows = decoded(data)
+        rows = decode(data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -37,9 +39,13 @@ def in_little_memory(data):
     return rows
 
 
+def decoder_of(seed):
+    return decoded if type(seed) is type(SCORES[0]) else inferred
+
+
 def test_requests_that_are_in_order_become_rows():
     for seed in SEEDS:
-        rows = decoded(seed.SerializeToString())
+        rows = decoder_of(seed)(seed.SerializeToString())
         assert rows is not None
         assert rows.shape == (6, len(SCHEMA.columns))
 
@@ -50,7 +56,8 @@ def test_noise_is_refused_or_decoded():
     @given(st.binary(max_size=300))
     @example(b"")
     def check(data):
-        in_little_memory(data)
+        for decode in (decoded, inferred):
+            in_little_memory(data, decode)
 
     check()
 
@@ -60,7 +67,7 @@ def test_changed_bytes_are_refused_or_decoded():
     @bounded
     @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
     def check(seed, rng):
-        in_little_memory(changed_bytes(rng, seed.SerializeToString()))
+        in_little_memory(changed_bytes(rng, seed.SerializeToString()), decoder_of(seed))
 
     check()
 
@@ -72,10 +79,10 @@ def test_changed_fields_are_refused_or_decoded():
     @bounded
     @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
     def check(seed, rng):
-        outcomes.add(in_little_memory(changed_message(rng, seed)) is None)
+        outcomes.add((type(seed), in_little_memory(changed_message(rng, seed), decoder_of(seed)) is None))
 
     check()
-    assert outcomes == {True, False}
+    assert len(outcomes) == 4
 
 
 def test_long_messages_are_refused_or_decoded():
@@ -85,7 +92,7 @@ def test_long_messages_are_refused_or_decoded():
     @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
     def check(seed, rng):
         data = changed_message(rng, seed)
-        in_little_memory(data * (1 + convert._SMALL_MESSAGE // max(len(data), 1)))
+        in_little_memory(data * (1 + convert.SMALL_MESSAGE // max(len(data), 1)), decoder_of(seed))
 
     check()
 
@@ -93,7 +100,7 @@ def test_long_messages_are_refused_or_decoded():
 def test_signalling_nans_are_missing_cells():
     """They raise a floating-point fault wherever they are converted or compared; a warning fails this test."""
     for name, bits in (("FP32", b"\1\0\x80\x7f"), ("FP64", b"\1\0\0\0\0\0\xf0\x7f")):
-        seed = next(seed for seed in SEEDS if seed.tensor.dtype == name)
+        seed = next(seed for seed in SCORES if seed.tensor.dtype == name)
         request = type(seed)()
         request.CopyFrom(seed)
         request.tensor.data = bits * (6 * len(SCHEMA.columns))
