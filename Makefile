@@ -60,7 +60,7 @@ proto-release: $(READY) ## Make what proto/ says now what later changes must not
 fuzz: $(FUZZ_READY) ## Fuzz requests and bundles, SECONDS=60 each; inputs that crash are kept in fuzz/
 	for target in requests bundle; do \
 		mkdir -p $(FOUND)/$$target && $(FUZZ_VENV)/bin/python -m tests.fuzz.fuzz_$$target $(FOUND)/$$target \
-			-artifact_prefix=$(FOUND)/$$target- -max_total_time=$(SECONDS) -max_len=65536 -timeout=20 \
+			-artifact_prefix=$(FOUND)/$$target- -max_total_time=$(SECONDS) -max_len=65536 -timeout=100 \
 			-rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
