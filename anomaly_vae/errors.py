@@ -51,7 +51,7 @@ class GateFailed(AnomalyVaeError):
 
 
 class StartupError(AnomalyVaeError):
-    """The server could not start: a port is taken, an address is not ours."""
+    """The server could not start: a port is taken, an address is not ours, a certificate cannot be used."""
 
     exit_code = 4
 

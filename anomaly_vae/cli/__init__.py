@@ -18,6 +18,7 @@ _COMMANDS = {
     "calibrate": "Set the threshold of a model anew from other normal rows.",
     "score": "Compute log p(x), its error, a p-value and a flag for every row of a table.",
     "serve": "Serve a model over gRPC, with probes and Prometheus metrics.",
+    "token": "Make a token with which a client may call a served model.",
     "encode": "Write where each row lies in the latent space of a model.",
     "sample": "Draw synthetic rows from a model.",
     "inspect": "Show what a model is, how it was trained and where its threshold lies.",

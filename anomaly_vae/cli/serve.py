@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from anomaly_vae.service.server import Server
 
 
+_FILE = click.Path(path_type=Path)
+
+
 def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
     """An option that an environment variable can set as well."""
     variable = f"ANOMALY_VAE_{name.removeprefix('--').replace('-', '_').upper()}"
@@ -34,6 +37,10 @@ def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
 @_setting("--metrics-host", default="127.0.0.1", show_default=True, help="Address of /metrics, /livez, /readyz.")
 @_setting("--metrics-port", type=int, default=9464, show_default=True, help="Port of those; 0 takes a free one.")
 @_setting("--insecure-listen", is_flag=True, help="Let gRPC listen beyond loopback, in plaintext.")
+@_setting("--tls-cert", type=_FILE, help="Certificate chain of gRPC, PEM: TLS. Replaced files need no restart.")
+@_setting("--tls-key", type=_FILE, help="Its private key, PEM.")
+@_setting("--tls-client-ca", type=_FILE, help="Authorities of clients, PEM: clients must show a certificate.")
+@_setting("--token-file", type=_FILE, help="Tokens of clients, made by `anomaly-vae token`: clients must send one.")
 @_setting("--threads", type=int, help="Compute threads.  [default: all cores]")
 @_setting("--max-rows", type=int, default=16_384, show_default=True, help="Most rows of a request.")
 @_setting("--max-columns", type=int, default=4_096, show_default=True, help="Most named columns of a request.")

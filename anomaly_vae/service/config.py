@@ -32,6 +32,9 @@ class ServeConfig:
         host, port: Where gRPC listens; port 0 takes a free one.
         metrics_host, metrics_port: Where HTTP listens, for /metrics, /livez and /readyz.
         insecure_listen: Whether gRPC may listen beyond loopback, in plaintext.
+        tls_cert, tls_key: The certificate chain and the private key of gRPC, PEM; None for plaintext.
+        tls_client_ca: Certificates, PEM, one of which must have signed a client's; None asks clients for none.
+        token_file: Digests of the tokens, one of which a client must send; None lets everyone call.
         threads: Compute threads; None takes all cores.
         max_rows, max_columns, max_samples: Limits of one request.
         max_message_bytes: Limit of one request.
@@ -53,6 +56,10 @@ class ServeConfig:
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9464
     insecure_listen: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
     threads: int | None = None
     max_rows: int = 16_384
     max_columns: int = 4_096
@@ -98,11 +105,20 @@ class ServeConfig:
             raise ConfigError(
                 f"a model's name must have 1 to {_LONGEST_NAME} printable characters; set another by name"
             )
-        if not _is_loopback(self.host) and not self.insecure_listen:
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise ConfigError("tls_cert and tls_key belong together; give both, or neither for plaintext")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigError("tls_client_ca asks clients for certificates, which needs tls_cert and tls_key")
+        if self.plaintext_beyond_loopback and not self.insecure_listen:
             raise ConfigError(
-                f"host {self.host} is reachable from other machines, and the service speaks plaintext without "
-                "authentication; keep it on 127.0.0.1, or pass --insecure-listen if the network is trusted"
+                f"host {self.host} is reachable from other machines, and the service would speak plaintext to them; "
+                "keep it on 127.0.0.1, pass --tls-cert and --tls-key, or --insecure-listen if the network is trusted"
             )
+
+    @property
+    def plaintext_beyond_loopback(self) -> bool:
+        """Whether others on the network could read and change what is sent."""
+        return self.tls_cert is None and not _is_loopback(self.host)
 
     @property
     def model_name(self) -> str:

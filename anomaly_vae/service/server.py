@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -30,6 +30,8 @@ from anomaly_vae.service.observer import Observer
 from anomaly_vae.service.scoring import Scoring
 from anomaly_vae.service.served import Served
 from anomaly_vae.service.servicers import SERVICE, ScoringServicer
+from anomaly_vae.service.tls import Tls, show_expiry
+from anomaly_vae.service.tokens import Tokens
 from anomaly_vae.service.tracing import make_tracer
 
 __all__ = ["Server", "serve"]
@@ -37,6 +39,13 @@ __all__ = ["Server", "serve"]
 _LOG = logging.getLogger("anomaly_vae.service")
 
 _INTERRUPTED = 130
+
+_WHAT_TO_SEND = (
+    'send the metadata "authorization: Bearer TOKEN", once, with a token that this service knows; '
+    "its operator makes one with `anomaly-vae token NAME`"
+)
+
+Metadata = Sequence[tuple[str, str | bytes]]
 
 # Of a thread that computes, before the event loop may go on: a call that is refused must not wait for Python's 5 ms.
 _SECONDS_OF_A_TURN = 0.0005
@@ -56,10 +65,17 @@ class Server:
     """One model behind gRPC, with probes and metrics on another port."""
 
     def __init__(self, config: ServeConfig) -> None:
-        """Make the parts; nothing listens yet. Needs a running event loop."""
+        """Make the parts; nothing listens yet. Needs a running event loop.
+
+        Raises:
+            StartupError: A file of certificates or tokens cannot be used.
+        """
+        self._tls, self._tokens = _tls(config), _tokens(config)
         threads = config.threads or default_threads()
         self.config = config
         self.metrics = Metrics(config.max_queue_rows, config.max_queue_bytes)
+        if self._tls is not None:
+            show_expiry(self.metrics.registry, self._tls)
         self._loop = asyncio.get_running_loop()
         self._scoring = Scoring(config, self.metrics, threads)
         self._health = Health((SERVICE, INFERENCE))
@@ -95,7 +111,7 @@ class Server:
         self.metrics.show_methods(("unary", INFERENCE, method) for method in METHODS)
         host = f"[{config.host}]" if ":" in config.host else config.host
         try:
-            self.port = self._grpc.add_insecure_port(f"{host}:{config.port}")
+            self.port = self._add_port(f"{host}:{config.port}")
         except RuntimeError as error:
             raise StartupError(
                 f"cannot listen on {config.host}, port {config.port}: the port is taken, or the address is not this "
@@ -156,9 +172,19 @@ class Server:
             )
         return not cut_off
 
-    def _refuse(self, method: str, _metadata: object) -> Fault | None:
-        """Why a call is refused before its message is read: too many are under way."""
-        if self._calls.unfinished < self.config.max_calls or method.startswith(f"/{HEALTH}/"):
+    def _add_port(self, address: str) -> int:
+        if self._tls is None:
+            return int(self._grpc.add_insecure_port(address))
+        return int(self._grpc.add_secure_port(address, self._tls.credentials()))
+
+    def _refuse(self, method: str, metadata: Metadata) -> Fault | None:
+        """Why a call is refused before its message is read: a stranger's, or one too many. Probes have no token."""
+        if method.startswith(f"/{HEALTH}/"):
+            return None
+        if self._tokens is not None and not self._tokens.allows(metadata):
+            self.metrics.rejected.labels("unauthenticated").inc()
+            return Fault(grpc.StatusCode.UNAUTHENTICATED, _WHAT_TO_SEND)
+        if self._calls.unfinished < self.config.max_calls:
             return None
         self.metrics.rejected.labels("queue_full").inc()
         text = f"{self._calls.unfinished} calls are under way, at most {self.config.max_calls} may; send it again later"
@@ -229,6 +255,21 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GARBAGE)
+
+
+def _tls(config: ServeConfig) -> Tls | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    return Tls(config.tls_cert, config.tls_key, config.tls_client_ca)
+
+
+def _tokens(config: ServeConfig) -> Tokens | None:
+    if config.token_file is None:
+        return None
+    if config.plaintext_beyond_loopback:
+        text = "tokens travel in plaintext on %s: who sees the network can call with them; pass --tls-cert, --tls-key"
+        _LOG.warning(text, config.host, extra=event("tokens_in_plaintext"))
+    return Tokens(config.token_file)
 
 
 def _load(config: ServeConfig) -> Served:

@@ -1,0 +1,107 @@
+"""Files of secrets, read again when they change, without a restart and without a gap."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from anomaly_vae.errors import StartupError
+from anomaly_vae.service.logs import event
+
+__all__ = ["Watched"]
+
+_LOG = logging.getLogger("anomaly_vae.service")
+
+_MOST_BYTES = 2**20
+_MOST_READINGS = 3
+
+Value = TypeVar("Value")
+Stamp = tuple[int, ...] | None
+
+
+class Watched(Generic[Value]):
+    """What files that belong together say; while they cannot be used, what they said before.
+
+    Whoever asks causes the look at the files, so nothing runs in between. Calls from several threads are safe.
+    """
+
+    def __init__(self, paths: Sequence[Path], load: Callable[[list[bytes]], Value], what: str) -> None:
+        """Read the files for the first time.
+
+        Args:
+            paths: The files.
+            load: Makes the value of their contents, or raises StartupError, whose text tells nothing of them.
+            what: Names the value in the log.
+
+        Raises:
+            StartupError: A file cannot be read or used.
+        """
+        self._paths = tuple(paths)
+        self._load = load
+        self._what = what
+        self._lock = threading.Lock()
+        self._value = self._read()
+
+    def get(self) -> Value:
+        """The value, made anew if a file has changed since."""
+        if self._stamps() == self._seen:
+            return self._value
+        with self._lock:
+            if self._stamps() != self._seen:
+                self._replace()
+            return self._value
+
+    def _replace(self) -> None:
+        try:
+            self._value = self._read()
+        except StartupError as error:
+            text = "%s; what was read before stays in use"
+            _LOG.error(text, error, extra=event("reload_failed", what=self._what))
+        else:
+            _LOG.info("%s: read again", self._what, extra=event("reloaded", what=self._what))
+
+    def _read(self) -> Value:
+        """The value; files that do not belong together are read again if they changed meanwhile."""
+        for _ in range(_MOST_READINGS):
+            self._seen = self._stamps()
+            try:
+                value = self._load([_contents(path) for path in self._paths])
+            except StartupError as error:
+                failure = error
+            else:
+                return value
+            if self._stamps() == self._seen:
+                break
+        raise failure
+
+    def _stamps(self) -> list[Stamp]:
+        return [_stamp(path) for path in self._paths]
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes whenever the file does, be it written, renamed, or a link to another one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _contents(path: Path) -> bytes:
+    try:
+        # A pipe would keep us waiting: looked at only after it is open.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise StartupError(f"{path} is not a file")
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise StartupError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > _MOST_BYTES:
+        raise StartupError(f"{path} has more than {_MOST_BYTES} bytes; is it the right file?")
+    return data
