@@ -50,7 +50,7 @@ def add_token(path: Path, name: str, token: str) -> None:
     line = token_line(name, token)
     path = path.resolve()  # a link stays one
     with _alone(path.parent), contextlib.ExitStack() as stack:
-        before = path.read_bytes() if path.exists() else b""
+        before = path.read_bytes() if path.is_file() else b""
         if name in (known for known, _ in parse_tokens(before, path)):
             raise ConfigError(f"{path} has a token named {name!r} already; take another name, or delete its line")
         part = stack.enter_context(atomic_file(path, overwrite=True))

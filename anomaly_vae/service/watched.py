@@ -94,14 +94,20 @@ def _stamp(path: Path) -> Stamp:
 
 def _contents(path: Path) -> bytes:
     try:
-        # A pipe would keep us waiting: looked at only after it is open.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise StartupError(f"{path} is not a file")
-            data = file.read(_MOST_BYTES + 1)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting
+        try:
+            data = _read_file(path, handle)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise StartupError(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > _MOST_BYTES:
         raise StartupError(f"{path} has more than {_MOST_BYTES} bytes; is it the right file?")
     return data
+
+
+def _read_file(path: Path, handle: int) -> bytes:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise StartupError(f"{path} is not a file")
+    with os.fdopen(handle, "rb", closefd=False) as file:
+        return file.read(_MOST_BYTES + 1)
