@@ -33,6 +33,7 @@ from anomaly_vae.service.servicers import SERVICE, ScoringServicer
 from anomaly_vae.service.tls import Tls, show_expiry
 from anomaly_vae.service.tokens import Tokens
 from anomaly_vae.service.tracing import make_tracer
+from anomaly_vae.service.transport import channel_options
 
 __all__ = ["Server", "serve"]
 
@@ -83,7 +84,7 @@ class Server:
         self._call_log = CallLog(config.log_calls)
         observer = Observer(self._call_log, self._tracer)
         self._calls = Calls(self.metrics, self._refuse, {f"/{SERVICE}/ScoreStream"}, observer)
-        self._grpc = grpc.aio.server(interceptors=[self._calls], options=_options(config))
+        self._grpc = grpc.aio.server(interceptors=[self._calls], options=channel_options(config))
         self._http: HttpServer | None = None
         self.port = config.port
 
@@ -287,16 +288,3 @@ def _load(config: ServeConfig) -> Served:
         )
     budgets = tuple(budget for budget in scorer.budgets if budget <= config.max_samples)
     return Served(config.model_name, config.model_version, scorer, budgets)
-
-
-def _options(config: ServeConfig) -> list[tuple[str, int]]:
-    return [
-        ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
-        ("grpc.max_receive_message_length", config.max_message_bytes),
-        ("grpc.max_send_message_length", -1),  # max_rows bounds a reply
-        ("grpc.max_concurrent_streams", config.max_streams),
-        ("grpc.max_metadata_size", 16_384),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ]

@@ -1,0 +1,338 @@
+"""Whatever comes over the network, others are served: promptly, with the right bits, from bounded memory."""
+
+import contextlib
+import gzip
+import os
+import resource
+import socket
+import time
+
+import grpc
+import h2.settings
+import pytest
+
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.token_file import add_token, make_token
+from tests.conftest import make_rows
+from tests.service.certificates import Authority
+from tests.service.running import assert_same_bits, fault_of, running, score, tensor
+from tests.service.wire import Http2, connect, framed, is_closed
+
+ROWS = make_rows(4, seed=5)
+REQUEST = pb.ScoreRequest(tensor=tensor(ROWS)).SerializeToString()
+INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 3, 8
+CANCEL = 8
+
+
+@pytest.fixture(scope="module", params=["plaintext", "tls"])
+def victim(request, model_path, tmp_path_factory, scorer):
+    """A service that has served already, so that what it needs anyway is there."""
+    authority, options = Authority(), ()
+    if request.param == "tls":
+        folder = tmp_path_factory.mktemp("tls")
+        for name, data in zip(("key", "cert"), authority.issue(), strict=True):
+            (folder / name).write_bytes(data)
+        (folder / "key").chmod(0o600)
+        options = ("--tls-cert", folder / "cert", "--tls-key", folder / "key")
+    with running(model_path, *options) as service:
+        service.tls = request.param == "tls"
+        service.ca = authority.pem
+        service.expected = scorer.score(ROWS)
+        for _ in range(5):
+            assert_serves(service, seconds=10)
+        yield service
+
+
+def good_channel(service):
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if not service.tls:
+        return grpc.insecure_channel(service.target, options)
+    return grpc.secure_channel(service.target, grpc.ssl_channel_credentials(service.ca), options)
+
+
+def assert_serves(service, seconds=1.0):
+    """Somebody who comes anew has a score in time."""
+    with good_channel(service) as channel:
+        assert_same_bits(score(channel, tensor=tensor(ROWS), timeout=seconds), service.expected)
+
+
+@contextlib.contextmanager
+def unharmed(service, megabytes=30):
+    """Around an attack: afterwards others are served, little memory was taken, descriptors are given back."""
+    descriptors = service.metric("process_open_fds")
+    memory = service.metric("process_resident_memory_bytes")
+    yield
+    assert_serves(service)
+    assert service.metric("process_resident_memory_bytes") - memory < megabytes * 1e6
+    until = time.monotonic() + 5
+    while service.metric("process_open_fds") > descriptors:
+        assert time.monotonic() < until, "descriptors are not given back"
+        time.sleep(0.05)
+
+
+def attacker(service, **options):
+    return Http2(service.port, service.tls, **options)
+
+
+def test_random_bytes(victim):
+    with unharmed(victim):
+        for size in (1, 9, 100, 5_000, 200_000):
+            with connect(victim.port, victim.tls) as connection, contextlib.suppress(OSError):
+                connection.sendall(os.urandom(size))
+
+
+def test_random_bytes_below_tls(victim):
+    with unharmed(victim):
+        for start in (b"", b"\x16\x03\x01\xff\xff", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"):
+            with connect(victim.port) as connection, contextlib.suppress(OSError):
+                connection.sendall(start + os.urandom(1_000))
+
+
+def test_http_1(victim):
+    with unharmed(victim), connect(victim.port, victim.tls) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert is_closed(connection, 5)
+
+
+def test_a_broken_frame_after_a_good_start(victim):
+    """Frames of HTTP/2 with wrong lengths, kinds and streams."""
+    frames = [
+        b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",  # a window update of nothing
+        b"\x00\x00\x05\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",  # settings of an odd length
+        b"\xff\xff\xff\x00\x00\x00\x00\x00\x01",  # data of 16 MiB, of no stream
+        b"\x00\x00\x10\x01\x04\x00\x00\x00\x01" + b"\xff" * 16,  # headers that no one has packed
+        b"\x00\x00\x00\x09\x00\x00\x00\x00\x01",  # the end of headers that never began
+    ]
+    with unharmed(victim):
+        for frame in frames:
+            with attacker(victim) as http:
+                http.settle()
+                http.socket.sendall(frame)
+                assert is_closed(http.socket, 5), frame
+
+
+def test_connections_that_say_nothing_are_hung_up_on(victim):
+    with unharmed(victim):
+        silent = [connect(victim.port) for _ in range(100)]
+        begun = [connect(victim.port, victim.tls) for _ in range(20)]
+        for connection in begun:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert_serves(victim)
+        start = time.monotonic()
+        assert all(is_closed(connection, 15) for connection in (*silent, *begun))
+        assert time.monotonic() - start < 15
+        for connection in (*silent, *begun):
+            connection.close()
+
+
+def test_a_reader_that_never_reads(victim):
+    """Hundreds of requests, and not one byte of a reply is taken off the wire."""
+    with unharmed(victim), attacker(victim, receive_buffer=4_096) as http:
+        http.settle()
+        for _ in range(200):
+            http.send(http.open(), framed(REQUEST))
+        http.flush()
+        time.sleep(1)
+        assert_serves(victim)
+
+
+def test_readers_that_allow_no_reply(victim):
+    """They answer pings, so that the connection lives, and leave no room for data."""
+    with unharmed(victim), contextlib.ExitStack() as stack:
+        for _ in range(3):
+            http = stack.enter_context(attacker(victim))
+            http.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            http.settle()
+            for _ in range(200):
+                http.send(http.open(), framed(REQUEST))
+            http.flush()
+            http.settle()
+        assert_serves(victim)
+
+
+def test_writers_that_stop_after_the_headers(victim):
+    """2,000 calls wait for a message that never comes; more than 256 a connection may not."""
+    with unharmed(victim, megabytes=80), contextlib.ExitStack() as stack:
+        for _ in range(8):
+            http = stack.enter_context(attacker(victim))
+            http.settle()
+            for _ in range(250):
+                http.open()
+            http.flush()
+        time.sleep(0.5)
+        assert_serves(victim)
+
+
+def test_writers_that_stop_within_a_message(victim):
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        for _ in range(100):
+            http.send(http.open(), framed(REQUEST, length=2**23)[:100], end=False)
+        http.flush()
+        time.sleep(0.5)
+        assert_serves(victim)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("x-large", "a" * 30_000)],
+        [(f"x-{i}", "a") for i in range(3_000)],
+        [("x-bytes-bin", "AAAA" * 6_000)],
+    ],
+    ids=["large", "many", "binary"],
+)
+def test_metadata_without_measure(victim, headers):
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        stream = http.open(headers=headers)
+        http.send(stream, framed(REQUEST))
+        http.flush()
+        assert http.status_of(stream)[0] == RESOURCE_EXHAUSTED
+
+
+def test_headers_that_never_end(victim):
+    """Continuations without the flag that ends them, which a server must not collect."""
+    block = b"\x40\x01x\x7f\x81\x7f" + b"a" * 256
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        http.socket.sendall(b"\x00\x00\x00\x01\x00\x00\x00\x00\x01")
+        frame = len(block * 60).to_bytes(3, "big") + b"\x09\x00\x00\x00\x00\x01" + block * 60
+        with contextlib.suppress(OSError):
+            for _ in range(2_000):
+                http.socket.sendall(frame)
+        assert_serves(victim)
+
+
+@pytest.mark.parametrize("pause", [False, True], ids=["at once", "a moment later"])
+def test_calls_cancelled_as_soon_as_they_are_opened(victim, pause):
+    """The "rapid reset": a limit of open streams does not bound what is opened in turn."""
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                streams = [http.open() for _ in range(50)]
+                if pause:
+                    http.flush()
+                    time.sleep(0.002)
+                for stream in streams:
+                    http.http.reset_stream(stream, CANCEL)
+                http.flush()
+        assert_serves(victim)
+
+
+def test_work_cancelled_as_soon_as_it_is_sent(victim):
+    big = pb.ScoreRequest(tensor=tensor(make_rows(300)), num_samples=4096).SerializeToString()
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        with contextlib.suppress(OSError):
+            for _ in range(300):
+                stream = http.open()
+                http.send(stream, framed(big))
+                http.http.reset_stream(stream, CANCEL)
+                http.flush()
+        assert_serves(victim)
+
+
+def test_floods_of_pings_and_settings(victim):
+    ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + b"12345678"
+    settings = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+    for frame in (ping, settings):
+        with unharmed(victim), attacker(victim) as http, contextlib.suppress(OSError):
+            http.settle()
+            for _ in range(200):
+                http.socket.sendall(frame * 100)
+            assert_serves(victim)
+
+
+@pytest.mark.parametrize("length", [2**32 - 1, 2**24 + 1, len(REQUEST) - 3])
+def test_a_message_of_another_length_than_it_says(victim, length):
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        stream = http.open()
+        http.send(stream, framed(REQUEST, length=length))
+        http.flush()
+        code, text = http.status_of(stream)
+        assert code in (INVALID_ARGUMENT, RESOURCE_EXHAUSTED), text
+
+
+def test_messages_cut_off_harm_nobody(victim):
+    """gRPC answers nothing to a message that ends too early; it must not count as work either."""
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        for _ in range(200):
+            http.send(http.open(), framed(REQUEST, length=len(REQUEST) + 10))
+        http.flush()
+        time.sleep(0.3)
+        assert_serves(victim)
+
+
+@pytest.mark.parametrize("size", [17 * 2**20, 256 * 2**20])
+def test_a_compressed_bomb(victim, size):
+    with unharmed(victim, megabytes=60), attacker(victim) as http:
+        http.settle()
+        stream = http.open(headers=[("grpc-encoding", "gzip")])
+        http.send(stream, framed(gzip.compress(bytes(size)), compressed=True))
+        http.flush()
+        assert http.status_of(stream)[0] == RESOURCE_EXHAUSTED
+
+
+def test_compressed_rubbish(victim):
+    with unharmed(victim), attacker(victim) as http:
+        http.settle()
+        for encoding in ("gzip", "deflate", "none-such"):
+            stream = http.open(headers=[("grpc-encoding", encoding)])
+            http.send(stream, framed(os.urandom(1_000), compressed=True))
+            http.flush()
+            assert http.status_of(stream)[0] not in (0, "silence")
+
+
+def test_strangers_take_no_place_of_a_call(model_path, tmp_path, scorer):
+    """Without a token they are refused unread, so that readers that never read take nothing from others."""
+    token = make_token()
+    add_token(tmp_path / "tokens", "friend", token)
+    options = ("--token-file", tmp_path / "tokens", "--max-calls", 50)
+    with running(model_path, *options) as service, service.channel() as channel, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            http = stack.enter_context(Http2(service.port))
+            http.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            http.settle()
+            for _ in range(200):
+                http.send(http.open(), framed(REQUEST))
+            http.flush()
+            http.settle()
+        assert fault_of(score, channel, tensor=tensor(ROWS))[0] is grpc.StatusCode.UNAUTHENTICATED
+        friend = grpc.intercept_channel(channel, WithToken(token))
+        assert_same_bits(score(friend, tensor=tensor(ROWS), timeout=1), scorer.score(ROWS))
+
+
+class WithToken(grpc.UnaryUnaryClientInterceptor):
+    def __init__(self, token):
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def intercept_unary_unary(self, continuation, details, request):
+        return continuation(details._replace(metadata=self._metadata), request)
+
+
+def test_descriptors_cannot_be_used_up(model_path, scorer):
+    """More connections than there are descriptors: probes still answer, and calls again once they are gone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        started = running(model_path)
+        service = started.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.ExitStack() as stack:
+        stack.push(started)
+        service.tls, service.expected = False, scorer.score(ROWS)
+        connections = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(500)]
+        for connection in connections:
+            stack.callback(connection.close)
+        time.sleep(0.5)
+        assert service.get("/livez") == (200, "alive\n")
+        assert service.metric("process_open_fds") < 300
+        for connection in connections:
+            connection.close()
+        time.sleep(0.5)
+        assert_serves(service)
