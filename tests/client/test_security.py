@@ -6,8 +6,8 @@ import pytest
 
 from anomaly_vae.client import AsyncClient, Client, Tls
 from anomaly_vae.errors import ConfigError, ServiceError
-from tests.client.certificates import Authority
 from tests.client.scripted import Failure, ask, scripted
+from tests.service.certificates import Authority
 from tests.service.running import assert_same_bits
 
 KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
@@ -26,19 +26,19 @@ def stranger():
 
 @pytest.fixture(scope="module")
 def certificate(authority):
-    return authority.sign("service", "127.0.0.1", "scores.example")
+    return authority.issue("service", hosts=("127.0.0.1", "scores.example"))
 
 
 @pytest.fixture(scope="module")
 def service(small_calls, certificate):
-    with scripted(small_calls.target, grpc.ssl_server_credentials([certificate[::-1]])) as service:
+    with scripted(small_calls.target, grpc.ssl_server_credentials([certificate])) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 def strict(small_calls, certificate, authority):
     """A service that wants a certificate of its clients."""
-    credentials = grpc.ssl_server_credentials([certificate[::-1]], authority.pem, require_client_auth=True)
+    credentials = grpc.ssl_server_credentials([certificate], authority.pem, require_client_auth=True)
     with scripted(small_calls.target, credentials) as service:
         yield service
 
@@ -46,7 +46,7 @@ def strict(small_calls, certificate, authority):
 @pytest.fixture
 def files(tmp_path, authority):
     """The authority's certificate, a client's and its key, as files."""
-    cert, key = authority.sign("client")
+    key, cert = authority.issue("client")
     contents = {"ca.pem": authority.pem, "cert.pem": cert, "key.pem": key}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -72,11 +72,11 @@ def test_scores_by_tls_have_the_same_bits(kind, service, scorer, new_rows, autho
 
 @KINDS
 def test_a_service_that_wants_a_certificate_gets_one(kind, strict, scorer, new_rows, authority, stranger, files):
-    cert, key = authority.sign("client")
+    key, cert = authority.issue("client")
     for tls in (Tls(ca=authority.pem, cert=cert, key=key), Tls(**files)):
         scores = ask(kind, strict.target, lambda client: client.score(new_rows), tls=tls)
         assert_same_bits(scores, scorer.score(new_rows))
-    foreign_cert, foreign_key = stranger.sign("client")
+    foreign_key, foreign_cert = stranger.issue("client")
     for tls in (Tls(ca=authority.pem), Tls(ca=authority.pem, cert=foreign_cert, key=foreign_key)):
         assert "it may want a client certificate" in fault(kind, strict.target, tls=tls)
     mixed = Tls(ca=authority.pem, cert=cert, key=foreign_key)
@@ -158,7 +158,7 @@ def test_what_is_no_token_is_refused_unseen(kind, token):
 
 @KINDS
 def test_a_client_does_not_show_its_secrets(kind, authority):
-    cert, key = authority.sign("client")
+    key, cert = authority.issue("client")
     tls = Tls(ca=authority.pem, cert=cert, key=key)
     client = kind("grpcs://localhost:1/", token=TOKEN, tls=tls)
     assert repr(client) == f"{kind.__name__}('grpcs://localhost:1')"
@@ -169,7 +169,7 @@ def test_a_client_does_not_show_its_secrets(kind, authority):
 
 def test_files_that_cannot_be_used_are_named(tmp_path, files, stranger):
     (tmp_path / "junk.pem").write_bytes(b"no certificate \xff")
-    (tmp_path / "other.pem").write_bytes(stranger.sign("x")[1])
+    (tmp_path / "other.pem").write_bytes(stranger.issue("x")[0])
     cases = [
         (Tls(ca=tmp_path / "none.pem"), r"ca .*none.pem cannot be read: No such file"),
         (Tls(ca=tmp_path), "cannot be read: Is a directory"),

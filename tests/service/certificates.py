@@ -29,16 +29,15 @@ class Authority:
         self._certificate = self._sign(self._name, self._key.public_key(), NOW + 30 * DAY, authority=True)
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name="server", ends=NOW + 20 * DAY, key=None):
-        """PEM of a key and of its certificate, for 127.0.0.1, ::1 and localhost."""
+    def issue(self, name="server", ends=NOW + 20 * DAY, key=None, hosts=("localhost", "127.0.0.1", "::1")):
+        """PEM of a key and of its certificate, for hosts that may be names or addresses."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key.public_key(), ends)
+        certificate = self._sign(subject, key.public_key(), ends, hosts)
         return pem_of(key), certificate.public_bytes(serialization.Encoding.PEM)
 
-    def _sign(self, subject, public_key, ends, authority=False):
-        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
-        return (
+    def _sign(self, subject, public_key, ends, hosts=(), authority=False):
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -47,6 +46,14 @@ class Authority:
             .not_valid_before(min(NOW, ends) - DAY)
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), *addresses]), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if hosts:
+            builder = builder.add_extension(x509.SubjectAlternativeName([*map(_alternative, hosts)]), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _alternative(host):
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
