@@ -1,0 +1,76 @@
+"""Files that are read again when they change."""
+
+import pytest
+
+from anomaly_vae.errors import StartupError
+from anomaly_vae.service.watched import Watched
+
+
+def joined(contents):
+    """Contents that must be the same, as a key and its certificate must be of one pair."""
+    if len(set(contents)) > 1:
+        raise StartupError("they do not belong together")
+    return contents[0]
+
+
+@pytest.fixture
+def paths(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(b"old")
+    return paths
+
+
+def test_files_that_change_while_they_are_read_are_read_again(paths, caplog):
+    """The second file is replaced after the first was read: no pair, but no fault either."""
+    interrupted = []
+
+    def load(contents):
+        if contents[0] == b"new" and not interrupted:
+            interrupted.append(True)
+            paths[1].write_bytes(b"new, as the first")
+            paths[0].write_bytes(b"new, as the first")
+        return joined(contents)
+
+    watched = Watched(paths, load, "both")
+    paths[0].write_bytes(b"new")
+    assert watched.get() == b"new, as the first"
+    assert interrupted
+    assert "ERROR" not in caplog.text
+
+
+def test_what_cannot_be_used_is_tried_once_for_every_change(paths):
+    readings = []
+
+    def load(contents):
+        readings.append(contents)
+        return joined(contents)
+
+    watched = Watched(paths, load, "both")
+    paths[0].write_bytes(b"new")
+    assert [watched.get() for _ in range(5)] == [b"old"] * 5
+    assert len(readings) == 2
+    paths[1].write_bytes(b"new")
+    assert [watched.get() for _ in range(5)] == [b"new"] * 5
+    assert len(readings) == 3
+
+
+def test_a_file_of_the_same_size_in_another_s_place_is_seen(paths, tmp_path):
+    watched = Watched(paths[:1], joined, "one")
+    (tmp_path / "part").write_bytes(b"new")
+    (tmp_path / "part").replace(paths[0])
+    assert watched.get() == b"new"
+
+
+def test_no_descriptor_is_kept(paths, tmp_path):
+    import psutil
+
+    watched = Watched(paths[:1], joined, "one")
+    before = psutil.Process().num_fds()
+    paths[0].unlink()
+    for _ in range(20):
+        paths[0].mkdir()
+        watched.get()
+        paths[0].rmdir()
+        watched.get()
+    assert psutil.Process().num_fds() == before
