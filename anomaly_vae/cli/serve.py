@@ -50,6 +50,7 @@ def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
 @_setting("--max-queue-bytes", type=int, default=256 * 2**20, show_default=True, help="Most bytes of those rows.")
 @_setting("--max-calls", type=int, default=1_024, show_default=True, help="Most calls at a time.")
 @_setting("--max-streams", type=int, default=256, show_default=True, help="Most calls at a time of one connection.")
+@_setting("--reply-timeout", type=float, default=30.0, show_default=True, help="Seconds a client may take to read one.")
 @_setting("--grace", type=float, default=10.0, show_default=True, help="Seconds for admitted calls after SIGTERM.")
 @_setting("--log-format", default="text", metavar="text|json", show_default=True, help="Lines of the log.")
 @_setting("--log-level", default="info", metavar="debug|info|warning|error", show_default=True, help="What is logged.")

@@ -48,6 +48,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
         self._kinds: dict[str, str] = {}
         self._unfinished = 0
+        self._unread: dict[Context, tuple[asyncio.Task[Any] | None, float]] = {}
         self._all_answered = asyncio.Event()
         self._all_answered.set()
         self._streams: set[asyncio.Task[Any] | None] = set()
@@ -91,6 +92,15 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         """Wait until none of those is left."""
         await self._all_answered.wait()
 
+    async def hang_up_on_the_deaf(self, seconds: float) -> None:
+        """For ever, cancel calls whose reply is not taken within so long: each holds a place that others could have."""
+        while True:
+            await asyncio.sleep(seconds / 4)
+            oldest = time.monotonic() - seconds
+            for task, since in list(self._unread.values()):
+                if task and since < oldest:
+                    task.cancel()
+
     def end_streams(self) -> None:
         """End the calls that would stream for ever, with UNAVAILABLE."""
         self._ending = True
@@ -108,7 +118,9 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         async def answer(data: bytes, context: Context) -> Any:
             self._await(context)
-            return await self._counted(labels, context, reply_to(data, context))
+            reply = await self._counted(labels, context, reply_to(data, context))
+            self._unread[context] = asyncio.current_task(), time.monotonic()
+            return reply
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -174,7 +186,8 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._all_answered.clear()
         context.add_done_callback(self._forget)
 
-    def _forget(self, _context: Context) -> None:
+    def _forget(self, context: Context) -> None:
+        self._unread.pop(context, None)
         self._unfinished -= 1
         if not self._unfinished:
             self._all_answered.set()

@@ -41,6 +41,7 @@ class ServeConfig:
         max_queue_rows, max_queue_bytes: Rows admitted and not yet scored, over all requests, and what they take.
         max_calls: Calls under way, over all connections.
         max_streams: Calls under way of one connection.
+        reply_timeout: Seconds that a client may take to read a reply.
         grace: Seconds that admitted calls may take once the service drains.
         log_format: text or json.
         log_level: debug, info, warning or error.
@@ -69,6 +70,7 @@ class ServeConfig:
     max_queue_bytes: int = 256 * 2**20
     max_calls: int = 1_024
     max_streams: int = 256
+    reply_timeout: float = 30.0
     grace: float = 10.0
     log_format: str = "text"
     log_level: str = "info"
@@ -94,6 +96,8 @@ class ServeConfig:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.otlp_endpoint is not None:
             check_endpoint(self.otlp_endpoint)
+        if not (math.isfinite(self.reply_timeout) and 0.1 <= self.reply_timeout <= 3_600):
+            raise ConfigError(f"reply_timeout must lie between 0.1 and 3600 seconds, got {self.reply_timeout}")
         if self.max_queue_rows < self.max_rows:
             raise ConfigError(
                 f"max_queue_rows is {self.max_queue_rows}, less than max_rows, {self.max_rows}: "

@@ -86,6 +86,7 @@ class Server:
         self._calls = Calls(self.metrics, self._refuse, {f"/{SERVICE}/ScoreStream"}, observer)
         self._grpc = grpc.aio.server(interceptors=[self._calls], options=channel_options(config))
         self._http: HttpServer | None = None
+        self._hanging_up: asyncio.Task[None] | None = None
         self.port = config.port
 
     @property
@@ -119,6 +120,7 @@ class Server:
                 "machine's; choose another with --port or --host"
             ) from error
         await self._grpc.start()
+        self._hanging_up = asyncio.create_task(self._calls.hang_up_on_the_deaf(config.reply_timeout))
 
     async def load(self) -> None:
         """Load and check the model off the loop, then say SERVING.
@@ -148,6 +150,8 @@ class Server:
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close; whether all were answered."""
         began = self._loop.time()
+        if self._hanging_up:
+            self._hanging_up.cancel()
         self._scoring.drained.set()
         self._health.set_serving(False)
         # gRPC may drop a call it has accepted but not handed over when told to stop: let those come, and be refused.

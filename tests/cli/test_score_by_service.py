@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.client.certificates import Authority
 from tests.client.scripted import scripted
 from tests.conftest import NAMES, make_rows
+from tests.service.certificates import Authority
 from tests.service.running import running
 
 
@@ -109,9 +109,9 @@ def test_a_service_behind_tls_gets_the_token_of_the_environment(
 ):
     """The service wants a certificate of its clients; the files are as --tls-ca, --tls-cert and --tls-key name them."""
     authority = Authority("ours")
-    cert, key = authority.sign("service", "127.0.0.1")
+    key, cert = authority.issue("service", hosts=("127.0.0.1",))
     for name, content in zip(
-        ("ca.pem", "cert.pem", "key.pem"), (authority.pem, *authority.sign("client")), strict=True
+        ("ca.pem", "cert.pem", "key.pem"), (authority.pem, *reversed(authority.issue("client"))), strict=True
     ):
         (tmp_path / name).write_bytes(content)
     options = ["--tls-ca", "ca.pem", "--tls-cert", "cert.pem", "--tls-key", "key.pem", "--timeout", "30"]

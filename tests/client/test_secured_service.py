@@ -7,6 +7,7 @@ from anomaly_vae.client import AsyncClient, Client, Tls
 from anomaly_vae.errors import ServiceError
 from anomaly_vae.service.token_file import add_token, make_token
 from tests.client.scripted import ask
+from tests.conftest import NAMES
 from tests.service.certificates import Authority
 from tests.service.running import assert_same_bits, running
 
@@ -55,12 +56,12 @@ def test_without_the_right_token_it_says_what_to_do(kind, token, secured):
 
 
 def test_the_command_line_scores_by_it(secured, new_rows, tmp_path, run_cli, model_path, monkeypatch):
-    np.save(tmp_path / "rows.npy", new_rows)
+    np.savetxt(tmp_path / "rows.csv", new_rows, delimiter=",", header=",".join(NAMES), comments="")
     monkeypatch.setenv("ANOMALY_VAE_TOKEN", secured.token)
-    run_cli("score", f"grpcs://{secured.target}", "rows.npy", "-o", "by_service.csv", "--tls-ca", secured.ca)
-    run_cli("score", model_path, "rows.npy", "-o", "by_model.csv")
+    run_cli("score", f"grpcs://{secured.target}", "rows.csv", "-o", "by_service.csv", "--tls-ca", secured.ca)
+    run_cli("score", model_path, "rows.csv", "-o", "by_model.csv")
     assert (tmp_path / "by_service.csv").read_bytes() == (tmp_path / "by_model.csv").read_bytes()
     monkeypatch.delenv("ANOMALY_VAE_TOKEN")
-    done = run_cli("score", f"grpcs://{secured.target}", "rows.npy", "-o", "no.csv", "--tls-ca", secured.ca, code=1)
+    done = run_cli("score", f"grpcs://{secured.target}", "rows.csv", "-o", "no.csv", "--tls-ca", secured.ca, code=1)
     assert "ANOMALY_VAE_TOKEN" in done.stderr.decode()
     assert not (tmp_path / "no.csv").exists()

@@ -314,6 +314,36 @@ class WithToken(grpc.UnaryUnaryClientInterceptor):
         return continuation(details._replace(metadata=self._metadata), request)
 
 
+def test_readers_that_allow_no_reply_do_not_keep_their_places(model_path, scorer):
+    """Replies that nobody takes would fill all places of calls, and everyone else be refused, for ever."""
+    with running(model_path, "--max-calls", 8, "--reply-timeout", 1) as service, contextlib.ExitStack() as stack:
+        service.tls, service.expected = False, scorer.score(ROWS)
+        for _ in range(2):
+            deaf = stack.enter_context(Http2(service.port))
+            deaf.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            deaf.settle()
+            for _ in range(4):
+                deaf.send(deaf.open(), framed(REQUEST))
+            deaf.flush()
+        with good_channel(service) as channel:
+            until = time.monotonic() + 10
+            while fault_of_score(channel) != grpc.StatusCode.RESOURCE_EXHAUSTED:
+                assert time.monotonic() < until, "the places were never taken"
+            while fault_of_score(channel) is not None:
+                assert time.monotonic() < until, "the places are not given back"
+                time.sleep(0.1)
+        assert_serves(service)
+
+
+def fault_of_score(channel):
+    """How a score fails, or None."""
+    try:
+        score(channel, tensor=tensor(ROWS), timeout=5)
+    except grpc.RpcError as error:
+        return error.code()
+    return None
+
+
 def test_descriptors_cannot_be_used_up(model_path, scorer):
     """More connections than there are descriptors: probes still answer, and calls again once they are gone."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
