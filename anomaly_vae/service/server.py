@@ -154,12 +154,15 @@ class Server:
             self._hanging_up.cancel()
         self._scoring.drained.set()
         self._health.set_serving(False)
-        # gRPC may drop a call it has accepted but not handed over when told to stop: let those come, and be refused.
         await asyncio.sleep(_SECONDS_FOR_ACCEPTED)
-        stopped = asyncio.create_task(self._grpc.stop(self.config.grace + _SECONDS_FOR_STRAYS))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._calls.wait_until_answered(), self.config.grace)
         cut_off = self._calls.unfinished
+        if not cut_off:
+            # gRPC may drop a call it has accepted but not handed over when told to stop: let those come that whoever
+            # was answered last has sent since, and be refused.
+            await asyncio.sleep(_SECONDS_FOR_ACCEPTED)
+        stopped = asyncio.create_task(self._grpc.stop(_SECONDS_FOR_STRAYS))
         self._calls.end_streams()
         if not cut_off:  # what is left now are calls whose message has not come yet
             await asyncio.wait({stopped}, timeout=_SECONDS_FOR_STRAYS)
