@@ -84,7 +84,8 @@ class ServeConfig:
         for name in ("max_rows", "max_columns", "max_samples", "max_queue_rows", "max_calls", "max_streams"):
             _check_range(name, getattr(self, name), 1, 2**31 - 1)
         _check_range("max_message_bytes", self.max_message_bytes, 4_096, 2**31 - 1)
-        _check_range("max_queue_bytes", self.max_queue_bytes, 2 * self.max_message_bytes, 2**63 - 1)
+        # A cell takes 2 bytes in a message at least, and 8 while it waits: what can be sent can be admitted.
+        _check_range("max_queue_bytes", self.max_queue_bytes, 4 * self.max_message_bytes, 2**63 - 1)
         if self.version is not None:
             _check_range("version", self.version, 1, 2**31 - 1)
         if self.threads is not None:

@@ -92,27 +92,33 @@ class ScoringQueue:
             raise Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=self._retry_after())
 
     async def wait_for_room(self, num_rows: int, num_bytes: int) -> None:
-        """Wait until so many rows would be admitted, or could never be."""
-        while self._rows and self._refusal(num_rows, num_bytes):
+        """Wait until so many rows would be admitted, which must be no more than one request may have."""
+        while self._refusal(num_rows, num_bytes):
             self._room.clear()
             await self._room.wait()
 
-    async def submit(self, work: Work, rows: FloatArray, expires: float = math.inf) -> Scores | Flags:
+    async def submit(
+        self, work: Work, rows: FloatArray, expires: float = math.inf, *, patient: bool = False
+    ) -> Scores | Flags:
         """Compute the work for checked rows (N, D).
 
         Args:
             work: What to do.
             rows: All rows of a request.
             expires: When nobody waits any more, seconds on the clock of ``time.monotonic``.
+            patient: Whether to wait for room rather than be refused.
 
         Raises:
             Fault: RESOURCE_EXHAUSTED at once if too many rows wait, or the time is too short for those before it;
                 DEADLINE_EXCEEDED when the time is up before its turn.
         """
+        if patient:
+            await self.wait_for_room(len(rows), rows.nbytes)
         now, queued = time.monotonic(), time.perf_counter()
         if expires <= now:
             raise _late()
-        self.check_room(work, len(rows), rows.nbytes, expires)
+        if not patient:
+            self.check_room(work, len(rows), rows.nbytes, expires)
         job = Job(work, rows, expires, self._loop.create_future(), now)
         self._admit(len(rows), rows.nbytes)
         try:

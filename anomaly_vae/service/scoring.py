@@ -67,13 +67,9 @@ class Scoring:
         """Refuse rows before they are made, if too many wait: see :meth:`ScoringQueue.check_room`."""
         self._queue.check_room(work, num_rows, _num_bytes(work, num_rows), expires)
 
-    async def wait_for_room(self, work: Work, num_rows: int) -> None:
-        """Wait until so many rows can be admitted."""
-        await self._queue.wait_for_room(num_rows, _num_bytes(work, num_rows))
-
-    async def score(self, work: Work, rows: FloatArray, expires: float) -> Scores | Flags:
+    async def score(self, work: Work, rows: FloatArray, expires: float, *, patient: bool = False) -> Scores | Flags:
         """What the work gives for checked rows (N, D): see :meth:`ScoringQueue.submit`."""
-        return await self._queue.submit(work, rows, expires)
+        return await self._queue.submit(work, rows, expires, patient=patient)
 
     async def close(self) -> None:
         """Let the threads finish what they have begun."""

@@ -83,15 +83,14 @@ class ScoringServicer:
             request, work, num_rows = await asyncio.to_thread(self._read, served, data)
         else:
             request, work, num_rows = self._read(served, data)
-        if patient:
-            await self._scoring.wait_for_room(work, num_rows)
-        self._scoring.check_room(work, num_rows, expires)
+        if not patient:
+            self._scoring.check_room(work, num_rows, expires)
         if large:
             rows = await asyncio.to_thread(self._rows, served, request, num_rows)
         else:
             rows = self._rows(served, request, num_rows)
         decoded = time.perf_counter()
-        scores = await self._scoring.score(work, rows, expires)
+        scores = await self._scoring.score(work, rows, expires, patient=patient)
         scored = time.perf_counter()
         if len(rows) > _LARGE_REPLY:
             reply = await asyncio.to_thread(_reply, served, request.request_id, scores)

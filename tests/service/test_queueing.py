@@ -204,6 +204,28 @@ def test_rows_and_bytes_are_bounded(limit_rows, limit_bytes):
     in_queue(scenario, limit_rows=limit_rows, limit_bytes=limit_bytes)
 
 
+def test_who_is_patient_waits_for_room_and_the_bound_holds():
+    async def scenario(queue, value):
+        work = Echo(seconds=1e-5)
+        work.go.set()
+        highest = 0
+
+        async def watch():
+            nonlocal highest
+            while True:
+                highest = max(highest, value("anomaly_vae_queue_rows"))
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
+        parts = await asyncio.gather(*(queue.submit(work, rows_from(100 * i, 7), patient=True) for i in range(40)))
+        watching.cancel()
+        assert [part.num_samples[0] for part in parts] == list(range(0, 4000, 100))
+        assert 0 < highest <= 20
+        assert value("anomaly_vae_rejected_total", {"reason": "queue_full"}) == 0
+
+    in_queue(scenario, limit_rows=20)
+
+
 def test_a_request_that_cannot_be_done_in_time_is_refused_at_once():
     """200 rows of 5 ms wait: whoever has half a second for 100 more is told so now, who has patience is not."""
 

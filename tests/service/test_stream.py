@@ -72,6 +72,15 @@ def test_a_full_queue_holds_a_stream_up_and_refuses_nothing(model_path, scorer):
     assert np.concatenate([reply.log_px for reply in replies]).tobytes() == expected.log_px.tobytes()
 
 
+def test_more_rows_than_may_be_are_refused_rather_than_waited_for(model_path):
+    with running(model_path, "--max-queue-rows", 64, "--max-rows", 64) as service, service.channel() as channel:
+        call = ScoringServiceStub(channel).ScoreStream(iter(requests_for(make_rows(100), [100])), timeout=20)
+        with pytest.raises(grpc.RpcError) as error:
+            next(call)
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "has 100 rows, a request may have 1 to 64" in error.value.details()
+
+
 def test_a_client_that_does_not_read_is_not_read(service):
     """It may write for ever; the service takes in a few requests and what flow control has on its way."""
     request = requests_for(make_rows(200, seed=8), [200])[0]
