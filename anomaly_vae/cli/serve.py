@@ -47,10 +47,10 @@ def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
 @_setting("--max-samples", type=int, default=4_096, show_default=True, help="Most samples a row of a request.")
 @_setting("--max-message-bytes", type=int, default=16 * 2**20, show_default=True, help="Most bytes of a request.")
 @_setting("--max-queue-rows", type=int, default=262_144, show_default=True, help="Most rows admitted at a time.")
-@_setting("--max-queue-bytes", type=int, default=256 * 2**20, show_default=True, help="Most bytes of those rows.")
+@_setting("--max-queue-bytes", type=int, help="Most bytes of those rows.  [default: 256 MiB, or a request's most]")
 @_setting("--max-calls", type=int, default=1_024, show_default=True, help="Most calls at a time.")
 @_setting("--max-streams", type=int, default=256, show_default=True, help="Most calls at a time of one connection.")
-@_setting("--reply-timeout", type=float, default=30.0, show_default=True, help="Seconds a client may take to read one.")
+@_setting("--reply-timeout", type=float, default=30.0, show_default=True, help="Seconds for reading a reply.")
 @_setting("--grace", type=float, default=10.0, show_default=True, help="Seconds for admitted calls after SIGTERM.")
 @_setting("--log-format", default="text", metavar="text|json", show_default=True, help="Lines of the log.")
 @_setting("--log-level", default="info", metavar="debug|info|warning|error", show_default=True, help="What is logged.")
@@ -60,7 +60,8 @@ def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
 def command(**settings: Any) -> int:
     """Serve MODEL over gRPC until SIGTERM or Ctrl-C, with probes and Prometheus metrics over HTTP.
 
-    gRPC: anomaly_vae.v1.ScoringService (Score, GetModel), health and reflection. HTTP: /metrics, /livez, /readyz.
+    gRPC: anomaly_vae.v1.ScoringService (Score, ScoreStream, GetModel), the Open Inference Protocol v2, health and
+    reflection. HTTP: /metrics, /livez, /readyz.
     At the first signal the server drains: admitted calls are answered, new ones refused; at the second it ends at
     once. The default addresses are this machine's own. The environment variable ANOMALY_VAE_MODEL can name MODEL.
 

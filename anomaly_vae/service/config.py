@@ -14,6 +14,7 @@ from anomaly_vae.service.tracing import check_endpoint
 __all__ = ["ServeConfig"]
 
 _LONGEST_NAME = 128
+_QUEUE_BYTES = 256 * 2**20
 _WORDS = {
     "log_format": ("text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
@@ -38,7 +39,8 @@ class ServeConfig:
         threads: Compute threads; None takes all cores.
         max_rows, max_columns, max_samples: Limits of one request.
         max_message_bytes: Limit of one request.
-        max_queue_rows, max_queue_bytes: Rows admitted and not yet scored, over all requests, and what they take.
+        max_queue_rows, max_queue_bytes: Rows admitted and not yet scored, over all requests, and what they take; None
+            takes 256 MiB, or as much as the largest request needs.
         max_calls: Calls under way, over all connections.
         max_streams: Calls under way of one connection.
         reply_timeout: Seconds that a client may take to read a reply.
@@ -67,7 +69,7 @@ class ServeConfig:
     max_samples: int = 4_096
     max_message_bytes: int = 16 * 2**20
     max_queue_rows: int = 262_144
-    max_queue_bytes: int = 256 * 2**20
+    max_queue_bytes: int | None = None
     max_calls: int = 1_024
     max_streams: int = 256
     reply_timeout: float = 30.0
@@ -84,8 +86,7 @@ class ServeConfig:
         for name in ("max_rows", "max_columns", "max_samples", "max_queue_rows", "max_calls", "max_streams"):
             _check_range(name, getattr(self, name), 1, 2**31 - 1)
         _check_range("max_message_bytes", self.max_message_bytes, 4_096, 2**31 - 1)
-        # A cell takes 2 bytes in a message at least, and 8 while it waits: what can be sent can be admitted.
-        _check_range("max_queue_bytes", self.max_queue_bytes, 4 * self.max_message_bytes, 2**63 - 1)
+        _check_range("max_queue_bytes", self.queue_bytes, self._most_bytes_of_a_request, 2**63 - 1)
         if self.version is not None:
             _check_range("version", self.version, 1, 2**31 - 1)
         if self.threads is not None:
@@ -124,6 +125,18 @@ class ServeConfig:
     def plaintext_beyond_loopback(self) -> bool:
         """Whether others on the network could read and change what is sent."""
         return self.tls_cert is None and not _is_loopback(self.host)
+
+    @property
+    def queue_bytes(self) -> int:
+        """Most bytes of admitted rows."""
+        if self.max_queue_bytes is not None:
+            return self.max_queue_bytes
+        return max(_QUEUE_BYTES, self._most_bytes_of_a_request)
+
+    @property
+    def _most_bytes_of_a_request(self) -> int:
+        """A cell takes 2 bytes in a message at least, and 8 while it waits."""
+        return 4 * self.max_message_bytes
 
     @property
     def model_name(self) -> str:

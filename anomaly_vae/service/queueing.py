@@ -58,6 +58,7 @@ class ScoringQueue:
         self._turns = Turns()
         self._gathered: list[Job] = []
         self._gathered_rows = 0
+        self._looking: asyncio.TimerHandle | None = None
         self._under_way, self._usual = 0, 1.0
         self._lock = threading.Lock()
         self._changed, self._plenty = threading.Condition(self._lock), threading.Condition(self._lock)
@@ -140,18 +141,19 @@ class ScoringQueue:
         enough = len(self._gathered) >= _ENOUGH or self._gathered_rows >= _MANY_ROWS
         if enough or self._usual < _ALONE:
             self._release()
-        elif len(self._gathered) == 1:
-            self._loop.call_later(_QUIET, self._look, job)
+        elif self._looking is None:
+            self._looking = self._loop.call_later(_QUIET, self._look)
 
-    def _look(self, first: Job) -> None:
-        """Release what was gathered since the first request if no more seem to come."""
-        if not self._gathered or self._gathered[0] is not first:
+    def _look(self) -> None:
+        """Release what was gathered if no more seem to come, otherwise look again soon."""
+        self._looking = None
+        if not self._gathered:
             return
         now = time.monotonic()
-        if now - self._gathered[-1].since >= _QUIET or now - first.since >= _GATHERING:
+        if now - self._gathered[-1].since >= _QUIET or now - self._gathered[0].since >= _GATHERING:
             self._release()
         else:
-            self._loop.call_later(_QUIET, self._look, first)
+            self._looking = self._loop.call_later(_QUIET, self._look)
 
     def _release(self) -> None:
         """Let the threads have what was gathered."""
@@ -166,6 +168,7 @@ class ScoringQueue:
     def _drop(self, job: Job) -> None:
         if job in self._gathered:
             self._gathered.remove(job)
+            self._gathered_rows -= len(job.rows)
             return
         with self._lock:
             self._turns.drop(job)

@@ -37,7 +37,7 @@ class Scoring:
         self.served: Served | None = None
         self.drained = asyncio.Event()
         self._queue = ScoringQueue(
-            threads, limit_rows=config.max_queue_rows, limit_bytes=config.max_queue_bytes, metrics=metrics
+            threads, limit_rows=config.max_queue_rows, limit_bytes=config.queue_bytes, metrics=metrics
         )
 
     def model(self) -> Served:

@@ -74,7 +74,7 @@ class Server:
         self._tls, self._tokens = _tls(config), _tokens(config)
         threads = config.threads or default_threads()
         self.config = config
-        self.metrics = Metrics(config.max_queue_rows, config.max_queue_bytes)
+        self.metrics = Metrics(config.max_queue_rows, config.queue_bytes)
         if self._tls is not None:
             show_expiry(self.metrics.registry, self._tls)
         self._loop = asyncio.get_running_loop()

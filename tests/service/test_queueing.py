@@ -150,6 +150,23 @@ def test_a_cancelled_request_frees_its_rows_and_is_not_computed():
     in_queue(scenario, threads=1)
 
 
+def test_one_that_is_cancelled_while_it_is_held_back_does_not_keep_those_behind_it():
+    """Requests that come together are gathered; the first of them must not take the others' release with it."""
+
+    async def scenario(queue, _value):
+        work = Echo()
+        work.go.set()
+        queue._usual = 5.0  # as after a while with five clients
+        first, second = (asyncio.create_task(queue.submit(work, rows_from(i, 2))) for i in (0, 10))
+        await asyncio.sleep(0)
+        assert len(queue._gathered) == 2
+        first.cancel()
+        assert (await asyncio.wait_for(second, 2)).num_samples.tolist() == [10, 11]
+        assert queue._gathered_rows == 0
+
+    in_queue(scenario, threads=1)
+
+
 def test_one_that_is_cancelled_while_it_is_computed_harms_nobody():
     async def scenario(queue, _value):
         work = Echo()
