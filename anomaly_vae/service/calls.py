@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from typing import Any, TypeAlias
@@ -119,7 +120,8 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def answer(data: bytes, context: Context) -> Any:
             self._await(context)
             reply = await self._counted(labels, context, reply_to(data, context))
-            self._unread[context] = asyncio.current_task(), time.monotonic()
+            if context in self._unread:  # else the caller has gone, and nobody would take it out again
+                self._unread[context] = asyncio.current_task(), time.monotonic()
             return reply
 
         return grpc.unary_unary_rpc_method_handler(answer)
@@ -183,6 +185,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _await(self, context: Context) -> None:
         self._unfinished += 1
+        self._unread[context] = None, math.inf
         self._all_answered.clear()
         context.add_done_callback(self._forget)
 

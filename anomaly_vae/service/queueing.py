@@ -258,7 +258,7 @@ class ScoringQueue:
         self._metrics.batch_rows.observe_one(num_rows)
         done: list[Scores | Flags] = []
         entire = True  # whether all of the batch, and nothing but it, is answered now
-        for (job, start, stop), outcome in zip(batch.shares, outcomes, strict=True):
+        for (job, start, stop, _), outcome in zip(batch.shares, outcomes, strict=True):
             parts = [] if job.answer.done() else job.put(start, stop, outcome, seconds * (stop - start) / num_rows)
             entire = entire and len(parts) == 1
             if parts:
@@ -283,7 +283,7 @@ def _compute(batch: Batch) -> tuple[Scores | Flags | None, list[Outcome]]:
         return part, [part]
     outcomes: list[Outcome] = []
     start = 0
-    for _, first, last in batch.shares:
+    for _, first, last, _ in batch.shares:
         stop = start + last - first
         outcomes.append(part[start:stop])
         start = stop

@@ -90,11 +90,18 @@ class Job:
 
 
 class Share(NamedTuple):
-    """Rows of one job in a batch."""
+    """Rows of one job in a batch.
+
+    Attributes:
+        job: Whose.
+        start, stop: Their places among the rows of the job.
+        rows: The rows themselves, kept here because the job lets go of them when it is dropped.
+    """
 
     job: Job
     start: int
     stop: int
+    rows: FloatArray
 
 
 class Batch(NamedTuple):
@@ -106,11 +113,11 @@ class Batch(NamedTuple):
     @property
     def num_rows(self) -> int:
         """Rows in all."""
-        return sum(stop - start for _, start, stop in self.shares)
+        return sum(share.stop - share.start for share in self.shares)
 
     def rows(self) -> FloatArray:
         """The rows one after the other, (N, D)."""
-        parts = [job.rows[start:stop] for job, start, stop in self.shares]
+        parts = [share.rows for share in self.shares]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -158,7 +165,7 @@ class Turns:
         while room and self._clear_head(lane, now, late):
             job = lane[0][2]
             start, job.taken = job.taken, job.taken + min(job.waiting, room)
-            shares.append(Share(job, start, job.taken))
+            shares.append(Share(job, start, job.taken, job.rows[start : job.taken]))
             if start == 0:
                 job.waited = now - job.since
             room -= job.taken - start

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder))
-        with running(model, "--threads", 1, "--max-queue-rows", QUEUE_ROWS) as service:
+        with running(model, "--threads", 1, "--max-queue-rows", QUEUE_ROWS, "--log-calls", "none") as service:
             return asyncio.run(_load(service, options.seconds))
 
 

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder))
         expected = Expected(load(model))
-        with running(model, "--max-queue-rows", 32_768) as service:
+        with running(model, "--max-queue-rows", 32_768, "--log-calls", "none") as service:
             figures = asyncio.run(_soak(service, expected, options.seconds))
     for name, value in figures.items():
         print(f"  {name:<24} {value:.6g}")

@@ -131,6 +131,17 @@ def test_expired_and_dropped_requests_are_never_handed_out():
     assert turns.backlog() == 0
 
 
+def test_a_batch_keeps_its_rows_when_a_request_in_it_is_dropped_before_it_is_computed():
+    """Otherwise the rows behind it would move up, and others get its scores."""
+    turns, gone, alive = Turns(), job(3), job(2, first=100)
+    turns.add(gone)
+    turns.add(alive)
+    batch, _ = turns.take(0.0)
+    turns.drop(gone)
+    assert batch.num_rows == 5
+    assert sorted(batch.rows()[:, 0].tolist()) == [0, 1, 2, 100, 101]
+
+
 def test_the_rest_of_a_request_that_expires_midway_is_not_handed_out():
     turns, long = Turns(), job(1_000, expires=1.0)
     turns.add(long)
@@ -175,7 +186,7 @@ def test_every_row_is_handed_out_once_and_in_order(operations):
         if batch:
             assert 0 < batch.num_rows <= 1_024
             np.testing.assert_array_equal(
-                batch.rows(), np.concatenate([one.rows[start:stop] for one, start, stop in batch.shares])
+                batch.rows(), np.concatenate([one.rows[start:stop] for one, start, stop, _ in batch.shares])
             )
         return batch
 
