@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,6 +11,7 @@ from anomaly_vae.adjustment import Adjustment
 from anomaly_vae.errors import BundleError
 from anomaly_vae.heads import CategoricalHead, ColumnModel
 from anomaly_vae.schema import Schema
+from anomaly_vae.strict_json import check_json
 from anomaly_vae.transforms import Transform, YeoJohnson
 
 __all__ = [
@@ -34,8 +33,6 @@ __all__ = [
 
 FORMAT_VERSION = 3
 
-# Commas and brackets; a table of thousands of columns has tens of thousands.
-_MOST_ENTRIES = 2**21
 _LONGEST_TEXT = 300
 
 Positive = Annotated[int, Meta(ge=1, le=2**40)]
@@ -197,7 +194,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         BundleError: Not JSON, another format version, a field missing, unknown, of the wrong type or range.
     """
     try:
-        _check_json(data)
+        check_json(data)
         version = msgspec.json.decode(data, type=_VersionOnly).format_version
         if version != FORMAT_VERSION:
             raise BundleError(
@@ -210,27 +207,6 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         raise BundleError(f"{where}: not a manifest of a model bundle: {text}. Copy the folder again") from error
     _check_consistent(manifest, where)
     return manifest
-
-
-def _check_json(data: bytes) -> None:
-    """Raise ValueError where parsers might read different things, or where a few bytes would become many.
-
-    msgspec takes the last of two equal keys, other parsers the first; and the shortest list, number or object of JSON
-    takes thirty times its bytes in memory.
-    """
-    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_ENTRIES:
-        raise ValueError(f"over {_MOST_ENTRIES} entries")
-    json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) < len(pairs):
-        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"key {twice!r} stands twice in one object")
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def _check_consistent(manifest: Manifest, where: str) -> None:

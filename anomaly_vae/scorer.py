@@ -23,6 +23,7 @@ from anomaly_vae.config import check_error, check_rate
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import AnomalyVaeError, BundleError, ConfigError
 from anomaly_vae.estimator import DensityEstimator
+from anomaly_vae.golden import check_golden
 from anomaly_vae.manifest import Calibration
 from anomaly_vae.member import open_members
 from anomaly_vae.rows import to_rows
@@ -31,10 +32,8 @@ from anomaly_vae.sampling import sample_rows
 from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
 
-__all__ = ["GOLDEN_TOLERANCE", "Flags", "Scorer", "Scores", "load"]
+__all__ = ["Flags", "Scorer", "Scores", "load"]
 
-# Two machines, or onnxruntime and torch, may differ by this much: see DensityEstimator.relative_difference.
-GOLDEN_TOLERANCE = 1e-4
 _LONGEST_TEXT = 300
 
 # What a changed constant column takes off the log-density, below the lowest calibration score.
@@ -63,7 +62,7 @@ class Scorer:
             with np.errstate(all="ignore"):
                 members = open_members(self.schema, bundle.manifest.members, bundle.files, slots)
                 self._estimator = DensityEstimator(members, bundle.noise, threads=threads)
-                self._check_golden()
+                check_golden(bundle, self._estimator)
         except AnomalyVaeError:
             raise
         except Exception as error:  # numbers that no training gives, or onnxruntime, whose errors share no other root
@@ -271,25 +270,6 @@ class Scorer:
         lowest = self.bundle.calibration[0] if len(self.bundle.calibration) else 0.0
         step = _NOVELTY_NATS + 1e-6 * abs(lowest)  # not lost in the rounding of a very low score
         return np.where(changes > 0, np.maximum(log_px - lowest, 0.0) + step * changes, 0.0)
-
-    def _check_golden(self) -> None:
-        expected = self.bundle.golden_log_px
-        if self.schema.is_novel(self.bundle.golden_rows).any():
-            raise BundleError("golden.npz: a constant column has another value than in manifest.json; one was changed")
-        actual = self._estimator.plain_log_px(self.bundle.golden_rows, self.num_samples)
-        mismatch = self._estimator.joint_mismatch(self.bundle.golden_rows)
-        difference = self._estimator.relative_difference(self.bundle.golden_rows, actual, expected)
-        if not np.all(difference <= GOLDEN_TOLERANCE):
-            raise BundleError(
-                f"golden.npz: log p(x) of its rows differs by up to {difference.max():.2g} (relative) from "
-                f"what was exported, at most {GOLDEN_TOLERANCE:g} is allowed; these are not the exported networks, "
-                "or onnxruntime computes differently here"
-            )
-        if not mismatch <= GOLDEN_TOLERANCE:
-            raise BundleError(
-                f"decoder.onnx: does not fit log_joint.onnx, log p(x, z) differs by {mismatch:.2g} (relative); "
-                "they are of different models"
-            )
 
 
 def load(path: str | Path, *, threads: int | None = None, slots: Slots | None = None) -> Scorer:

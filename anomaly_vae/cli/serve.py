@@ -94,6 +94,8 @@ def command(**settings: Any) -> int:
         configure("json", "info")
         logging.getLogger("anomaly_vae.service").error("%s", error, extra=event("refused"))
         return error.exit_code
+    finally:
+        logging.shutdown()  # what is said after this comes after it
 
 
 def _announce(server: Server) -> None:

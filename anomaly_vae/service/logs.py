@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import grpc
 
+from anomaly_vae.service.log_writer import LogWriter
 from anomaly_vae.service.records import CallRecord, frames_of
 
 __all__ = ["CallLog", "JsonFormatter", "TextFormatter", "configure", "event"]
@@ -71,10 +72,14 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
         level: debug, info, warning or error: the least that the service logs; other libraries only warn.
         stream: Where to instead of standard error.
     """
-    handler = _Handler(stream or sys.stderr)
+    stream = stream or sys.stderr
+    handler = LogWriter(stream) if stream else logging.NullHandler()  # a process may have no standard error
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     number = logging.getLevelNamesMapping()[level.upper()]
     root = logging.getLogger()
+    for former in root.handlers:
+        former.flush()
+        former.close()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger(_OURS).setLevel(number)
@@ -140,11 +145,6 @@ class CallLog:
         extra = event("calls_left_out", calls=self._left_out)
         _LOG.warning("%d calls more were not logged, to keep the log short", self._left_out, extra=extra)
         self._left_out, self._noticed = 0, now
-
-
-class _Handler(logging.StreamHandler[TextIO]):
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the method of logging)
-        """A log that cannot be written is no reason to fail; logging would print the arguments."""
 
 
 def _sentence(record: CallRecord) -> str:

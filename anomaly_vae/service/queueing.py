@@ -236,6 +236,8 @@ class ScoringQueue:
             try:
                 while not self._closed:
                     batch, late = self._turns.take(time.monotonic(), max(self._idle, 1), spare=spare)
+                    if batch and not self._turns.is_empty:  # announced once, a request may be work for several
+                        self._changed.notify()
                     if batch or late:
                         return batch, late
                     (self._plenty if spare else self._changed).wait()

@@ -178,13 +178,18 @@ class Turns:
         self._served += self.seconds(work, batch.num_rows)
         return batch, late
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no rows wait."""
+        return not self._rows
+
     def is_plenty(self, work: Work) -> bool:
         """Whether as many rows wait for a work as fill a batch."""
-        return self._rows[work] >= self._most_rows(work, 1)
+        return self._rows[work] >= self._full(work)
 
     def learn(self, work: Work, num_rows: int, seconds: float) -> None:
         """Learn how long a batch took."""
-        per_row = seconds / (-(-num_rows // TILE_ROWS) * TILE_ROWS)  # a short tile takes as long as a full one
+        per_row = seconds / (-(-num_rows // TILE_ROWS) * TILE_ROWS)  # a few rows take about as long as a tile of them
         known = self._seconds_per_row.get(work.pace, per_row)
         self._seconds_per_row[work.pace] = known + _SMOOTHING * (per_row - known)
 
@@ -232,9 +237,12 @@ class Turns:
             del self._rows[job.work]
 
     def _most_rows(self, work: Work, idle: int) -> int:
-        """Rows of a batch: about :data:`_BATCH_SECONDS` of work in whole tiles, less if others are idle."""
+        """Rows to take now, in whole tiles: a full batch, or less if others are idle."""
+        share = -(-self._rows[work] // idle)
+        return min(self._full(work), max(-(-share // TILE_ROWS), 1) * TILE_ROWS)
+
+    def _full(self, work: Work) -> int:
+        """Rows of a full batch: about :data:`_BATCH_SECONDS` of work in whole tiles."""
         per_row = self._seconds_per_row.get(work.pace)
         rows = _FIRST_PAIRS / work.num_samples if per_row is None else _BATCH_SECONDS / max(per_row, 1e-9)
-        share = -(-self._rows[work] // idle)
-        tiles = min(int(rows) // TILE_ROWS, -(-share // TILE_ROWS), _MOST_BATCH_ROWS // TILE_ROWS)
-        return max(tiles, 1) * TILE_ROWS
+        return int(min(max(rows // TILE_ROWS, 1), _MOST_BATCH_ROWS // TILE_ROWS)) * TILE_ROWS

@@ -15,10 +15,10 @@ from anomaly_vae.engine import Estimates
 from anomaly_vae.errors import GateFailed
 from anomaly_vae.estimator import DensityEstimator
 from anomaly_vae.features import Features, Inputs
+from anomaly_vae.golden import GOLDEN_TOLERANCE
 from anomaly_vae.heads import GaussianHead, Head, LogisticHead, StudentTHead
 from anomaly_vae.manifest import Gate
 from anomaly_vae.mixture import log_mean_exp
-from anomaly_vae.scorer import GOLDEN_TOLERANCE
 from anomaly_vae.training.fitting import Fitted
 from anomaly_vae.training.heads import STD_FLOOR, grid_floor
 from anomaly_vae.training.linear import factor_analysis, gaussian_log_prob_full

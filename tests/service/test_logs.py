@@ -132,21 +132,13 @@ def test_configure_catches_what_libraries_threads_and_warnings_say():
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
+    logging.getLogger().handlers[0].flush()
     assert "31337.5" not in stream.getvalue()
     ours, theirs, warning, fault = map(json.loads, stream.getvalue().splitlines())
     assert (ours["message"], ours["event"], ours["port"]) == ("ours", "serving", 1)
     assert theirs["message"] == "theirs"
     assert warning["message"] == "RuntimeWarning: odd"
     assert (fault["level"], fault["error_type"], "in fail" in fault["frames"][-1]) == ("error", "ValueError", True)
-
-
-@pytest.mark.usefixtures("restored")
-def test_a_log_that_cannot_be_written_fails_nobody(capsys):
-    stream = io.StringIO()
-    configure("text", "info", stream)
-    stream.close()
-    logging.getLogger("anomaly_vae.service").info("row %s", 31337.5)
-    assert capsys.readouterr().err == ""
 
 
 def ended(code="INVALID_ARGUMENT", kind="unary", **known):
@@ -258,13 +250,15 @@ def test_a_running_service_logs_json_lines_with_ids_and_nothing_of_the_rows(mode
 def test_a_flood_of_bad_requests_does_not_fill_the_disk(model_path):
     with running(model_path, "--log-format", "json") as service, service.channel() as channel:
         call = channel.unary_unary("/anomaly_vae.v1.ScoringService/Score")
-        waiting = [call.future(b"\xff", timeout=60) for _ in range(500)]
-        codes = Counter(future.exception().code().name for future in waiting)
+        codes = Counter()
+        for _ in range(5):  # gRPC itself turns away what one connection has too many of at a time: that is no call
+            waiting = [call.future(b"\xff", timeout=60) for _ in range(100)]
+            codes.update(future.exception().code().name for future in waiting)
         assert service.stop() == 0
         lines = lines_of(service)
     left_out = sum(line["calls"] for line in lines if line["event"] == "calls_left_out")
-    # gRPC itself turns away what one connection has too many of: that is no call.
-    assert len(calls_in(lines)) + left_out == codes["INVALID_ARGUMENT"] > 300
+    assert codes == {"INVALID_ARGUMENT": 500}
+    assert len(calls_in(lines)) + left_out == 500
     assert left_out > 0
 
 

@@ -114,6 +114,18 @@ def test_requests_that_wait_are_computed_together():
     in_queue(scenario, threads=1)
 
 
+def test_one_large_request_keeps_all_threads_busy():
+    async def scenario(queue, _value):
+        met = threading.Barrier(2, timeout=5)
+        work = Echo()
+        work.go.set()
+        compute = work.run
+        work.run = lambda rows: (met.wait(), compute(rows))[1]  # each part waits until another is computed, too
+        assert len(await queue.submit(work, rows_from(0, 32))) == 32
+
+    in_queue(scenario, threads=2)
+
+
 def test_a_request_that_fails_fails_alone():
     async def scenario(queue, _value):
         work = Echo()

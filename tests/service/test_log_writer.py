@@ -1,0 +1,129 @@
+"""The thread that writes the log: order, stalled readers, streams that fail."""
+
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from anomaly_vae.service.log_writer import LogWriter
+from tests.conftest import make_rows
+from tests.service.running import running, score, tensor
+
+PIPE_BYTES = 65_536
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as readable, os.fdopen(writer, "w") as writable:
+        yield readable, writable
+
+
+def record(text):
+    return logging.makeLogRecord({"msg": text})
+
+
+def test_lines_come_in_order_and_flush_waits_for_them(pipe):
+    readable, writable = pipe
+    handler = LogWriter(writable)
+    for i in range(500):
+        handler.handle(record(f"line {i} \u2028 \ud800"))
+    handler.flush()
+    writable.close()
+    assert readable.read() == "".join(f"line {i} \u2028 \\ud800\n" for i in range(500))
+
+
+def test_a_reader_that_stalls_holds_up_nobody_and_the_log_says_what_was_lost(pipe):
+    readable, writable = pipe
+    handler = LogWriter(writable, most_waiting=10)
+    handler.handle(record("x" * (PIPE_BYTES + 1)))
+    time.sleep(0.1)  # now the thread is stuck with it
+    start = time.monotonic()
+    for i in range(25):
+        handler.handle(record(f"line {i}"))
+    assert time.monotonic() - start < 0.1
+    read = os.read(readable.fileno(), 2 * PIPE_BYTES)
+    while b"were lost" not in read:
+        read += os.read(readable.fileno(), PIPE_BYTES)
+    handler.handle(record("later"))
+    handler.flush()
+    handler.close()
+    writable.close()
+    _, *lines = (read.decode() + readable.read()).splitlines()
+    assert lines[:10] == [f"line {i}" for i in range(10)]
+    assert lines[10].startswith("15 lines were lost here")
+    assert lines[11:] == ["later"]
+
+
+def test_a_pipe_that_does_not_wait_is_waited_for(pipe):
+    readable, writable = pipe
+    os.set_blocking(writable.fileno(), False)
+    handler = LogWriter(writable)
+    text = "x" * (5 * PIPE_BYTES)
+    handler.handle(record(text))
+    assert readable.read(len(text) + 1) == f"{text}\n"
+
+
+def test_lines_that_a_stream_does_not_take_are_lost_and_counted():
+    class Full(io.StringIO):
+        full = True
+
+        def write(self, text):
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    stream = Full()
+    handler = LogWriter(stream)
+    for text in ("one", "two"):
+        handler.handle(record(text))
+        handler.flush()
+    stream.full = False
+    handler.handle(record("three"))
+    handler.flush()
+    first, second = stream.getvalue().splitlines()
+    assert first == "three"
+    assert second.startswith("2 lines were lost here")
+
+
+@pytest.mark.parametrize("raising", [True, False])
+def test_a_record_that_cannot_be_formatted_or_written_fails_nobody(raising, capsys):
+    stream = io.StringIO()
+    handler = LogWriter(stream)
+    if raising:
+        handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("31337.5",)}))
+    else:
+        stream.close()
+        handler.handle(record("row 31337.5"))
+    handler.flush()
+    handler.close()
+    handler.handle(record("too late"))
+    handler.flush()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_service_whose_log_nobody_reads_goes_on_and_ends(model_path):
+    rows = make_rows(3)
+    with running(model_path, "--log-calls", "all", "--log-format", "json") as service, service.channel() as channel:
+        long = "r" * 128
+        for _ in range(4 * PIPE_BYTES // 500):
+            score(channel, tensor=tensor(rows), request_id=long, timeout=10)
+        start = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - start < 10
+        first, *_ = service.process.stderr.read().splitlines()
+        assert json.loads(first)["event"] == "serving"
+
+
+def test_a_service_without_standard_error_serves(model_path):
+    command = f"exec {sys.executable} -m anomaly_vae serve {model_path} --port 0 --metrics-port 0 2>&-"
+    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith("serving ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
