@@ -42,6 +42,7 @@ def _setting(name: str, *field: str, **attributes: Any) -> Callable[[Any], Any]:
 @_setting("--tls-client-ca", type=_FILE, help="Authorities of clients, PEM: clients must show a certificate.")
 @_setting("--token-file", type=_FILE, help="Tokens of clients, made by `anomaly-vae token`: clients must send one.")
 @_setting("--threads", type=int, help="Compute threads.  [default: all cores]")
+@_setting("--nice", type=int, default=10, show_default=True, help="How far those let others go first, 0 to 19.")
 @_setting("--max-rows", type=int, default=16_384, show_default=True, help="Most rows of a request.")
 @_setting("--max-columns", type=int, default=4_096, show_default=True, help="Most named columns of a request.")
 @_setting("--max-samples", type=int, default=4_096, show_default=True, help="Most samples a row of a request.")

@@ -37,6 +37,8 @@ class ServeConfig:
         tls_client_ca: Certificates, PEM, one of which must have signed a client's; None asks clients for none.
         token_file: Digests of the tokens, one of which a client must send; None lets everyone call.
         threads: Compute threads; None takes all cores.
+        nice: By how much compute threads are nicer than the process, 0 to 19: others on the same processors, the
+            service's own event loop first of all, go before them.
         max_rows, max_columns, max_samples: Limits of one request.
         max_message_bytes: Limit of one request.
         max_queue_rows, max_queue_bytes: Rows admitted and not yet scored, over all requests, and what they take; None
@@ -64,6 +66,7 @@ class ServeConfig:
     tls_client_ca: Path | None = None
     token_file: Path | None = None
     threads: int | None = None
+    nice: int = 10
     max_rows: int = 16_384
     max_columns: int = 4_096
     max_samples: int = 4_096
@@ -85,6 +88,7 @@ class ServeConfig:
             _check_range(name, getattr(self, name), 0, 65_535)
         for name in ("max_rows", "max_columns", "max_samples", "max_queue_rows", "max_calls", "max_streams"):
             _check_range(name, getattr(self, name), 1, 2**31 - 1)
+        _check_range("nice", self.nice, 0, 19)
         _check_range("max_message_bytes", self.max_message_bytes, 4_096, 2**31 - 1)
         _check_range("max_queue_bytes", self.queue_bytes, self._most_bytes_of_a_request, 2**63 - 1)
         if self.version is not None:

@@ -21,9 +21,10 @@ from anomaly_vae.densities import FloatArray
 from anomaly_vae.scores import Flags, Scores, join
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.metrics import Metrics
+from anomaly_vae.service.priority import give_way
 from anomaly_vae.service.records import current_call
 from anomaly_vae.service.served import Work
-from anomaly_vae.service.turns import Batch, Job, Turns
+from anomaly_vae.service.turns import Batch, Job, Outcome, Turns
 
 __all__ = ["ScoringQueue"]
 
@@ -38,8 +39,6 @@ _MANY_ROWS = 64
 _ALONE = 1.5
 _SMOOTHING = 0.1
 
-Outcome = Scores | Flags | Exception
-
 
 class ScoringQueue:
     """Scores rows off the event loop.
@@ -47,8 +46,8 @@ class ScoringQueue:
     All methods belong to the event loop's thread.
     """
 
-    def __init__(self, threads: int, *, limit_rows: int, limit_bytes: int, metrics: Metrics) -> None:
-        """Start the threads; nothing is queued. Needs a running event loop."""
+    def __init__(self, threads: int, *, limit_rows: int, limit_bytes: int, metrics: Metrics, nice: int = 0) -> None:
+        """Start the threads, so nice to others; nothing is queued. Needs a running event loop."""
         self._limit_rows, self._limit_bytes = limit_rows, limit_bytes
         self._metrics = metrics
         self._rows = self._bytes = 0
@@ -62,9 +61,9 @@ class ScoringQueue:
         self._under_way, self._usual = 0, 1.0
         self._lock = threading.Lock()
         self._changed, self._plenty = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._idle = 0
+        self._idle = self._busy = 0
         self._closed = False
-        self._side_by_side = threads
+        self._side_by_side, self._nice = threads, nice
         spare = -(-threads // 2)
         self._threads = [
             threading.Thread(target=self._work, args=(i >= threads,), name=f"score-{i}", daemon=True)
@@ -215,6 +214,7 @@ class ScoringQueue:
 
     def _work(self, spare: bool) -> None:
         """What a thread does until the queue is closed."""
+        give_way(self._nice)
         while True:
             batch, late = self._next_batch(spare)
             if late:
@@ -223,11 +223,14 @@ class ScoringQueue:
                 if self._closed:
                     return
                 continue
-            start = time.perf_counter()
-            whole, outcomes = _compute(batch)
+            start, beside = time.perf_counter(), self._busy
+            whole, outcomes = batch.compute()
             seconds = time.perf_counter() - start
             with self._lock:
-                self._turns.learn(batch.work, batch.num_rows, seconds)
+                # With spare ones more threads are busy than networks may run: part of the time was spent in waiting.
+                alone = min(2 * self._side_by_side / (beside + self._busy), 1.0)
+                self._turns.learn(batch.work, batch.num_rows, alone * seconds)
+                self._busy -= 1
             self._tell(self._deliver, batch, whole, outcomes, seconds)
 
     def _next_batch(self, spare: bool) -> tuple[Batch | None, list[Job]]:
@@ -238,6 +241,7 @@ class ScoringQueue:
                     batch, late = self._turns.take(time.monotonic(), max(self._idle, 1), spare=spare)
                     if batch and not self._turns.is_empty:  # announced once, a request may be work for several
                         self._changed.notify()
+                    self._busy += batch is not None
                     if batch or late:
                         return batch, late
                     (self._plenty if spare else self._changed).wait()
@@ -270,26 +274,6 @@ class ScoringQueue:
         if done:
             answered = whole if whole is not None and entire else join(done)
             self._metrics.count_scores(batch.work.served.version, answered)
-
-
-def _compute(batch: Batch) -> tuple[Scores | Flags | None, list[Outcome]]:
-    """What came of the batch, and of every share. A share that fails does so alone: then each is computed by itself."""
-    rows = batch.rows()
-    try:
-        part = batch.work.run(rows)
-    except Exception as error:  # noqa: BLE001 (a fault of ours, told to whom it concerns)
-        if len(batch.shares) == 1:
-            return None, [error]
-        return None, [_compute(Batch(batch.work, [share]))[1][0] for share in batch.shares]
-    if len(batch.shares) == 1:
-        return part, [part]
-    outcomes: list[Outcome] = []
-    start = 0
-    for _, first, last, _ in batch.shares:
-        stop = start + last - first
-        outcomes.append(part[start:stop])
-        start = stop
-    return part, outcomes
 
 
 def _late() -> Fault:

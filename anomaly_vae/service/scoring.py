@@ -37,7 +37,11 @@ class Scoring:
         self.served: Served | None = None
         self.drained = asyncio.Event()
         self._queue = ScoringQueue(
-            threads, limit_rows=config.max_queue_rows, limit_bytes=config.queue_bytes, metrics=metrics
+            threads,
+            limit_rows=config.max_queue_rows,
+            limit_bytes=config.queue_bytes,
+            metrics=metrics,
+            nice=config.nice,
         )
 
     def model(self) -> Served:

@@ -22,7 +22,7 @@ from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.served import Work
 from anomaly_vae.tiles import TILE_ROWS
 
-__all__ = ["Batch", "Job", "Share", "Turns"]
+__all__ = ["Batch", "Job", "Outcome", "Share", "Turns"]
 
 # A batch takes about this long: a short request waits that long for the one before it.
 _BATCH_SECONDS = 0.01
@@ -33,6 +33,8 @@ _FIRST_PAIRS = 16_384
 _FIRST_SECONDS_PER_PAIR = 1e-6
 
 _SMOOTHING = 0.1
+
+Outcome = Scores | Flags | Exception
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +121,19 @@ class Batch(NamedTuple):
         """The rows one after the other, (N, D)."""
         parts = [share.rows for share in self.shares]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def compute(self) -> tuple[Scores | Flags | None, list[Outcome]]:
+        """What came of the batch, and of every share. If one fails, each is computed by itself: others do not fail."""
+        try:
+            whole = self.work.run(self.rows())
+        except Exception as error:  # noqa: BLE001 (a fault of ours, told to whom it concerns)
+            if len(self.shares) == 1:
+                return None, [error]
+            return None, [Batch(self.work, [share]).compute()[1][0] for share in self.shares]
+        if len(self.shares) == 1:
+            return whole, [whole]
+        stops = list(itertools.accumulate(share.stop - share.start for share in self.shares))
+        return whole, [whole[start:stop] for start, stop in itertools.pairwise([0, *stops])]
 
 
 _Entry = tuple[float, int, Job]
