@@ -69,8 +69,7 @@ bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	$(BIN)/python -m tests.benchmarks.run --out bench
 
 load: $(READY) ## Overload the service, then soak it for ten minutes; fails where a promise is broken
-	$(BIN)/python -m tests.load.overload
-	$(BIN)/python -m tests.load.soak
+	$(BIN)/python -m tests.load.overload; status=$$?; $(BIN)/python -m tests.load.soak && exit $$status
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	rm -rf $(VENV)-lock
