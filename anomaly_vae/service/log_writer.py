@@ -57,7 +57,7 @@ class LogWriter(logging.Handler):
     def flush(self) -> None:
         """Wait until all lines are written, but not for long: perhaps nobody reads them."""
         with self._changed:
-            self._changed.wait_for(lambda: not (self._lines or self._writing), _LONGEST_FLUSH)
+            self._changed.wait_for(lambda: self._closed or not (self._lines or self._writing), _LONGEST_FLUSH)
 
     def close(self) -> None:
         """Take and write nothing more."""

@@ -218,6 +218,7 @@ def test_a_port_in_use_is_exit_4_and_one_line(service, model_path, run_cli, whic
         (["--max-calls", "0"], 2, "max_calls must lie between 1 and"),
         (["--name", "a\tb"], 2, "printable"),
         (["--threads", "0"], 2, "threads must lie between 1 and 1024"),
+        (["--nice", "20"], 2, "nice must lie between 0 and 19"),
         (["--max-message-bytes", "1"], 2, "max_message_bytes must lie between 4096"),
     ],
 )

@@ -126,6 +126,24 @@ def test_one_large_request_keeps_all_threads_busy():
     in_queue(scenario, threads=2)
 
 
+def test_what_a_batch_takes_is_learned_without_its_waiting_for_a_network():
+    async def scenario(queue, _value):
+        slot = threading.Lock()
+        work = Echo()
+
+        def run(rows):
+            with slot:  # as many networks as threads: a spare one waits for its turn
+                time.sleep(1e-4 * len(rows))
+            return Flags(is_anomaly=rows[:, 0] > 0, num_samples=rows[:, 0].astype(np.int64), reason=[None] * len(rows))
+
+        work.run = run
+        for _ in range(4):
+            await asyncio.gather(*(queue.submit(work, rows_from(0, 256)) for _ in range(3)))
+        assert queue._turns.seconds(work, 1_000) == pytest.approx(0.1, rel=0.3)
+
+    in_queue(scenario, threads=1)
+
+
 def test_a_request_that_fails_fails_alone():
     async def scenario(queue, _value):
         work = Echo()

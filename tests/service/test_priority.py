@@ -1,0 +1,44 @@
+"""Threads that compute let others go first."""
+
+import os
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from anomaly_vae.service.priority import give_way
+from tests.service.running import running
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the niceness of a thread")
+
+
+def niceness_of_a_thread_after(by):
+    found = []
+
+    def run():
+        give_way(by)
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize("by", [0, 3, 19])
+def test_a_thread_is_nicer_by_so_much_and_the_others_are_not(by):
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness_of_a_thread_after(by) == min(own + by, 19)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+@pytest.mark.parametrize("nice", [0, 7])
+def test_the_threads_of_a_service_that_compute_are_nice_and_no_other(model_path, nice):
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with running(model_path, "--threads", 2, "--nice", nice) as service:
+        threads = [int(path.name) for path in Path(f"/proc/{service.process.pid}/task").iterdir()]
+        found = Counter(os.getpriority(os.PRIO_PROCESS, number) for number in threads)
+    assert found[own + nice] == (3 if nice else len(threads))  # one of the three is a spare one
+    assert found[own] == len(threads) - (3 if nice else 0)
