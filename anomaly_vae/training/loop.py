@@ -106,21 +106,10 @@ class Run:
             report: Told how it goes at every check of the held-out rows.
             on_check: Called after every check, where :meth:`state` may be asked for.
         """
-        interrupted, loss_sum, steps = False, torch.zeros((), device=self._held_out.x.device), 0
+        interrupted = False
         try:
-            while self._step < self._max_steps and not self._has_stalled():
-                self._step += 1
-                loss_sum += self._take_step()
-                steps += 1
-                if self._step % _CHECK_EVERY and self._step != self._max_steps:
-                    continue
-                now = self._check()
-                if report:
-                    report(Progress(self._step, self._max_steps, float(loss_sum) / steps, now, self._best.elbo))
-                loss_sum.zero_()
-                steps = 0
-                if on_check:
-                    on_check()
+            # A call, because CPython 3.11 does not protect the jump back of a loop that a try block begins with.
+            self._take_steps(report, on_check)
         except KeyboardInterrupt:
             if self._best_step == 0:
                 raise
@@ -129,6 +118,22 @@ class Run:
             raise FloatingPointError(f"the held-out ELBO is {self._best.elbo} after {self._step} steps")
         self._vae.load_state_dict(self._best_state)
         return FitResult(steps=self._step, best_step=self._best_step, held_out=self._best, interrupted=interrupted)
+
+    def _take_steps(self, report: Callable[[Progress], None] | None, on_check: Callable[[], None] | None) -> None:
+        loss_sum, steps = torch.zeros((), device=self._held_out.x.device), 0
+        while self._step < self._max_steps and not self._has_stalled():
+            self._step += 1
+            loss_sum += self._take_step()
+            steps += 1
+            if self._step % _CHECK_EVERY and self._step != self._max_steps:
+                continue
+            now = self._check()
+            if report:
+                report(Progress(self._step, self._max_steps, float(loss_sum) / steps, now, self._best.elbo))
+            loss_sum.zero_()
+            steps = 0
+            if on_check:
+                on_check()
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on: tensors, numbers and lists."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 import warnings
 from dataclasses import replace
 
@@ -271,6 +272,22 @@ def test_an_interrupted_run_keeps_the_best_so_far():
     assert training.interrupted
     assert training.steps == 150
     assert Scorer(model.bundle).score(make_rows(3)).log_px.shape == (3,)
+
+
+def test_an_interruption_may_come_at_any_moment(monkeypatch):
+    """Where nearly all the time goes into adding up the loss, it mostly comes just before a step."""
+    monkeypatch.setattr(loop, "evaluate", lambda *_: loop.HeldOut(1.0, 0.0, 0.0))
+    monkeypatch.setattr(loop.Run, "_take_step", lambda _: torch.zeros(()))
+    data = Data(torch.zeros(8, 4), torch.ones(8, 4))
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(20):
+            run = loop.Run(small_vae().float(), data, data, replace(QUICK, max_steps=10**9), torch.Generator())
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            assert run.finish().interrupted
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_interruption_before_anything_was_learned_is_passed_on(monkeypatch):
