@@ -287,6 +287,18 @@ def test_compressed_rubbish(victim):
             assert http.status_of(stream)[0] not in (0, "silence")
 
 
+@contextlib.contextmanager
+def reader_that_allows_no_reply(service, calls):
+    """Has sent its calls, and has no window for a byte of an answer."""
+    with Http2(service.port) as http:
+        http.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        http.settle()
+        for _ in range(calls):
+            http.send(http.open(), framed(REQUEST))
+        http.flush()
+        yield http
+
+
 def test_strangers_take_no_place_of_a_call(model_path, tmp_path, scorer):
     """Without a token they are refused unread, so that readers that never read take nothing from others."""
     token = make_token()
@@ -294,13 +306,7 @@ def test_strangers_take_no_place_of_a_call(model_path, tmp_path, scorer):
     options = ("--token-file", tmp_path / "tokens", "--max-calls", 50)
     with running(model_path, *options) as service, service.channel() as channel, contextlib.ExitStack() as stack:
         for _ in range(3):
-            http = stack.enter_context(Http2(service.port))
-            http.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-            http.settle()
-            for _ in range(200):
-                http.send(http.open(), framed(REQUEST))
-            http.flush()
-            http.settle()
+            stack.enter_context(reader_that_allows_no_reply(service, calls=200)).settle()
         assert fault_of(score, channel, tensor=tensor(ROWS))[0] is grpc.StatusCode.UNAUTHENTICATED
         friend = grpc.intercept_channel(channel, WithToken(token))
         assert_same_bits(score(friend, tensor=tensor(ROWS), timeout=1), scorer.score(ROWS))
@@ -319,12 +325,7 @@ def test_readers_that_allow_no_reply_do_not_keep_their_places(model_path, scorer
     with running(model_path, "--max-calls", 8, "--reply-timeout", 1) as service, contextlib.ExitStack() as stack:
         service.tls, service.expected = False, scorer.score(ROWS)
         for _ in range(2):
-            deaf = stack.enter_context(Http2(service.port))
-            deaf.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
-            deaf.settle()
-            for _ in range(4):
-                deaf.send(deaf.open(), framed(REQUEST))
-            deaf.flush()
+            stack.enter_context(reader_that_allows_no_reply(service, calls=4))
         with good_channel(service) as channel:
             until = time.monotonic() + 10
             while fault_of_score(channel) != grpc.StatusCode.RESOURCE_EXHAUSTED:
