@@ -1,7 +1,9 @@
 """The model bundle: a directory written whole or not at all, and read with suspicion.
 
 ========================  =====================================================================================
-``manifest.json``         everything that is not an array: :class:`anomaly_vae.manifest.Manifest`
+``manifest.json``         everything that is not an array, and the sha256 of every file below:
+                          :class:`anomaly_vae.manifest.Manifest`
+``manifest.sha256``       the sha256 of manifest.json, for this reader and for ``sha256sum -c manifest.sha256``
 ``encoder.onnx``          x, mask -> loc, log_var
 ``decoder.onnx``          z -> parameters of p(x|z)
 ``log_joint.onnx``        x, mask, loc, scale, noise -> log p(x, z) at z = loc + scale * noise
@@ -10,15 +12,16 @@
 ``encoder-2.onnx`` ...    the same of further members, where the model is a mixture
 ``golden.npz``            rows sampled from the model and their log p(x), checked whenever the bundle is loaded
 ========================  =====================================================================================
+
+So every bit of the folder is checked. Files that operating systems leave in any folder (``.DS_Store``, ``Thumbs.db``,
+``desktop.ini``, ``lost+found``) are never opened; any other name is refused.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,23 +33,32 @@ from numpy.typing import NDArray
 from anomaly_vae.calibration import threshold_at_rank
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import BundleError
-from anomaly_vae.manifest import Calibration, FileRecord, Manifest, decode_manifest, encode_manifest, graph_names
+from anomaly_vae.manifest import (
+    Calibration,
+    FileRecord,
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+    graph_names,
+    refuse_other_version,
+)
 from anomaly_vae.npy import npy, npz, parse_npy, parse_npz
 from anomaly_vae.onnx_wire import check_graph
-from anomaly_vae.storage import refuse_directory, write_directory
+from anomaly_vae.storage import STRAY_NAMES, read_file, refuse_directory, write_directory
 
 __all__ = ["Bundle", "assemble", "read_bundle", "refuse_output", "with_calibration", "write_bundle"]
 
-MANIFEST = "manifest.json"
+MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
 ARRAYS = ("noise.npy", "calibration.npy", "golden.npz")
 
 _MANIFEST_LIMIT = 16 * 2**20
-_FILE_LIMIT, _FOLDER_LIMIT = 2**30, 2**32
+_FOLDER_LIMIT = 2**32
+_PARTLY_COPIED = "{}: {} is missing; the bundle was only partly copied. Copy the folder again"
 _MOST_POINTS = 4096
-_LINKED = "{}: is a link or no regular file; copy the folder's files themselves"
 _MOST_GOLDEN = 256
 _LONGEST_NAME = 255
 _MOST_MEMBERS = 16
+_EVERY_NAME = (*graph_names(_MOST_MEMBERS), *ARRAYS, MANIFEST, CHECKSUM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +67,8 @@ class Bundle:
 
     Attributes:
         manifest: Its description.
-        files: The bytes of every file but the manifest.
-        digest: sha256 of manifest.json, which holds the digests of all others.
+        files: The bytes of every file but the manifest and its checksum.
+        digest: sha256 of manifest.json, which holds the digests of these files.
         noise: Standard normal points, float32 (R, n, L).
         calibration: Sorted finite calibration scores, nats, (n,).
         golden_rows: Rows sampled from the model, data units, (G, D).
@@ -98,13 +110,14 @@ def with_calibration(bundle: Bundle, calibration: Calibration, scores: FloatArra
 
 def refuse_output(path: Path, *, overwrite: bool) -> None:
     """Raise ConfigError now if :func:`write_bundle` could not write there later."""
-    refuse_directory(path, (*graph_names(_MOST_MEMBERS), *ARRAYS, MANIFEST), overwrite=overwrite)
+    refuse_directory(path, _EVERY_NAME, overwrite=overwrite)
 
 
 def write_bundle(bundle: Bundle, path: Path, *, overwrite: bool = False) -> None:
     """Write the bundle so that it appears under its name only when complete."""
-    files = dict(bundle.files) | {MANIFEST: encode_manifest(bundle.manifest)}
-    write_directory(path, files, overwrite=overwrite)
+    manifest = encode_manifest(bundle.manifest)
+    files = dict(bundle.files) | {MANIFEST: manifest, CHECKSUM: _checksum(manifest)}
+    write_directory(path, files, replaceable=_EVERY_NAME, overwrite=overwrite)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -119,14 +132,15 @@ def read_bundle(path: Path) -> Bundle:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BundleError(f"{path}: no model bundle there: {reason}; expected the directory made by train") from error
     try:
-        data = _read_file(folder, MANIFEST, path, _MANIFEST_LIMIT)
+        data = read_file(folder, MANIFEST, path, _MANIFEST_LIMIT)
+        _check_manifest(folder, data, path)
         manifest = decode_manifest(data, f"{path}/{MANIFEST}")
         _check_names(folder, manifest, path)
         _check_sizes(manifest, path)
         files = {}
         for name in _files(manifest):
             record = manifest.files[name]
-            files[name] = _read_file(folder, name, path, record.size)
+            files[name] = read_file(folder, name, path, record.size)
             _check_digest(files[name], record, f"{path}/{name}")
     finally:
         os.close(folder)
@@ -134,7 +148,7 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def _files(manifest: Manifest) -> tuple[str, ...]:
-    """The names of all files but the manifest."""
+    """The names of all files but the manifest and its checksum."""
     return (*graph_names(len(manifest.members)), *ARRAYS)
 
 
@@ -218,10 +232,11 @@ def _check_names(folder: int, manifest: Manifest, path: Path) -> None:
         odd = sorted(listed ^ set(files))[0][:_LONGEST_NAME]
         raise BundleError(f"{path}/{MANIFEST}: files must list exactly {', '.join(files)}; {odd!r} is at fault")
     with os.scandir(folder) as entries:  # one more than there may be is enough: a folder may hold millions
-        found = {entry.name for entry in itertools.islice(entries, len(files) + 2)}
-    extra, missing = sorted(found - listed - {MANIFEST}), sorted(listed - found)
+        names = (entry.name for entry in entries if entry.name not in STRAY_NAMES)
+        found = set(itertools.islice(names, len(files) + 3))
+    extra, missing = sorted(found - listed - {MANIFEST, CHECKSUM}), sorted(listed - found)
     if missing and not extra:
-        raise BundleError(f"{path}: {missing[0]} is missing; the bundle was only partly copied. Copy the folder again")
+        raise BundleError(_PARTLY_COPIED.format(path, missing[0]))
     if extra:
         raise BundleError(f"{path}: {extra[0]!r} is no part of a bundle; remove it, or copy the folder again")
 
@@ -236,29 +251,26 @@ def _check_sizes(manifest: Manifest, path: Path) -> None:
         raise BundleError(f"{path}/{MANIFEST}: its files have {total} bytes, a bundle has at most {_FOLDER_LIMIT}")
 
 
-def _read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
-    """Read a regular file of at most ``limit`` bytes that is no link, through the open directory."""
+def _check_manifest(folder: int, data: bytes, path: Path) -> None:
+    """Compare the manifest's bytes with its checksum, before anything is made of them."""
+    expected = _checksum(data)
     try:
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: {name} is missing; is this the directory made by `anomaly-vae train`?") from error
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise BundleError(_LINKED.format(f"{path}/{name}")) from error
-        raise BundleError(f"{path}/{name}: cannot be read: {error.strerror}") from error
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise BundleError(_LINKED.format(f"{path}/{name}"))
-        if status.st_size > min(limit, _FILE_LIMIT):
-            raise BundleError(
-                f"{path}/{name}: {status.st_size} bytes, expected at most {min(limit, _FILE_LIMIT)}; the file was "
-                "changed after export. Copy the folder again"
-            )
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(status.st_size + 1)
-    finally:
-        os.close(handle)
+        found = read_file(folder, CHECKSUM, path, len(expected))
+    except BundleError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        refuse_other_version(data, f"{path}/{MANIFEST}")  # bundles had no such file before format 4
+        raise BundleError(_PARTLY_COPIED.format(path, CHECKSUM)) from error
+    if found != expected:
+        raise BundleError(
+            f"{path}/{MANIFEST}: its sha256 starts {expected[:12].decode()}, {CHECKSUM} says otherwise; one of the two "
+            "was changed after export or only partly copied. Copy the folder again"
+        )
+
+
+def _checksum(manifest: bytes) -> bytes:
+    """The line that ``sha256sum manifest.json`` prints."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
 
 
 def _check_digest(data: bytes, record: FileRecord, where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -28,10 +30,11 @@ __all__ = [
     "decode_manifest",
     "encode_manifest",
     "graph_names",
+    "refuse_other_version",
     "suffix",
 ]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 _LONGEST_TEXT = 300
 
@@ -193,20 +196,32 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     Raises:
         BundleError: Not JSON, another format version, a field missing, unknown, of the wrong type or range.
     """
-    try:
+    refuse_other_version(data, where)
+    with _refusing_malformed(where):
+        manifest = msgspec.json.decode(data, type=Manifest)
+    _check_consistent(manifest, where)
+    return manifest
+
+
+def refuse_other_version(data: bytes, where: str) -> None:
+    """Raise BundleError if the manifest is not JSON, or of a format version that this release does not read."""
+    with _refusing_malformed(where):
         check_json(data)
         version = msgspec.json.decode(data, type=_VersionOnly).format_version
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"{where}: format version {version}, this release reads {FORMAT_VERSION}; "
-                "upgrade anomaly_vae or train the model again"
-            )
-        manifest = msgspec.json.decode(data, type=Manifest)
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{where}: format version {version}, this release reads {FORMAT_VERSION}; "
+            "upgrade anomaly_vae or train the model again"
+        )
+
+
+@contextlib.contextmanager
+def _refusing_malformed(where: str) -> Iterator[None]:
+    try:
+        yield
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         text = str(error)[:_LONGEST_TEXT]
         raise BundleError(f"{where}: not a manifest of a model bundle: {text}. Copy the folder again") from error
-    _check_consistent(manifest, where)
-    return manifest
 
 
 def _check_consistent(manifest: Manifest, where: str) -> None:

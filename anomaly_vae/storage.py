@@ -1,17 +1,30 @@
-"""Files and directories that appear under their name only when complete."""
+"""Files and directories that appear under their name only when complete, and files read with suspicion."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from anomaly_vae.errors import ConfigError
+from anomaly_vae.errors import BundleError, ConfigError
 
-__all__ = ["atomic_file", "refuse_directory", "refuse_existing", "write_directory"]
+__all__ = ["STRAY_NAMES", "atomic_file", "read_file", "refuse_directory", "refuse_existing", "write_directory"]
+
+# What macOS, Windows and the check of a file system leave in folders.
+STRAY_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"})
+
+_FILE_LIMIT = 2**30
+_LINKED = "{}: is a link or no regular file; copy the folder's files themselves"
+_MOUNTED = (
+    "{}: a file system is mounted there, and --overwrite replaces the folder itself, which a mount forbids; "
+    "give a folder in it, such as {}/model"
+)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -32,9 +45,23 @@ def refuse_directory(path: Path, names: Iterable[str], *, overwrite: bool) -> No
         return
     if path.is_symlink() or not path.is_dir():
         raise ConfigError(f"{path} is not a directory; --overwrite replaces only a model bundle")
-    foreign = sorted(set(os.listdir(path)) - set(names))
+    if os.path.ismount(path):
+        raise ConfigError(_MOUNTED.format(path, path))
+    foreign = sorted(name for name in set(os.listdir(path)) - set(names) if not _is_stray(path / name))
     if foreign:
         raise ConfigError(f"{path} holds {foreign[0]!r}, which is no part of a bundle; --overwrite would delete it")
+
+
+def _is_stray(path: Path) -> bool:
+    """Whether this may go with the folder it is in: a folder of recovered files may not."""
+    if path.name not in STRAY_NAMES:
+        return False
+    if path.is_symlink() or not path.is_dir():
+        return True
+    try:
+        return not os.listdir(path)
+    except OSError:  # the administrator's
+        return False
 
 
 @contextlib.contextmanager
@@ -43,11 +70,9 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     refuse_existing(path, overwrite=overwrite)
     if path.is_dir():
         raise ConfigError(f"{path} is a directory; give the name of a file")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent)
-    os.fchmod(handle, 0o666 & ~_umask())
-    os.close(handle)
-    part = Path(name)
+    part = _beside(path, "part")
     try:
+        part.touch(exist_ok=False)
         yield part
         _sync(part)
         if overwrite:
@@ -61,6 +86,11 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    """A hidden name beside the path, known before anything has it: what Ctrl-C interrupts can be removed."""
+    return path.absolute().parent / f".{path.name}.{secrets.token_hex(4)}.{suffix}"
+
+
 def _publish(part: Path, path: Path) -> None:
     """Give the file its name unless another job was faster: a link, unlike a rename, never replaces."""
     try:
@@ -72,19 +102,19 @@ def _publish(part: Path, path: Path) -> None:
         part.replace(path)
 
 
-def write_directory(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+def write_directory(path: Path, files: Mapping[str, bytes], *, replaceable: Iterable[str], overwrite: bool) -> None:
     """Write a directory of files under a temporary name, flush it, and rename it to ``path``.
 
-    With ``overwrite`` a directory already there is replaced, provided it holds nothing but such files.
+    With ``overwrite`` a directory already there is replaced, provided it holds nothing but ``replaceable`` files.
 
     Raises:
         ConfigError: ``path`` exists and may not be replaced, or its parent does not exist.
     """
-    refuse_directory(path, files, overwrite=overwrite)
+    refuse_directory(path, replaceable, overwrite=overwrite)
     parent = path.absolute().parent
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=parent))
+    part = _beside(path, "part")
     try:
-        part.chmod(0o777 & ~_umask())
+        part.mkdir()
         for name, data in files.items():
             (part / name).write_bytes(data)
             _sync(part / name)
@@ -101,7 +131,13 @@ def _replace_directory(part: Path, path: Path) -> None:
         part.rename(path)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.absolute().parent))
-    path.rename(aside / path.name)
+    try:
+        path.rename(aside / path.name)
+    except OSError as error:
+        aside.rmdir()
+        if error.errno == errno.EBUSY:  # a folder of the same file system may be mounted, which is hard to see before
+            raise ConfigError(_MOUNTED.format(path, path)) from error
+        raise
     try:
         part.rename(path)
     except BaseException:
@@ -111,15 +147,38 @@ def _replace_directory(part: Path, path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes that is no link, through the open directory.
+
+    Raises:
+        BundleError: It is missing (from FileNotFoundError), or another thing than that.
+    """
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: {name} is missing; is this the directory made by `anomaly-vae train`?") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BundleError(_LINKED.format(f"{path}/{name}")) from error
+        raise BundleError(f"{path}/{name}: cannot be read: {error.strerror}") from error
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise BundleError(_LINKED.format(f"{path}/{name}"))
+        if status.st_size > min(limit, _FILE_LIMIT):
+            raise BundleError(
+                f"{path}/{name}: {status.st_size} bytes, expected at most {min(limit, _FILE_LIMIT)}; the file was "
+                "changed after export. Copy the folder again"
+            )
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(status.st_size + 1)
+    finally:
+        os.close(handle)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -28,29 +28,51 @@ def text_of(folder):
     return (folder / "manifest.json").read_text()
 
 
-def edit(change):
-    """Change the manifest's JSON."""
+def checksum(manifest):
+    """The line of manifest.sha256 that fits."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n".encode()
 
-    def attack(folder):
-        manifest = json.loads(text_of(folder))
-        change(manifest)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
 
-    return attack
+def write_manifest(folder, data):
+    """Other bytes for manifest.json, with their checksum."""
+    (folder / "manifest.json").write_bytes(data)
+    (folder / "manifest.sha256").write_bytes(checksum(data))
 
 
 def put(data):
-    """Other bytes for manifest.json."""
-    return lambda folder: (folder / "manifest.json").write_bytes(data(text_of(folder)) if callable(data) else data)
+    """Other bytes for manifest.json, perhaps made of its text."""
+    return lambda folder: write_manifest(folder, data(text_of(folder)) if callable(data) else data)
+
+
+def edit(change):
+    """Change the manifest's JSON."""
+
+    def changed(text):
+        manifest = json.loads(text)
+        change(manifest)
+        return json.dumps(manifest).encode()
+
+    return put(changed)
 
 
 def swap(old, new):
     """Other text at one place of manifest.json."""
 
-    def attack(folder):
-        text = text_of(folder)
+    def changed(text):
         assert old in text
-        (folder / "manifest.json").write_text(text.replace(old, new, 1))
+        return text.replace(old, new, 1).encode()
+
+    return put(changed)
+
+
+SUM = "manifest.sha256"
+
+
+def line(change):
+    """Another line for manifest.sha256, made of the right one."""
+
+    def attack(folder):
+        (folder / SUM).write_bytes(change((folder / SUM).read_bytes()))
 
     return attack
 
@@ -148,7 +170,34 @@ FOLDERS = {
     ),
 }  # fmt: skip
 
-NAMES = ["../noise.npy", "/etc/passwd", "a/b", "a\\b", "\0", "x" * 10**6, "", ".", "..", "manifest.json", "NOISE.NPY"]
+OTHERWISE = r"manifest\.json: its sha256 starts [0-9a-f]{12}, manifest\.sha256 says otherwise"
+LONG = r"manifest\.sha256: .* bytes, expected at most 80"
+FOLDERS |= {
+    "manifest changed": (
+        lambda folder: (folder / "manifest.json").write_text(text_of(folder).replace("flow", "glow")), OTHERWISE
+    ),
+    "checksum of another manifest": (line(lambda _: checksum(b"{}")), OTHERWISE),
+    "checksum of another file": (line(lambda old: old.replace(b"json", b"JSON")), OTHERWISE),
+    "checksum in capitals": (line(bytes.upper), OTHERWISE),
+    "checksum in binary mode": (line(lambda old: old.replace(b"  ", b" *")), OTHERWISE),
+    "checksum of Windows": (line(lambda old: old.replace(b"\n", b"\r\n")), LONG),
+    "checksum without its end": (line(lambda old: old[:-1]), OTHERWISE),
+    "checksum that is empty": (line(lambda _: b""), OTHERWISE),
+    "checksum twice": (line(lambda old: old * 2), LONG),
+    "checksum of holes": (lambda folder: os.truncate(folder / SUM, 2**40), LONG),
+    "checksum is missing": (lambda folder: (folder / SUM).unlink(), r"manifest\.sha256 is missing; .*partly copied"),
+    "checksum is a symlink": (instead(lambda path, original: path.symlink_to(original), SUM), r"\.sha256: is a link"),
+    "checksum is a hard link": (instead(lambda path, original: path.hardlink_to(original), SUM), r"\.sha256: is a"),
+    "checksum is a folder": (instead(lambda path, _: path.mkdir(), SUM), r"\.sha256: is a link or no regular file"),
+    "checksum is a pipe": (instead(lambda path, _: os.mkfifo(path), SUM), r"\.sha256: is a link or no regular file"),
+    "stray files and another": (
+        lambda folder: [(folder / name).touch() for name in (".DS_Store", "Thumbs.db", "desktop.ini", "Desktop.ini")],
+        r"'Desktop\.ini' is no part",
+    ),
+}  # fmt: skip
+
+NAMES = ["../noise.npy", "/etc/passwd", "a/b", "a\\b", "\0", "x" * 10**6, "", ".", "..", "NOISE.NPY", "manifest.json"]
+NAMES += [SUM, ".DS_Store"]
 FOLDERS |= {
     f"listed: {name[:20]!r}": (
         edit(lambda m, name=name: m["files"].update({name: m["files"]["noise.npy"]})),
@@ -163,7 +212,7 @@ def first(manifest):
 
 
 NONE = r"manifest\.json: not a manifest of a model bundle"
-VERSION = '"format_version": 3'
+VERSION = '"format_version": 4'
 BETA = '"beta": 1.0'
 MANIFESTS = {
     "a key twice": (swap(VERSION, f"{VERSION}, {VERSION}"), "key 'format_version' stands twice"),
@@ -188,9 +237,9 @@ MANIFESTS = {
     "a comment": (put(lambda text: b"// hello\n" + text.encode()), NONE),
     "two manifests": (put(lambda text: 2 * text.encode()), NONE),
     "too long": (put(lambda text: text.encode() + b" " * 2**24), r"manifest\.json: .*at most 16777216"),
-    "the next version": (edit(lambda m: m.update(format_version=4)), "format version 4, this release reads 3"),
+    "the next version": (edit(lambda m: m.update(format_version=5)), "format version 5, this release reads 4"),
     "no version yet": (edit(lambda m: m.update(format_version=0)), "format version 0"),
-    "a version of text": (edit(lambda m: m.update(format_version="3")), NONE),
+    "a version of text": (edit(lambda m: m.update(format_version="4")), NONE),
     "no version": (edit(lambda m: m.pop("format_version")), NONE),
     "an unknown field": (edit(lambda m: first(m).update(module="os")), "unknown field `module`"),
     "an unknown head": (edit(lambda m: first(m)["head"].update(kind="os.system")), NONE),

@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
+import random
+import re
 import shutil
+import subprocess
+import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,32 +22,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_vae import storage
-from anomaly_vae.bundle import ARRAYS, _sealed, read_bundle, write_bundle
+from anomaly_vae.bundle import ARRAYS, _sealed, read_bundle, refuse_output, write_bundle
 from anomaly_vae.errors import BundleError, ConfigError
 from anomaly_vae.manifest import graph_names
 from anomaly_vae.scorer import Scorer, load
+from tests.attacks import edit, put, seal
 
 FILES = (*graph_names(1), *ARRAYS)
+ALL = (*FILES, "manifest.json", "manifest.sha256")
 
 
 @pytest.fixture
 def copy(model_path, tmp_path):
     """A bundle to damage."""
     return shutil.copytree(model_path, tmp_path / "model")
-
-
-def edit_manifest(path, change):
-    """Change the manifest as someone with an editor would."""
-    manifest = json.loads((path / "manifest.json").read_text())
-    change(manifest)
-    (path / "manifest.json").write_text(json.dumps(manifest))
-
-
-def replace_file(path, name, data):
-    """Replace a file and its digest: what an attacker, not an accident, would do."""
-    (path / name).write_bytes(data)
-    record = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    edit_manifest(path, lambda manifest: manifest["files"].update({name: record}))
 
 
 def first(manifest):
@@ -63,7 +57,7 @@ def test_what_is_written_is_what_is_read(bundle, model_path):
     assert again.manifest == bundle.manifest
     assert again.files == dict(bundle.files)
     assert again.digest == hashlib.sha256((model_path / "manifest.json").read_bytes()).hexdigest()
-    assert sorted(path.name for path in model_path.iterdir()) == sorted([*FILES, "manifest.json"])
+    assert sorted(path.name for path in model_path.iterdir()) == sorted(ALL)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -75,7 +69,7 @@ def test_a_changed_byte_is_noticed(copy, name):
         load(copy)
 
 
-@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+@pytest.mark.parametrize("name", ALL)
 def test_a_missing_or_cut_file_is_named(copy, name):
     data = (copy / name).read_bytes()
     (copy / name).write_bytes(data[: len(data) // 2])
@@ -84,6 +78,90 @@ def test_a_missing_or_cut_file_is_named(copy, name):
     (copy / name).unlink()
     with pytest.raises(BundleError, match=f"{name} is missing"):
         load(copy)
+
+
+def flipped_bits(path, bits):
+    """The bits of a file whose flip the reader does not notice."""
+    unnoticed = []
+    with path.open("r+b", buffering=0) as file:
+        for bit in bits:
+            original = os.pread(file.fileno(), 1, bit // 8)
+            os.pwrite(file.fileno(), bytes([original[0] ^ 1 << bit % 8]), bit // 8)
+            try:
+                read_bundle(path.parent)
+                unnoticed.append(bit)
+            except BundleError:
+                pass
+            os.pwrite(file.fileno(), original, bit // 8)
+    return unnoticed
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_flipped_bit_is_read(copy, name):
+    """Each bit of the two files that vouch for the others, and bits all over those."""
+    bits = range(8 * (copy / name).stat().st_size)
+    assert flipped_bits(copy / name, bits if "manifest" in name else random.Random(name).sample(bits, 200)) == []
+    read_bundle(copy)
+
+
+def test_a_manifest_changed_by_hand_is_refused_with_what_to_do(copy):
+    text = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(text.replace('"scale": ', '"scale": 1'))
+    with pytest.raises(
+        BundleError, match=r"model/manifest\.json: its sha256 starts .*says otherwise; .*Copy the folder"
+    ):
+        load(copy)
+
+
+def test_sha256sum_finds_the_manifest_in_order(copy):
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "manifest.sha256"], cwd=copy, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("manifest.json: OK\n", "", 0)
+    assert (copy / "manifest.sha256").read_text()[:64] == read_bundle(copy).digest
+
+
+@pytest.mark.parametrize("change", [edit, lambda change: edit(lambda m: (change(m), m.pop("members"))[0])])
+def test_a_bundle_of_format_3_is_told_apart_from_a_partial_copy(copy, change):
+    """It had no manifest.sha256, and perhaps other fields."""
+    change(lambda manifest: manifest.update(format_version=3))(copy)
+    (copy / "manifest.sha256").unlink()
+    with pytest.raises(BundleError, match=r"format version 3, this release reads 4; upgrade anomaly_vae or train the"):
+        load(copy)
+
+
+def add_strays(folder):
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (folder / name).write_bytes(b"\0\0\0\1Bud1")
+    (folder / "lost+found").mkdir(mode=0o700)
+
+
+def test_what_operating_systems_leave_in_folders_is_ignored(copy, bundle, new_rows):
+    """By name, whatever it is: nothing of it is opened."""
+    expected = load(copy).score(new_rows).log_px
+    add_strays(copy)
+    (copy / "lost+found" / "#4711").write_bytes(b"")
+    assert read_bundle(copy).files == dict(bundle.files)
+    (copy / "Thumbs.db").unlink()
+    os.mkfifo(copy / "Thumbs.db")
+    assert load(copy).score(new_rows).log_px.tobytes() == expected.tobytes()
+
+
+def test_a_folder_of_a_million_files_is_not_listed_to_the_end(copy, monkeypatch):
+    """Whatever else is in it, names to ignore among them."""
+    add_strays(copy)
+    real, listed = os.scandir, []
+
+    @contextlib.contextmanager
+    def scandir(folder):
+        with real(folder) as entries:
+            endless = (types.SimpleNamespace(name=str(i)) for i in range(10**6))
+            yield (listed.append(entry.name) or entry for entry in itertools.chain(entries, endless))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(BundleError, match="is no part of a bundle"):
+        load(copy)
+    assert len(listed) <= len(ALL) + 5
 
 
 def test_an_unknown_file_is_refused(copy):
@@ -115,7 +193,7 @@ def test_a_named_pipe_does_not_hang_the_reader(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format_version=2), "format version 2, this release reads 3"),
+        (lambda m: m.update(format_version=2), "format version 2, this release reads 4"),
         (lambda m: m.update(pickle="x"), "unknown field `pickle`"),
         (lambda m: m.pop("members"), "missing required field `members`"),
         (lambda m: m.update(members=[]), r"length >= 1.*members"),
@@ -156,7 +234,7 @@ def test_a_named_pipe_does_not_hang_the_reader(copy):
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(copy, change, message):
-    edit_manifest(copy, change)
+    edit(change)(copy)
     with pytest.raises(BundleError, match=message):
         load(copy)
 
@@ -165,8 +243,8 @@ def test_a_manifest_that_does_not_fit_is_refused(copy, change, message):
     "text", ["", "[]", "{", "null", '{"format_version": NaN}', '{"format_version": 1e999}', "[" * 100_000]
 )
 def test_a_manifest_that_is_none_is_refused(copy, text):
-    (copy / "manifest.json").write_text(text)
-    with pytest.raises(BundleError, match="manifest"):
+    put(text.encode())(copy)
+    with pytest.raises(BundleError, match=r"manifest\.json: not a manifest"):
         load(copy)
 
 
@@ -174,8 +252,8 @@ def test_a_number_that_is_none_is_refused(copy):
     text = (copy / "manifest.json").read_text()
     threshold = json.loads(text)["calibration"]["threshold"]
     for odd in ("NaN", "Infinity", "1e999", "null"):
-        (copy / "manifest.json").write_text(text.replace(f'"threshold": {threshold}', f'"threshold": {odd}'))
-        with pytest.raises(BundleError, match="manifest"):
+        put(text.replace(f'"threshold": {threshold}', f'"threshold": {odd}').encode())(copy)
+        with pytest.raises(BundleError, match=r"manifest\.json: not a manifest"):
             load(copy)
 
 
@@ -202,10 +280,10 @@ def test_arrays_that_do_not_fit_are_refused(copy, bundle):
     }
     for name, damages in cases.items():
         for data, message in damages:
-            replace_file(copy, name, data)
+            seal(name, data)(copy)
             with pytest.raises(BundleError, match=message):
                 load(copy)
-        replace_file(copy, name, bundle.files[name])
+        seal(name, bundle.files[name])(copy)
     load(copy)
 
 
@@ -219,13 +297,13 @@ def test_archives_with_surprises_are_refused(copy, bundle):
         with zipfile.ZipFile(buffer, "w", compression) as archive:
             for name in names:
                 archive.writestr(f"{name}.npy", npy(bundle.golden_rows if name == "rows" else bundle.golden_log_px))
-        replace_file(copy, "golden.npz", buffer.getvalue())
+        seal("golden.npz", buffer.getvalue())(copy)
         with pytest.raises(BundleError, match=r"golden\.npz"):
             load(copy)
 
 
 def test_a_graph_of_another_model_is_refused(copy, bundle):
-    replace_file(copy, "decoder.onnx", bundle.files["encoder.onnx"])
+    seal("decoder.onnx", bundle.files["encoder.onnx"])(copy)
     with pytest.raises(BundleError, match=r"decoder\.onnx: has inputs or outputs"):
         load(copy)
 
@@ -270,6 +348,62 @@ def test_overwrite_never_deletes_what_is_no_bundle(bundle, tmp_path):
     with pytest.raises(ConfigError, match="not a directory"):
         write_bundle(bundle, tmp_path / "link", overwrite=True)
     assert (photos / "holiday.jpg").read_bytes() == b"precious"
+
+
+def test_overwrite_replaces_a_bundle_with_stray_files_in_it(bundle, copy, tmp_path):
+    add_strays(copy)
+    write_bundle(bundle, copy, overwrite=True)
+    assert sorted(os.listdir(copy)) == sorted(ALL)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".DS_Store"])
+def test_overwrite_never_deletes_a_folder_that_holds_something(bundle, copy, name):
+    (copy / name).mkdir()
+    (copy / name / "#4711").write_bytes(b"precious")
+    with pytest.raises(ConfigError, match=rf"'{re.escape(name)}', which is no part of a bundle; --overwrite would"):
+        write_bundle(bundle, copy, overwrite=True)
+    assert (copy / name / "#4711").read_bytes() == b"precious"
+
+
+def test_overwrite_never_deletes_a_folder_it_cannot_look_into(bundle, copy, monkeypatch):
+    (copy / "lost+found").mkdir()
+    real = os.listdir
+
+    def listdir(path):
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(ConfigError, match=r"'lost\+found', which is no part of a bundle"):
+        write_bundle(bundle, copy, overwrite=True)
+
+
+def test_overwrite_says_where_a_mounted_file_system_forbids_it(bundle, copy, tmp_path, monkeypatch):
+    """Before a training run where this can be seen, and otherwise when the folder cannot be renamed."""
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == copy)
+    with pytest.raises(ConfigError, match=r"a file system is mounted there, .*give a folder in it, such as .*/model"):
+        refuse_output(copy, overwrite=True)
+    monkeypatch.undo()
+
+    def busy(self, target):
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(type(copy), "rename", busy)
+    with pytest.raises(ConfigError, match="a file system is mounted there"):
+        write_bundle(bundle, copy, overwrite=True)
+    monkeypatch.undo()
+    load(copy)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_overwrite_replaces_a_bundle_of_other_files(bundle, mixture, copy):
+    """A mixture has more of them: what may be replaced does not depend on what is written."""
+    write_bundle(mixture.bundle, copy, overwrite=True)
+    assert "encoder-2.onnx" in os.listdir(copy)
+    write_bundle(bundle, copy, overwrite=True)
+    assert sorted(os.listdir(copy)) == sorted(ALL)
 
 
 @pytest.mark.parametrize("moment", ["_sync", "_replace_directory"])

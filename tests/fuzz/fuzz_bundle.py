@@ -21,9 +21,9 @@ with atheris.instrument_imports(include=["anomaly_vae"]):
     from anomaly_vae.manifest import graph_names
     from tests.fuzz.mutations import changed_json, changed_message
     from tests.fuzz.seeds import small_bundle
-    from tests.fuzz.targets import MANIFEST, loaded, parses
+    from tests.fuzz.targets import CHECKSUM, MANIFEST, loaded, parses
 
-_NAMES = (MANIFEST, *graph_names(1), *ARRAYS)
+_NAMES = (MANIFEST, CHECKSUM, *graph_names(1), *ARRAYS)
 _FOLDER = tempfile.TemporaryDirectory()
 _MODEL = Path(_FOLDER.name) / "model"
 

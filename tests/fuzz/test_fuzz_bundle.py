@@ -14,7 +14,7 @@ from anomaly_vae.bundle import ARRAYS
 from anomaly_vae.manifest import graph_names
 from tests.fuzz.mutations import changed_bytes, changed_json, changed_message
 from tests.fuzz.seeds import small_bundle
-from tests.fuzz.targets import MANIFEST, loaded, parses
+from tests.fuzz.targets import CHECKSUM, MANIFEST, loaded, parses
 
 GRAPHS = graph_names(1)
 _LONGEST = 5.0
@@ -42,7 +42,7 @@ def test_the_bundle_itself_is_loaded(folder):
     assert quickly(folder, "noise.npy", (folder / "noise.npy").read_bytes()) is not None
 
 
-@pytest.mark.parametrize(("name", "examples"), [*((name, 30) for name in (*GRAPHS, *ARRAYS)), (MANIFEST, 80)])
+@pytest.mark.parametrize(("name", "examples"), [*((name, 30) for name in (*GRAPHS, *ARRAYS, CHECKSUM)), (MANIFEST, 80)])
 def test_changed_bytes_are_refused_or_harmless(folder, name, examples):
     original = (folder / name).read_bytes()
 
