@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# From the moment it is imported, onnxruntime reports its use to its maker, and keeps the reports below HOME. It reads
+# this once, as it is loaded; a value that the user gave stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from anomaly_vae.scorer import Scorer, Scores, load

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +49,7 @@ def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
 
 def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
     """Save the distributions of log p(x) of benign and malignant rows, with the threshold, as PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = _pyplot(path.parent)
     values = _read(scores)
     malignant = values["malignant"] == 1
     log_px = values["log_px"]
@@ -81,6 +79,17 @@ def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
     with atomic_file(path, overwrite=True) as part:
         figure.savefig(part, dpi=120, format="png")
     pyplot.close(figure)
+
+
+def _pyplot(folder: Path) -> Any:
+    """matplotlib.pyplot, whose list of fonts goes to a folder of its own for as long as it is imported, not to HOME."""
+    with tempfile.TemporaryDirectory(prefix=".matplotlib-", dir=folder) as own:
+        os.environ.setdefault("MPLCONFIGDIR", own)
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    return pyplot
 
 
 def _worst_rows(values: dict[str, Any]) -> Table:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
+import os
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +37,7 @@ _STRAY = 0.02
 # A check costs at most as much as a few steps, and draws more noise where rows are few.
 _HELD_OUT_ROWS = 1024
 _HELD_OUT_PAIRS = 1024
+_IMPORTING = threading.Lock()
 
 
 class HeldOut(NamedTuple):
@@ -82,6 +88,7 @@ class Run:
             {"params": networks},
             {"params": list(vae.head.parameters()), "weight_decay": 0.0},
         ]
+        _import_compiler()
         self._optimiser = torch.optim.AdamW(groups, lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY, fused=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, max_lr=_PEAK_RATE, total_steps=self._max_steps + 1
@@ -193,6 +200,22 @@ class Run:
             self._best, self._best_step = now, self._step
             self._best_state = copy.deepcopy(self._vae.state_dict())
         return now
+
+
+def _import_compiler() -> None:
+    """Import torch's compiler, as its optimisers do, but without the folder that it makes in TMPDIR as it is imported.
+
+    Nothing is compiled here. The folder of torch itself stands in for that one: it exists, so none is made.
+    """
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    with _IMPORTING:
+        if "torch._dynamo" in sys.modules or name in os.environ:
+            return
+        os.environ[name] = str(Path(torch.__file__).parent)
+        try:
+            importlib.import_module("torch._dynamo")
+        finally:
+            del os.environ[name]  # what a user compiles later goes where it always does
 
 
 @torch.no_grad()
