@@ -1,18 +1,20 @@
-"""Progress of reading and scoring a table, on standard error where a person looks."""
+"""Progress of reading and scoring a table, and why there is none, on standard error where a person looks."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from anomaly_vae.batch import ScoreSummary
 from anomaly_vae.table import Table
 
-__all__ = ["rows_progress", "table_progress"]
+__all__ = ["rows_progress", "shown_log", "table_progress"]
 
 
 @contextlib.contextmanager
@@ -40,6 +42,22 @@ def rows_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[
             return
         task = bar.add_task(f"{total:,} rows", total=total)
         yield lambda rows: bar.advance(task, rows)
+
+
+@contextlib.contextmanager
+def shown_log(name: str, *, quiet: bool) -> Iterator[None]:
+    """Print what a logger says, a line each, or nothing at all if ``quiet``."""
+    logger, handler = logging.getLogger(name), logging.NullHandler() if quiet else _Lines()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
 
 
 @contextlib.contextmanager

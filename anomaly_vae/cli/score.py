@@ -18,7 +18,8 @@ from anomaly_vae.errors import ConfigError
 if TYPE_CHECKING:
     from anomaly_vae.batch import RowScorer
 
-_SECONDS_TO_START = 3.0  # for a service that was started a moment ago
+# For a service that was started a moment ago: where nothing at all has answered so long, the address is likely wrong.
+_SECONDS_TO_START = 3.0
 _DEFAULT_TIMEOUT = 60.0
 
 _FILE = click.Path(path_type=Path)
@@ -94,7 +95,7 @@ def command(
     with contextlib.ExitStack() as stack:
         if model.startswith(("grpc://", "grpcs://")):
             _refuse({"--threads": threads, "--target-fpr": target_fpr}, "the service's to set; give a bundle as MODEL")
-            scorer: RowScorer = stack.enter_context(_connected(model, timeout, tls_ca, tls_cert, tls_key))
+            scorer: RowScorer = stack.enter_context(_connected(model, timeout, tls_ca, tls_cert, tls_key, quiet=quiet))
         else:
             of_a_service = {"--timeout": timeout, "--tls-ca": tls_ca, "--tls-cert": tls_cert, "--tls-key": tls_key}
             _refuse(of_a_service, "about a service; give grpcs://HOST:PORT as MODEL")
@@ -126,15 +127,17 @@ def _loaded(model: str, threads: int | None) -> RowScorer:
 
 @contextlib.contextmanager
 def _connected(
-    model: str, timeout: float | None, ca: Path | None, cert: Path | None, key: Path | None
+    model: str, timeout: float | None, ca: Path | None, cert: Path | None, key: Path | None, *, quiet: bool
 ) -> Iterator[RowScorer]:
     require_serving()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print lines of its own beside ours
+    from anomaly_vae.cli.progress import shown_log
     from anomaly_vae.client import Client, Tls
 
     tls = Tls(ca=ca, cert=cert, key=key) if ca or cert or key else None
-    with Client(model, timeout=_DEFAULT_TIMEOUT if timeout is None else timeout, tls=tls) as client:
-        client.wait_until_ready(_SECONDS_TO_START)
+    seconds = _DEFAULT_TIMEOUT if timeout is None else timeout
+    with shown_log("anomaly_vae.client", quiet=quiet), Client(model, timeout=seconds, tls=tls) as client:
+        client.wait_until_ready(seconds, first_answer=_SECONDS_TO_START)
         yield client
 
 

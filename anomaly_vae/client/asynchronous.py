@@ -9,10 +9,11 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
+from anomaly_vae.client.calls import Line
 from anomaly_vae.client.connection import Connection, connection_to
 from anomaly_vae.client.credentials import Tls
 from anomaly_vae.client.requests import schema_of
-from anomaly_vae.client.session import Line, Session, Transport
+from anomaly_vae.client.session import Session, Transport
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, ServiceError
 from anomaly_vae.schema import Schema
@@ -44,7 +45,7 @@ class AsyncClient:
         model_name: str = "",
         model_version: str = "",
         timeout: float | None = 60.0,
-        retries: int = 5,
+        retries: int | None = None,
         tls: Tls | None = None,
         token: str | None = None,
         concurrency: int = 4,
@@ -90,9 +91,9 @@ class AsyncClient:
         """Close the connection; calls under way fail."""
         await self._channel.close()
 
-    async def wait_until_ready(self, timeout: float = 30.0) -> None:
+    async def wait_until_ready(self, timeout: float = 30.0, *, first_answer: float | None = None) -> None:
         """As :meth:`anomaly_vae.client.Client.wait_until_ready`."""
-        await self._session.wait_until_ready(timeout)
+        await self._session.wait_until_ready(timeout, first_answer)
 
     async def get_model(self) -> pb.Model:
         """As :meth:`anomaly_vae.client.Client.get_model`."""
@@ -137,7 +138,7 @@ class _Channel(Transport):
         self._stub: Any = None
         self._closed = False
 
-    async def send(self, method: str, request: object, timeout: float | None) -> Any:
+    async def send(self, method: str, request: object, timeout: float | None, *, wait_for_ready: bool = False) -> Any:
         if self._closed:
             raise self._is_closed()
         if self._channel is None:
@@ -145,7 +146,13 @@ class _Channel(Transport):
             self._stub = ScoringServiceStub(self._channel)  # type: ignore[no-untyped-call]
         call = getattr(self._stub, method)
         try:
-            return await call(request, timeout=timeout, metadata=self._connection.metadata)
+            return await call(
+                request, timeout=timeout, metadata=self._connection.metadata, wait_for_ready=wait_for_ready
+            )
+        except grpc.RpcError:
+            if self._closed:
+                raise self._is_closed() from None
+            raise
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and not (task and task.cancelling()):  # gRPC says so of a call whose channel was closed

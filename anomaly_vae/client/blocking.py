@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-import grpc
-
-from anomaly_vae.client.connection import Connection, connection_to
+from anomaly_vae.client.channel import Channel, finish
+from anomaly_vae.client.connection import connection_to
 from anomaly_vae.client.credentials import Tls
 from anomaly_vae.client.requests import schema_of
-from anomaly_vae.client.session import Line, Session, Transport
+from anomaly_vae.client.session import Session
 from anomaly_vae.densities import FloatArray
-from anomaly_vae.errors import ServiceError
 from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
 from anomaly_vae.service.pb import scoring_pb2 as pb
-from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 
 __all__ = ["Client"]
-
-# So that the service has the next part at hand when it is done with one.
-_PARTS_AT_A_TIME = 2
-
-Found = TypeVar("Found")
 
 
 class Client:
     """A connection to a scoring service; use it as a context manager. Calls from several threads are safe.
 
     Many rows go in several calls, two of them under way at a time; scores come back in the order of the rows, and the
-    first call that fails ends the others. A call that fails because the service is not there (UNAVAILABLE), or has too
-    many rows waiting (RESOURCE_EXHAUSTED with RetryInfo), is sent again after a random wait that grows, and is never
-    shorter than the service asks for. If the timeout would pass meanwhile, its error is raised at once.
+    first call that fails ends the others.
+
+    A call is sent again, until its timeout, if the service is not there, ends or is killed meanwhile, or has too many
+    rows waiting. The waits are random, grow to a second (five where rows wait), and are never shorter than the service
+    asks for; if that is longer than the timeout allows, the error is raised at once. So is one that will not pass:
+    wrong certificates, or TLS on one side only. The logger "anomaly_vae.client" warns after two seconds without a
+    service.
 
     Example:
         with Client("127.0.0.1:50051") as client:
@@ -50,7 +42,7 @@ class Client:
         model_name: str = "",
         model_version: str = "",
         timeout: float | None = 60.0,
-        retries: int = 5,
+        retries: int | None = None,
         tls: Tls | None = None,
         token: str | None = None,
     ) -> None:
@@ -63,7 +55,8 @@ class Client:
             model_version: Its version; empty for whatever is served.
             timeout: Seconds each call may take, with all its retries; None for ever. Many rows go in several calls,
                 so that the whole may take longer.
-            retries: How often a call is sent again, at most; 0 for never.
+            retries: How often a call is sent again, at most; 0 for never, None for as often as the timeout allows.
+                Without a timeout either, a call whose service never comes back never ends.
             tls: Whom to trust, and a certificate of one's own; None for the public authorities and no certificate.
             token: Proves to the service who calls, by TLS or on this machine only. None for that of the environment
                 variable ANOMALY_VAE_TOKEN, if it is set; empty for none.
@@ -80,7 +73,7 @@ class Client:
             tls=tls,
             token=token,
         )
-        self._channel = _Channel(self._connection)
+        self._channel = Channel(self._connection)
         self._session = Session(self._connection, self._channel)
 
     def __repr__(self) -> str:
@@ -101,13 +94,18 @@ class Client:
         """Close the connection; calls under way fail."""
         self._channel.close()
 
-    def wait_until_ready(self, timeout: float = 30.0) -> None:
+    def wait_until_ready(self, timeout: float = 30.0, *, first_answer: float | None = None) -> None:
         """Wait until the service answers and its model is loaded.
 
+        Args:
+            timeout: Seconds to wait at most.
+            first_answer: Seconds after which to give up if nothing at all answers there, such as at a mistyped
+                address; a service that starts or ends says so, and is waited for. None for the timeout.
+
         Raises:
-            ServiceError: It did not within the timeout, in seconds.
+            ServiceError: It did not within that time.
         """
-        _finish(self._session.wait_until_ready(timeout))
+        finish(self._session.wait_until_ready(timeout, first_answer))
 
     def get_model(self) -> pb.Model:
         """What is served, asked anew: columns, threshold, calibration, estimator, limits.
@@ -115,12 +113,12 @@ class Client:
         Raises:
             ServiceError: The call failed.
         """
-        return _finish(self._session.get_model())
+        return finish(self._session.get_model())
 
     @property
     def model(self) -> pb.Model:
         """:meth:`get_model` as it was when last asked."""
-        return _finish(self._session.model())
+        return finish(self._session.model())
 
     @property
     def schema(self) -> Schema:
@@ -152,7 +150,7 @@ class Client:
             Overloaded: Too many rows wait at the service.
             ServiceError: The call failed for another reason.
         """
-        scores = _finish(self._session.score(data, num_samples, max_std_error))
+        scores = finish(self._session.score(data, num_samples, max_std_error))
         warn_uncalibrated(num_samples, self.num_samples, max_std_error)
         return scores
 
@@ -165,7 +163,7 @@ class Client:
         Raises:
             InvalidInput, Overloaded, ServiceError: As for :meth:`score`.
         """
-        return _finish(self._session.flag(data))
+        return finish(self._session.flag(data))
 
     def score_rows(
         self,
@@ -175,125 +173,8 @@ class Client:
         max_std_error: float | None = None,
     ) -> Scores:
         """:meth:`score` of float64 rows (N, D) in the order of :attr:`schema`; the service has one target only."""
-        return _finish(self._session.score_rows(rows, num_samples, target_fpr, max_std_error))
+        return finish(self._session.score_rows(rows, num_samples, target_fpr, max_std_error))
 
     def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
         """:meth:`flag` of float64 rows (N, D) in the order of :attr:`schema`; the service has one target only."""
-        return _finish(self._session.flag_rows(rows, target_fpr))
-
-
-class _Channel(Transport):
-    """Calls that hold up their thread: nothing here ever suspends."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._target = connection.target
-        self._metadata = connection.metadata
-        self._channel = (
-            grpc.insecure_channel(self._target.address, connection.options)
-            if connection.credentials is None
-            else grpc.secure_channel(self._target.address, connection.credentials, connection.options)
-        )
-        self._stub = ScoringServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._closed = threading.Event()
-        self._together: set[_Calls] = set()
-
-    async def send(self, method: str, request: object, timeout: float | None) -> Any:
-        with self.while_open():
-            return self.method(method)(request, timeout=timeout, metadata=self._metadata)
-
-    async def sleep(self, seconds: float) -> None:
-        self._closed.wait(seconds)
-
-    async def together(self, asks: Iterable[Callable[[Line], Coroutine[Any, Any, Found]]]) -> list[Found]:
-        asks = list(asks)
-        if len(asks) == 1:
-            return [await asks[0](self)]
-        calls, found = _Calls(self, self._metadata), dict[int, Found]()
-        waiting, lock = iter(enumerate(asks)), threading.Lock()
-
-        def work() -> None:
-            while True:
-                with lock:
-                    i, ask = next(waiting, (-1, None))
-                if ask is None:
-                    return
-                found[i] = _finish(ask(calls))
-
-        self._together.add(calls)
-        with ThreadPoolExecutor(_PARTS_AT_A_TIME, thread_name_prefix="anomaly-vae-client") as pool:
-            try:
-                for worker in as_completed([pool.submit(work) for _ in range(_PARTS_AT_A_TIME)]):
-                    worker.result()
-            finally:  # also at Ctrl-C: the pool waits for its threads
-                calls.cancel()
-                self._together.discard(calls)
-        return [found[i] for i in range(len(asks))]
-
-    def method(self, name: str) -> Any:
-        return getattr(self._stub, name)
-
-    @contextlib.contextmanager
-    def while_open(self) -> Iterator[None]:
-        """Raise ServiceError if the client is closed, before or meanwhile."""
-        self._check_open()
-        try:
-            yield
-        except (ValueError, grpc.FutureCancelledError):  # gRPC's words for it, as the moment has it
-            self._check_open()
-            raise
-
-    def _check_open(self) -> None:
-        if self._closed.is_set():
-            raise ServiceError(f"{self._target.address}: the client is closed; make another", code="CANCELLED")
-
-    def close(self) -> None:
-        self._closed.set()
-        self._channel.close()
-        for calls in tuple(self._together):
-            calls.cancel()
-
-
-class _Calls(Line):
-    """Calls of one question, in several threads, that end when one of them has failed."""
-
-    def __init__(self, channel: _Channel, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._channel = channel
-        self._metadata = metadata
-        self._lock = threading.Lock()
-        self._cancelled = threading.Event()
-        self._under_way: set[Any] = set()
-
-    async def send(self, method: str, request: object, timeout: float | None) -> Any:
-        with self._channel.while_open():
-            with self._lock:
-                if self._cancelled.is_set():
-                    raise grpc.FutureCancelledError
-                call = self._channel.method(method).future(request, timeout=timeout, metadata=self._metadata)
-                self._under_way.add(call)
-            try:
-                return call.result()
-            finally:
-                with self._lock:
-                    self._under_way.discard(call)
-
-    async def sleep(self, seconds: float) -> None:
-        self._cancelled.wait(seconds)
-
-    def cancel(self) -> None:
-        with self._lock:
-            self._cancelled.set()
-            under_way = list(self._under_way)
-        for call in under_way:
-            call.cancel()
-
-
-def _finish(coroutine: Coroutine[Any, Any, Found]) -> Found:
-    """What a coroutine over a transport that never suspends returns: it runs to its end at the first step."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        found: Found = end.value
-        return found
-    finally:
-        coroutine.close()
-    raise RuntimeError("a blocking transport suspended")
+        return finish(self._session.flag_rows(rows, target_fpr))

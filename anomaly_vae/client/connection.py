@@ -27,7 +27,7 @@ class Connection:
         options: Those of the channel.
         model_name, model_version: The model meant; empty for whatever is served.
         timeout: Seconds that a call may take, with all its retries; None for ever.
-        retries: How often a call is sent again.
+        retries: How often a call is sent again at most; None for as often as the timeout allows.
     """
 
     target: Target
@@ -37,7 +37,7 @@ class Connection:
     model_name: str
     model_version: str
     timeout: float | None
-    retries: int
+    retries: int | None
 
 
 def connection_to(
@@ -46,7 +46,7 @@ def connection_to(
     model_name: str,
     model_version: str,
     timeout: float | None,
-    retries: int,
+    retries: int | None,
     tls: Tls | None,
     token: str | None,
 ) -> Connection:
@@ -57,8 +57,8 @@ def connection_to(
     """
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be a positive number of seconds, or None for ever, got {timeout!r}")
-    if retries < 0:
-        raise ConfigError(f"retries must be 0 or more, got {retries!r}")
+    if retries is not None and retries < 0:
+        raise ConfigError(f"retries must be 0 or more, or None for as many as the timeout allows, got {retries!r}")
     found = parse_target(target, with_tls=tls is not None)
     tls = tls or Tls()
     return Connection(
@@ -78,9 +78,14 @@ def _options(target: Target, tls: Tls) -> list[tuple[str, int | str]]:
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.enable_retries", 0),  # ours are the only ones, or they would multiply
-        # While it waits to connect again, gRPC fails every call at once: our retries would come to nothing.
+        # Between attempts to connect. By default they would grow to two minutes, and the service be back long before.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
+        # For one attempt, which takes milliseconds where somebody listens. By default 20 s: as long, a host that drops
+        # packets would give no reason.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
+        # By default a name is looked up every 30 s at most; a service that restarts may have another address.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     if target.is_loopback:
         options.append(("grpc.enable_http_proxy", 0))  # a proxy of the environment leads off this machine

@@ -10,6 +10,7 @@ from grpc_status import rpc_status
 
 from anomaly_vae.client.connection import Connection
 from anomaly_vae.client.credentials import TOKEN_VARIABLE
+from anomaly_vae.client.failures import is_unconnected, unreachable
 from anomaly_vae.errors import InvalidInput, Overloaded, ServiceError
 from anomaly_vae.scores import Flags, Part, Scores
 from anomaly_vae.service.pb import scoring_pb2 as pb
@@ -85,46 +86,14 @@ def explained(error: grpc.RpcError, connection: Connection) -> Exception:
     if code is grpc.StatusCode.UNAUTHENTICATED:
         advice = "is the token the right one?" if connection.metadata else f"set {TOKEN_VARIABLE}, or pass token"
         text = f"{text}; {advice}"
-    if code is grpc.StatusCode.UNAVAILABLE and ("failed to connect" in details or "resol" in details):
-        text = f"{address}: {_unreachable(details, secure=connection.target.secure)}"
+    if is_unconnected(code, details):
+        text = f"{address}: {unreachable(details, secure=connection.target.secure)}"
     return ServiceError(text, code=code.name)
 
 
 def retry_delay(error: grpc.RpcError) -> float | None:
     """Seconds after which the service asks to be called again, where it does."""
     return _details(error)[1]
-
-
-def _unreachable(details: str, *, secure: bool) -> str:
-    """Why there is no connection, from the words of gRPC's core, which has no codes for it."""
-    if "CERTIFICATE_VERIFY_FAILED" in details:
-        reason = details.partition("CERTIFICATE_VERIFY_FAILED: ")[2].partition(":")[0] or "unknown"
-        return (
-            f"the service's certificate is not trusted ({reason}); give the certificate of the authority that signed "
-            "it, by Tls(ca=...) or --tls-ca"
-        )
-    if "Hostname Verification" in details:
-        return (
-            "the service's certificate is for another name than this; connect to a name that stands in it, or pass "
-            "Tls(server_name=...) if you know it is the right one"
-        )
-    if "WRONG_VERSION_NUMBER" in details:
-        return "the service does not speak TLS; is this its port? In plaintext it is grpc://HOST:PORT"
-    if "security handshaker" in details:
-        return "the certificates and the key given for TLS do not go together, or are damaged"
-    if "Socket closed" in details and secure:
-        return (
-            "the service closed the connection: it may want a client certificate of an authority it trusts, by "
-            "Tls(cert=..., key=...) or --tls-cert and --tls-key; or it is shutting down"
-        )
-    if "Socket closed" in details:
-        return (
-            "the service closed the connection: it may speak TLS, grpcs://HOST:PORT; or it is shutting down, or no "
-            "gRPC service"
-        )
-    return (
-        "no service answers there: it is not started (`anomaly-vae serve`), or shutting down, or the address is wrong"
-    )
 
 
 def _details(error: grpc.RpcError) -> tuple[str | None, float | None]:

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-import grpc
 import numpy as np
 
+from anomaly_vae.client.calls import Caller, Line
 from anomaly_vae.client.connection import Connection
-from anomaly_vae.client.replies import explained, no_scores, retry_delay, to_flags, to_scores
+from anomaly_vae.client.replies import no_scores, to_flags, to_scores
 from anomaly_vae.client.requests import Wish, in_parts, refuse_target, schema_of, wish_of
-from anomaly_vae.client.retries import seconds_to_wait
 from anomaly_vae.densities import FloatArray
 from anomaly_vae.errors import ConfigError, InvalidInput, ServiceError
 from anomaly_vae.rows import to_rows
 from anomaly_vae.scores import Flags, Part, Scores, join
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
-__all__ = ["Line", "Session", "Transport"]
+__all__ = ["Session", "Transport"]
 
 _REPLACED = "ABORTED"
-_NOT_READY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
-_SECONDS_BETWEEN_TRIES = 0.1
 
 Found = TypeVar("Found")
-
-
-class Line(Protocol):
-    """How a call is made and time passes."""
-
-    async def send(self, method: str, request: object, timeout: float | None) -> Any:
-        """The reply to one call; grpc.RpcError if it fails."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...
 
 
 class Transport(Line, Protocol):
@@ -58,31 +41,20 @@ class Session:
     """A conversation with one service.
 
     Attributes:
-        now: Seconds, on a clock that never goes back.
-        draw: A random number in [0, 1).
+        caller: Who makes the calls.
     """
 
     def __init__(self, connection: Connection, transport: Transport) -> None:
         """Nothing is sent yet."""
-        self.now: Callable[[], float] = time.monotonic
-        self.draw: Callable[[], float] = random.SystemRandom().random
+        self.caller = Caller(connection)
         self._connection = connection
         self._transport = transport
         self._named = {"model_name": connection.model_name, "model_version": connection.model_version}
         self._described: pb.Model | None = None
 
-    async def wait_until_ready(self, timeout: float) -> None:
+    async def wait_until_ready(self, timeout: float, first_answer: float | None) -> None:
         """Ask for the model until it is there."""
-        until = self.now() + timeout
-        while True:
-            left, allowed = max(until - self.now(), 0.001), self._connection.timeout
-            try:
-                await self._describe(left if allowed is None else min(left, allowed), retries=0)
-                return
-            except ServiceError as error:
-                if error.code not in _NOT_READY or self.now() > until:
-                    raise
-            await self._transport.sleep(_SECONDS_BETWEEN_TRIES)
+        await self._describe(timeout, retries=None, first_answer=first_answer)
 
     async def get_model(self) -> pb.Model:
         """What is served, asked anew."""
@@ -155,7 +127,7 @@ class Session:
         async def ask(part: FloatArray, line: Line) -> Part:
             connection = self._connection
             request = wish.request(part, **self._named)
-            reply = await self._call(line, "Score", request, connection.timeout, connection.retries)
+            reply = await self.caller.call(line, "Score", request, connection.timeout, connection.retries)
             if reply.bundle_digest != model.bundle_digest:
                 text = "another model is served now than a moment ago; score the rows again"
                 raise ServiceError(f"{connection.target.address}: {text}", code=_REPLACED)
@@ -164,23 +136,12 @@ class Session:
         parts = in_parts(rows, model, wish.num_samples)
         return join(await self._transport.together([partial(ask, part) for part in parts]))
 
-    async def _describe(self, timeout: float | None, retries: int) -> pb.Model:
+    async def _describe(
+        self, timeout: float | None, retries: int | None, first_answer: float | None = None
+    ) -> pb.Model:
         request = pb.GetModelRequest(**self._named)
-        described: pb.Model = await self._call(self._transport, "GetModel", request, timeout, retries)
+        described: pb.Model = await self.caller.call(
+            self._transport, "GetModel", request, timeout, retries, first_answer
+        )
         self._described = described
         return described
-
-    async def _call(self, line: Line, method: str, request: object, timeout: float | None, retries: int) -> Any:
-        """The reply to a call, sent again where that may help while there is time."""
-        until = None if timeout is None else self.now() + timeout
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                return await line.send(method, request, None if until is None else max(until - self.now(), 0.0))
-            except grpc.RpcError as error:
-                wait = seconds_to_wait(error.code(), retry_delay(error), tries, self.draw)
-                too_late = wait is None or (until is not None and self.now() + wait >= until)
-                if wait is None or too_late or tries > retries:
-                    raise explained(error, self._connection) from error
-            await line.sleep(wait)

@@ -1,6 +1,10 @@
 """``anomaly-vae score grpc://...``: the same file as with the model itself."""
 
-import socket
+import logging
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.client.scripted import scripted
+from anomaly_vae.cli.progress import shown_log
+from tests.client.scripted import Failure, scripted
 from tests.conftest import NAMES, make_rows
 from tests.service.certificates import Authority
+from tests.service.ports import fixed_port
 from tests.service.running import running
 
 
@@ -93,15 +99,52 @@ def test_no_service_is_one_line(run_cli, table, tmp_path):
 
 
 def test_a_service_that_is_just_starting_is_waited_for(model_path, run_cli, table, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = fixed_port()
     scoring = threading.Thread(target=run_cli, args=("score", f"grpc://127.0.0.1:{port}", table, "-o", "late.csv"))
     scoring.start()
     time.sleep(0.6)
     with running(model_path, "--port", port):
         scoring.join(30)
     assert (tmp_path / "late.csv").exists()
+
+
+def test_a_service_that_says_it_is_loading_is_waited_for_longer_than_silence(service, run_cli, table, tmp_path):
+    text = "the model is still being loaded; try again soon"
+    with scripted(service.target) as front:
+        front.other_script.append(Failure(grpc.StatusCode.UNAVAILABLE, 4.0, text=text))
+        run_cli("score", f"grpc://{front.target}", table, "-o", "late.csv")
+        assert not front.other_script
+    assert (tmp_path / "late.csv").exists()
+
+
+def test_a_restart_in_the_middle_is_told_and_waited_for(model_path, run_cli, table, tmp_path):
+    """The service is gone until the wait has been told."""
+    port = fixed_port()
+    arguments = (f"grpc://127.0.0.1:{port}", table, "-o", "late.csv", "--keep", "id")
+    command = [sys.executable, "-m", "anomaly_vae", "score", *arguments]
+    options = ("--port", port, "--max-rows", 10)
+    with (
+        running(model_path, *options) as service,
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as scoring,
+    ):
+        while not service.metric("grpc_server_handled_total", grpc_method="Score", grpc_code="OK"):
+            time.sleep(0.01)
+        service.stop(signal.SIGKILL)
+        told = scoring.stderr.readline()
+        with running(model_path, *options):
+            summary = scoring.stderr.read()
+            assert scoring.wait(60) == 0, told + summary
+    assert re.match(rf"127.0.0.1:{port} does not answer \(connection refused\); trying again for up to 5\d s\n", told)
+    assert summary.startswith("late.csv: 3,000 rows")
+    run_cli("score", model_path, table, "-o", "local.csv", "--keep", "id")
+    assert (tmp_path / "late.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("quiet", "lines"), [(False, "a line\n"), (True, "")])
+def test_quiet_does_not_tell_of_waits(quiet, lines, capfd):
+    with shown_log("anomaly_vae.client", quiet=quiet):
+        logging.getLogger("anomaly_vae.client").warning("a %s", "line")
+    assert capfd.readouterr() == ("", lines)
 
 
 def test_a_service_behind_tls_gets_the_token_of_the_environment(

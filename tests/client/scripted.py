@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -22,6 +23,11 @@ class Failure:
     code: grpc.StatusCode
     retry_after: float | None = None
     details: bytes | None = None
+    text: str = "as told"
+
+    def abort(self, context):
+        context.set_trailing_metadata(self.trailing())
+        context.abort(self.code, self.text)
 
     def trailing(self):
         if self.details is not None:
@@ -32,16 +38,19 @@ class Failure:
         delay.FromMilliseconds(round(1000 * self.retry_after))
         packed = Any()
         packed.Pack(RetryInfo(retry_delay=delay))
-        status = Status(code=self.code.value[0], message="as told", details=[packed])
+        status = Status(code=self.code.value[0], message=self.text, details=[packed])
         return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
 class Scripted(grpc.GenericRpcHandler):
-    """What is in ``script`` happens to Score calls, one each; ``before`` is called first, with number and context."""
+    """What is in ``script`` happens to Score calls, one each; ``before`` is called first, with number and context.
+
+    What is in ``other_script`` happens to other calls.
+    """
 
     def __init__(self, real):
         self.real = real
-        self.script = deque()
+        self.script, self.other_script = deque(), deque()
         self.before = None
         self.metadata = []
         self.remaining = []
@@ -51,7 +60,7 @@ class Scripted(grpc.GenericRpcHandler):
 
     def service(self, details):
         method = details.method
-        answer = self._score if method.endswith("/Score") else lambda data, _context: self._pass_on(method, data)
+        answer = self._score if method.endswith("/Score") else partial(self._other, method)
         return grpc.unary_unary_rpc_method_handler(answer)
 
     def _score(self, data, context):
@@ -66,12 +75,16 @@ class Scripted(grpc.GenericRpcHandler):
             if self.before:
                 self.before(number, context)
             if failure:
-                context.set_trailing_metadata(failure.trailing())
-                context.abort(failure.code, "as told")
+                failure.abort(context)
             return self._pass_on("/anomaly_vae.v1.ScoringService/Score", data)
         finally:
             with self._lock:
                 self._under_way -= 1
+
+    def _other(self, method, data, context):
+        if self.other_script:
+            self.other_script.popleft().abort(context)
+        return self._pass_on(method, data)
 
     def _pass_on(self, method, data):
         return self.real.unary_unary(method)(data, timeout=60)
@@ -110,8 +123,8 @@ def ask(kind, target, question, clock=None, draw=0.5, **options):
 
     def prepared(client):
         if clock:
-            client._session.now = lambda: clock.time
-            client._session.draw = lambda: draw
+            client._session.caller.now = lambda: clock.time
+            client._session.caller.draw = lambda: draw
             client._channel.sleep = clock.sleep
         return client
 

@@ -157,7 +157,7 @@ def test_a_restart_is_not_noticed(model_path, scorer, new_rows, kind):
 
     with running(model_path) as first:
         try:
-            again, scores = ask(kind, first.target, blocking if kind is Client else asynchronous, retries=20)
+            again, scores = ask(kind, first.target, blocking if kind is Client else asynchronous)
         finally:
             done.set()
         again.join(30)

@@ -4,20 +4,20 @@ import socket
 import threading
 import time
 
-import grpc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from anomaly_vae.bundle import write_bundle
-from anomaly_vae.client import Client
+from anomaly_vae.client import AsyncClient, Client
 from anomaly_vae.config import TrainConfig
 from anomaly_vae.errors import ConfigError, InvalidInput, Overloaded, ServiceError
 from anomaly_vae.scorer import load
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.training.pipeline import train_model
+from tests.client.scripted import ask, scripted
 from tests.conftest import NAMES, make_rows
 from tests.service.running import assert_same_bits, running, tensor
 
@@ -118,9 +118,9 @@ def test_bad_rows_are_named_before_they_are_sent(service, client, new_rows):
 
 @pytest.mark.parametrize("num_samples", [0, 17, -1, 2**40])
 def test_a_budget_that_cannot_be_is_refused_as_by_the_scorer(client, scorer, new_rows, num_samples):
-    for ask in (client, scorer):
+    for one in (client, scorer):
         with pytest.raises(ConfigError, match="num_samples must be one of 16, 32"):
-            ask.score(new_rows, num_samples=num_samples)
+            one.score(new_rows, num_samples=num_samples)
 
 
 def test_what_the_service_refuses_is_invalid_input_with_the_field(client, new_rows):
@@ -145,14 +145,7 @@ def test_a_model_that_took_another_s_place_is_asked_for_its_columns(model_path, 
         client.score(table)
         assert first.stop() == 0
         with running(backwards, "--port", first.port):
-            scores = None
-            while scores is None:
-                try:
-                    scores = client.score(table)
-                except ServiceError as error:
-                    if error.code != "UNAVAILABLE":  # as it is until the client connects again
-                        raise
-                    time.sleep(0.05)
+            scores = client.score(table)
     assert_same_bits(scores, load(backwards).score(table))
 
 
@@ -179,21 +172,54 @@ def test_a_full_queue_is_overloaded_with_a_time_to_return(model_path):
         waiting.cancel()
 
 
-def test_a_call_that_takes_too_long_says_so(service):
-    with Client(service.target, timeout=0.2) as client, pytest.raises(ServiceError, match="no reply in time") as error:
-        client.score_rows(make_rows(1_000), num_samples=4096)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_call_that_takes_too_long_says_so(service, new_rows, kind):
+    def hold(_number, context):
+        over = threading.Event()
+        context.add_callback(over.set)
+        over.wait(20)
+
+    with scripted(service.target) as slow:
+        slow.before = hold
+        with pytest.raises(ServiceError, match="no reply in time") as error:
+            ask(kind, slow.target, lambda client: client.score(new_rows), timeout=2.0)
     assert error.value.code == "DEADLINE_EXCEEDED"
 
 
-def test_no_service_is_said_at_once():
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_no_service_is_said_at_once_where_nothing_is_sent_again(kind):
     start = time.monotonic()
-    with (
-        Client("127.0.0.1:9") as client,
-        pytest.raises(ServiceError, match="no service answers there: it is not") as error,
-    ):
-        client.score(make_rows(1))
+    with pytest.raises(ServiceError, match="no service answers there: it is not") as error:
+        ask(kind, "127.0.0.1:9", lambda client: client.score(make_rows(1)), retries=0)
     assert error.value.code == "UNAVAILABLE"
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_no_service_is_said_with_its_cause_when_the_time_is_over(kind):
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match=r"no service answers there: it is not .* \(connection refused\)") as error:
+        ask(kind, "127.0.0.1:9", lambda client: client.score(make_rows(1)), timeout=1.5)
+    assert error.value.code == "UNAVAILABLE"
+    assert time.monotonic() - start > 1.4
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_port_that_says_nothing_is_no_service(kind):
+    """It is connected to, and gRPC only says that the deadline is over."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ServiceError, match=r"no service answers there: nothing came in \d") as error:
+            ask(kind, target, lambda client: client.score(make_rows(1)), timeout=1.0)
+    assert error.value.code == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_what_is_no_grpc_service_is_not_asked_until_the_timeout(service, kind):
+    target = f"127.0.0.1:{service.metrics_port}"
+    with pytest.raises(ServiceError, match="what answers there is no gRPC service") as error:
+        ask(kind, target, lambda client: client.score(make_rows(1)), timeout=None)
+    assert error.value.code == "UNAVAILABLE"
 
 
 def test_waiting_for_a_service_that_starts_later(model_path):
@@ -213,7 +239,7 @@ def test_waiting_for_a_service_that_starts_later(model_path):
     with running(model_path, "--port", port) as service:
         waiter.join(20)
         assert found == [service.metric("anomaly_vae_threshold_nats")]
-    with Client(f"127.0.0.1:{port}") as client, pytest.raises(ServiceError):
+    with Client(f"127.0.0.1:{port}") as client, pytest.raises(ServiceError, match="no service answers there"):
         client.wait_until_ready(timeout=0.3)
 
 
@@ -227,9 +253,3 @@ def test_a_reply_of_the_wrong_length_is_not_believed(client, new_rows, monkeypat
     monkeypatch.setattr(client._channel, "method", lambda _: lambda *_, **__: reply)
     with pytest.raises(ServiceError, match="2 entries of log_px for 75 rows"):
         client.score(new_rows)
-
-
-def test_a_port_that_speaks_another_language(service):
-    with Client(f"127.0.0.1:{service.metrics_port}", timeout=5) as client, pytest.raises(ServiceError) as error:
-        client.score(make_rows(1))
-    assert error.value.code in {code.name for code in grpc.StatusCode}

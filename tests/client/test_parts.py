@@ -5,10 +5,13 @@ import threading
 import time
 
 import grpc
+import numpy as np
 import pytest
 
 from anomaly_vae.client import AsyncClient, Client
+from anomaly_vae.client.requests import in_parts
 from anomaly_vae.errors import ServiceError
+from anomaly_vae.service.pb import scoring_pb2 as pb
 from tests.client.scripted import Failure, ask, scripted
 from tests.service.running import assert_same_bits
 
@@ -169,3 +172,53 @@ def test_whenever_a_client_is_closed_its_calls_say_so(small_calls, new_rows, kin
         with pytest.raises(ServiceError) as error:
             closed_after(0.001 * i)
         assert error.value.code == "CANCELLED"
+
+
+@KINDS
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 1.2])
+def test_a_client_that_waits_for_its_service_can_be_closed(kind, delay):
+    """While it sleeps, and while it waits for a connection."""
+
+    async def close_meanwhile():
+        client = AsyncClient("127.0.0.1:9")
+        asking = asyncio.create_task(client.get_model())
+        await asyncio.sleep(delay)
+        await client.close()
+        await asking
+
+    def close_from_another_thread():
+        client = Client("127.0.0.1:9")
+        closer = threading.Timer(delay, client.close)
+        closer.start()
+        try:
+            client.get_model()
+        finally:
+            closer.join()
+
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match="the client is closed") as error:
+        close_from_another_thread() if kind is Client else asyncio.run(close_meanwhile())
+    assert error.value.code == "CANCELLED"
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 1.2])
+def test_a_task_that_waits_for_its_service_can_be_cancelled(delay):
+    async def main():
+        async with AsyncClient("127.0.0.1:9") as client:
+            async with asyncio.timeout(delay):
+                await client.get_model()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("num_columns", "budget", "max_rows", "num_rows"),
+    [(30, 1_024, 65_536, 1_024), (30, 4_096, 65_536, 256), (30, 16, 65_536, 4_369), (30, 1_024, 10, 10)],
+)
+def test_a_call_takes_seconds_at_most_and_a_megabyte(num_columns, budget, max_rows, num_rows):
+    """A default model's row takes 3 to 7 ms of a thread; calls that took half the timeout would fail beside others."""
+    model = pb.Model(limits=pb.Limits(max_rows=max_rows, max_message_bytes=2**26))
+    parts = list(in_parts(np.zeros((2 * num_rows + 1, num_columns)), model, budget))
+    assert [len(part) for part in parts] == [num_rows, num_rows, 1]

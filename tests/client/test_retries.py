@@ -52,7 +52,6 @@ def test_a_full_service_is_asked_again_no_sooner_than_it_says(kind, service, clo
         Failure(grpc.StatusCode.INTERNAL, 1.0),
         Failure(grpc.StatusCode.NOT_FOUND),
         Failure(grpc.StatusCode.UNAUTHENTICATED),
-        Failure(grpc.StatusCode.CANCELLED),
         Failure(grpc.StatusCode.UNKNOWN),
     ],
     ids=lambda failure: failure.code.name,
@@ -64,6 +63,41 @@ def test_what_would_fail_again_is_not_sent_again(kind, service, clock, new_rows,
     assert error.value.code == failure.code.name
     assert not isinstance(error.value, Overloaded)
     assert (len(service.remaining), clock.sleeps) == (1, [])
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(grpc.StatusCode.CANCELLED),  # what a service cuts off at the end of its grace may be told
+        Failure(grpc.StatusCode.INTERNAL, text="Received RST_STREAM with error code 2"),
+        Failure(grpc.StatusCode.UNKNOWN, text="Stream removed"),
+    ],
+    ids=lambda failure: failure.code.name,
+)
+def test_a_call_whose_connection_broke_is_sent_again(kind, service, clock, scorer, new_rows, failure):
+    service.script.extend([failure] * 2)
+    assert_same_bits(
+        ask(kind, service.target, lambda client: client.score(new_rows[:9]), clock), scorer.score(new_rows[:9])
+    )
+    assert clock.sleeps == pytest.approx([0.05, 0.1])
+    service.script.append(failure)
+    with pytest.raises(ServiceError) as error:
+        ask(kind, service.target, lambda client: client.score(new_rows[:9]), clock, retries=0)
+    assert error.value.code == failure.code.name
+
+
+@KINDS
+def test_a_call_is_sent_again_until_its_timeout(kind, service, clock, new_rows):
+    """About twice a second; the last waits are shorter, so that no time is given away."""
+    service.script.extend([UNAVAILABLE] * 1_000)
+    start = clock.time
+    with pytest.raises(ServiceError, match="as told") as error:
+        ask(kind, service.target, lambda client: client.score(new_rows[:9]), clock)
+    assert error.value.code == "UNAVAILABLE"
+    assert 59.9 < clock.time - start < 60.0
+    assert 120 < len(service.remaining) < 135
+    service.script.clear()
 
 
 @KINDS
@@ -113,7 +147,13 @@ def test_every_part_of_a_large_array_is_sent_again_by_itself(kind, service, scor
 
 
 def test_waits_are_bounded_and_drawn_from_nothing_up():
-    code = grpc.StatusCode.UNAVAILABLE
-    assert seconds_to_wait(code, None, 1, lambda: 0.0) == 0.0
-    assert [seconds_to_wait(code, None, tries, lambda: 1.0) for tries in (1, 2, 6, 7, 10_000)] == [0.1, 0.2, 3.2, 5, 5]
-    assert seconds_to_wait(code, 8.0, 1, lambda: 1.0) == 8.0
+    """A service that is full is given more time than one that is not there."""
+
+    def longest(code):
+        return [seconds_to_wait(code, None, tries, lambda: 1.0) for tries in (1, 2, 4, 6, 7, 10_000)]
+
+    for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+        assert seconds_to_wait(code, None, 1, lambda: 0.0) == 0.0
+        assert seconds_to_wait(code, 8.0, 1, lambda: 1.0) == 8.0
+    assert longest(grpc.StatusCode.UNAVAILABLE) == [0.1, 0.2, 0.8, 1, 1, 1]
+    assert longest(grpc.StatusCode.RESOURCE_EXHAUSTED) == [0.1, 0.2, 0.8, 3.2, 5, 5]
