@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
-__all__ = ["Fault", "abort", "invalid"]
+__all__ = ["Fault", "abort", "internal", "invalid"]
 
 # gRPC clients refuse more than 8 KiB of trailing metadata; the text stands there three times, percent-encoded once.
 _MOST_BYTES = 500
@@ -41,10 +41,20 @@ class Fault(Exception):
         self.field = field
         self.retry_after = retry_after
 
+    @property
+    def message(self) -> str:
+        """The field, if one is at fault, and the text."""
+        return self.text if self.field is None else f"{self.field}: {self.text}"
+
 
 def invalid(field: str, text: str) -> Fault:
     """A request that must be changed before it is sent again."""
     return Fault(grpc.StatusCode.INVALID_ARGUMENT, text, field=field)
+
+
+def internal() -> Fault:
+    """A fault of ours, of which the caller is told nothing."""
+    return Fault(grpc.StatusCode.INTERNAL, "internal error; the server's log says where")
 
 
 async def abort(context: grpc.aio.ServicerContext, fault: Fault) -> NoReturn:
@@ -57,16 +67,15 @@ async def abort(context: grpc.aio.ServicerContext, fault: Fault) -> NoReturn:
         delay = Duration()
         delay.FromMilliseconds(round(1000 * fault.retry_after))
         details.append(RetryInfo(retry_delay=delay))
-    text = fault.text if fault.field is None else f"{fault.field}: {fault.text}"
     trailing: tuple[tuple[str, bytes], ...] = ()
     if details:
-        status = Status(code=fault.code.value[0], message=text)
+        status = Status(code=fault.code.value[0], message=fault.message)
         for detail in details:
             packed = Any()
             packed.Pack(detail)
             status.details.append(packed)
         trailing = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(fault.code, text, trailing)
+    await context.abort(fault.code, fault.message, trailing)
     raise AssertionError("abort always raises")
 
 

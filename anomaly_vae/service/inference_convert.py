@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -14,6 +13,7 @@ from anomaly_vae.schema import Schema
 from anomaly_vae.scores import Scores
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import invalid
+from anomaly_vae.service.inference_parameters import check_parameters, check_size
 from anomaly_vae.service.pb import inference_pb2 as pb
 from anomaly_vae.service.tensors import (
     LONGEST_SHAPE,
@@ -31,9 +31,7 @@ from anomaly_vae.wire import WireError
 __all__ = [
     "INPUT",
     "OUTPUTS",
-    "Options",
     "count_rows",
-    "options_of",
     "outputs_of",
     "parse_infer",
     "reply_of",
@@ -56,21 +54,9 @@ _CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents"}
 
 _RAW = TensorFields("inputs[0].datatype", "inputs[0].shape", "raw_input_contents[0]", "ModelMetadata")
 _TYPED = _RAW._replace(data="inputs[0].contents")
-_MOST_FIELDS = 64
+_MOST_FIELDS = 128  # twice as many as a request or a tensor may have parameters
 _INPUTS, _OUTPUTS, _SHAPE, _TENSOR_CONTENTS = 5, 6, 3, 5
 _FLOATS = (6, 7)
-
-
-class Options(NamedTuple):
-    """The parameters of a request.
-
-    Attributes:
-        num_samples: The budget asked for, or 0.
-        timeout: Seconds that the request may take, or None.
-    """
-
-    num_samples: int
-    timeout: float | None
 
 
 def parse_infer(data: bytes) -> pb.ModelInferRequest:
@@ -95,28 +81,7 @@ def parse_infer(data: bytes) -> pb.ModelInferRequest:
 def count_rows(request: pb.ModelInferRequest) -> int:
     """How many rows a request has, 0 where its claim does not fit its values."""
     tensor = request.inputs[0]
-    raw = request.raw_input_contents
-    return claimed_rows(tensor.datatype, tensor.shape, len(raw[0]) if raw else _typed_bytes(tensor.contents))
-
-
-def options_of(request: pb.ModelInferRequest) -> Options:
-    """What the parameters ask for.
-
-    Raises:
-        Fault: INVALID_ARGUMENT naming a parameter that is unknown or no whole number.
-    """
-    num_samples, timeout = 0, None
-    for name, value in request.parameters.items():
-        if name not in ("timeout", "priority", "num_samples"):
-            raise invalid(
-                "parameters", f"{name[:40]!r} is not known here; timeout, priority and num_samples are: leave it out"
-            )
-        number = _whole_number(name, value)
-        if name == "num_samples":
-            num_samples = number
-        elif name == "timeout":  # 0 is Triton's word for none
-            timeout = number * 1e-6 if number else None
-    return Options(num_samples, timeout)
+    return claimed_rows(tensor.datatype, tensor.shape, _num_bytes(request))
 
 
 def outputs_of(request: pb.ModelInferRequest, *, calibrated: bool) -> tuple[str, ...]:
@@ -139,7 +104,7 @@ def outputs_of(request: pb.ModelInferRequest, *, calibrated: bool) -> tuple[str,
             raise invalid(
                 f"outputs[{i}].name", f"only the calibrated budget gives {output.name}; leave out num_samples"
             )
-        _check_no_parameters(output.parameters, f"outputs[{i}].parameters")
+        check_parameters(output.parameters, f"outputs[{i}].parameters")
         names.append(output.name)
     return tuple(names) or tuple(name for name in OUTPUTS if calibrated or name not in _CALIBRATED)
 
@@ -157,10 +122,13 @@ def rows_of(request: pb.ModelInferRequest, schema: Schema, limits: ServeConfig) 
     else:
         field = _TYPED.data
         rows = _typed_rows(tensor, schema, limits)
+    check_size(tensor.parameters, "inputs[0].parameters", _num_bytes(request))
     return checked_values(rows, schema, field)
 
 
-def reply_of(model: tuple[str, str], request_id: str, outputs: tuple[str, ...], scores: Scores) -> bytes:
+def reply_of(
+    model: tuple[str, str], request_id: str, outputs: tuple[str, ...], scores: Scores
+) -> pb.ModelInferResponse:
     """The reply: what is asked of the scores, raw, one entry per row.
 
     Args:
@@ -175,7 +143,7 @@ def reply_of(model: tuple[str, str], request_id: str, outputs: tuple[str, ...], 
         values: FloatArray | NDArray[np.bool_] = getattr(scores, name)
         reply.outputs.add(name=name, datatype=datatype, shape=(len(scores),))
         reply.raw_output_contents.append(values.astype("?" if datatype == "BOOL" else "<f8", copy=False).tobytes())
-    return bytes(reply.SerializeToString())
+    return reply
 
 
 def _check_inputs(request: pb.ModelInferRequest) -> None:
@@ -185,7 +153,7 @@ def _check_inputs(request: pb.ModelInferRequest) -> None:
             raise invalid(f"inputs[{i}].name", f"is {tensor.name[:40]!r}, expected {INPUT!r}, the only input")
         if i:
             raise invalid(f"inputs[{i}].name", f"{INPUT!r} is given twice; give it once, with all rows")
-        _check_no_parameters(tensor.parameters, f"inputs[{i}].parameters")
+        check_parameters(tensor.parameters, f"inputs[{i}].parameters")
     if not request.inputs:
         raise invalid("inputs", f"has none, expected one, {INPUT!r}")
     typed = request.inputs[0].HasField("contents")
@@ -199,11 +167,10 @@ def _check_inputs(request: pb.ModelInferRequest) -> None:
         raise invalid("raw_input_contents", f"has no entry for {INPUT!r}; give its values there, or in contents")
 
 
-def _check_no_parameters(parameters: Mapping[str, pb.InferParameter], field: str) -> None:
-    for name in parameters:
-        raise invalid(
-            field, f"{name[:40]!r} is not known here; no parameters of tensors are, such as shared memory: leave it out"
-        )
+def _num_bytes(request: pb.ModelInferRequest) -> int:
+    """What the values take, or would take as raw contents."""
+    raw = request.raw_input_contents
+    return len(raw[0]) if raw else _typed_bytes(request.inputs[0].contents)
 
 
 def _typed_bytes(contents: pb.InferTensorContents) -> int:
@@ -219,19 +186,6 @@ def _typed_rows(tensor: pb.ModelInferRequest.InferInputTensor, schema: Schema, l
     check_claim(tensor.datatype, tensor.shape, _typed_bytes(contents), schema, limits, _TYPED)
     values = contents.fp32_contents or contents.fp64_contents
     return np.fromiter(values, dtype=np.float64, count=len(values)).reshape(tuple(tensor.shape))
-
-
-def _whole_number(name: str, value: pb.InferParameter) -> int:
-    """A parameter as a number from 0; clients send it as either integer or as text."""
-    kind = value.WhichOneof("parameter_choice")
-    if kind in ("int64_param", "uint64_param"):
-        number = int(getattr(value, kind))
-        if number >= 0:
-            return number
-    text = value.string_param
-    if text.isascii() and text.isdecimal() and len(text) <= 19:
-        return int(text)
-    raise invalid(f"parameters.{name}", "must be a whole number, 0 or more: an int64, a uint64 or text of digits")
 
 
 def _check_counts(data: bytes) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from anomaly_vae.service.histogram import Series
 from anomaly_vae.service.inference_convert import INPUT, OUTPUTS
+from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.pb import inference_pb2 as pb
 from anomaly_vae.service.served import Served
 
-__all__ = ["PLATFORM", "metadata_of", "triton_config_of"]
+__all__ = ["EXTENSIONS", "PLATFORM", "metadata_of", "statistics_of", "triton_config_of"]
 
 PLATFORM = "anomaly_vae"
+
+# As Triton names them; of its others (sequence, schedule_policy, shared memory, ...) none is offered in full.
+EXTENSIONS = ("model_configuration", "parameters", "statistics")
 
 _INPUT_TYPE = "FP32"
 _TRITON_TYPES = {"FP32": pb.TYPE_FP32, "FP64": pb.TYPE_FP64, "BOOL": pb.TYPE_BOOL}
@@ -44,3 +49,29 @@ def triton_config_of(served: Served, max_rows: int) -> pb.ModelConfig:
         ],
         output=[pb.ModelOutput(name=name, data_type=_TRITON_TYPES[datatype]) for name, datatype in OUTPUTS.items()],
     )
+
+
+def statistics_of(served: Served, metrics: Metrics) -> pb.ModelStatistics:
+    """What the model has done since it was loaded, by the numbers that Prometheus is told."""
+    requests = metrics.requests
+    counts, _ = metrics.batch_rows.read()
+    return pb.ModelStatistics(
+        name=served.name,
+        version=served.version,
+        last_inference=int(1000 * requests.last_success),
+        inference_count=metrics.scored_rows(served.version),
+        execution_count=counts[-1],
+        inference_stats=pb.InferStatistics(
+            success=_duration(requests.success),
+            fail=_duration(requests.fail),
+            queue=_duration(metrics.stage("queue")),
+            compute_input=_duration(metrics.stage("decode")),
+            compute_infer=_duration(requests.computing),
+            compute_output=_duration(metrics.stage("encode")),
+        ),
+    )
+
+
+def _duration(series: Series) -> pb.StatisticDuration:
+    counts, seconds = series.read()
+    return pb.StatisticDuration(count=counts[-1], ns=round(1e9 * seconds))

@@ -54,14 +54,14 @@ class ScoringServicer:
 
     async def Score(self, data: bytes, context: Context) -> bytes:  # noqa: N802 (the method's name on the wire)
         """Score every row of a ScoreRequest, or none: one bad value refuses the call."""
-        return await self._answer(data, expiry(context.time_remaining()), patient=False)
+        return await self._counted(data, expiry(context.time_remaining()), patient=False)
 
     async def ScoreStream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:  # noqa: N802
         """Answer requests in order. When the queue is full the stream is not read on, rather than refused."""
         expires = expiry(context.time_remaining())
         try:
             async for reply in in_order(
-                requests, lambda data: self._answer(data, expires, patient=True), self._scoring.drained
+                requests, lambda data: self._counted(data, expires, patient=True), self._scoring.drained
             ):
                 yield reply
         except Interrupted:
@@ -72,6 +72,10 @@ class ScoringServicer:
         served = self._scoring.model()
         self._scoring.check_model(served, request.model_name, request.model_version)
         return describe(served, self._scoring.config)
+
+    async def _counted(self, data: bytes, expires: float, *, patient: bool) -> bytes:
+        with self._metrics.requests.timed():
+            return await self._answer(data, expires, patient=patient)
 
     async def _answer(self, data: bytes, expires: float, *, patient: bool) -> bytes:
         """The reply to a ScoreRequest; who is patient waits for room in the queue."""

@@ -14,13 +14,14 @@ from anomaly_vae.manifest import decode_manifest
 from anomaly_vae.npy import parse_npy, parse_npz
 from anomaly_vae.onnx_wire import check_graph
 from anomaly_vae.scorer import Scorer, load
-from anomaly_vae.service import convert, inference_convert
+from anomaly_vae.service import convert, inference_convert, inference_parameters
 from anomaly_vae.service.faults import Fault
+from tests.attacks import write_manifest
 from tests.fuzz.seeds import LIMITS, SCHEMA
 
-__all__ = ["MANIFEST", "decoded", "inferred", "loaded", "parses", "walk_through"]
+__all__ = ["CHECKSUM", "MANIFEST", "decoded", "inferred", "loaded", "parses", "walk_through"]
 
-MANIFEST = "manifest.json"
+MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
 _LONGEST_LINE = 2000
 
 
@@ -40,7 +41,7 @@ def inferred(data: bytes) -> np.ndarray | None:
     try:
         request = inference_convert.parse_infer(data)
         num_rows = inference_convert.count_rows(request)
-        inference_convert.options_of(request)
+        inference_parameters.options_of(request.parameters)
         inference_convert.outputs_of(request, calibrated=True)
         rows = inference_convert.rows_of(request, SCHEMA, LIMITS)
     except Fault as fault:
@@ -74,21 +75,22 @@ def _check_line(text: str) -> None:
 
 def loaded(folder: Path, name: str, data: bytes) -> Scorer | None:
     """Load a bundle one file of which has other bytes, its digest made right; None if it is refused as it should be."""
-    path, manifest = folder / name, folder / MANIFEST
-    before = path.read_bytes(), manifest.read_bytes()
+    before = {each: (folder / each).read_bytes() for each in (name, MANIFEST, CHECKSUM)}
     try:
-        path.write_bytes(data)
-        if name != MANIFEST:
-            document = json.loads(before[1])
+        (folder / name).write_bytes(data)
+        if name not in (MANIFEST, CHECKSUM):
+            document = json.loads(before[MANIFEST])
             document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-            manifest.write_text(json.dumps(document))
+            write_manifest(folder, json.dumps(document).encode())
+        elif name == MANIFEST:
+            write_manifest(folder, data)
         return load(folder, threads=1)
     except BundleError as error:
         _check_line(str(error))
         return None
     finally:
-        path.write_bytes(before[0])
-        manifest.write_bytes(before[1])
+        for each, content in before.items():
+            (folder / each).write_bytes(content)
 
 
 def parses(name: str, data: bytes) -> bool:
@@ -96,6 +98,8 @@ def parses(name: str, data: bytes) -> bool:
     try:
         if name == MANIFEST:
             decode_manifest(data, name)
+        elif name == CHECKSUM:
+            return True  # it is compared, not parsed
         elif name.endswith(".onnx"):
             check_graph(data, name)
         elif name == "golden.npz":

@@ -3,6 +3,7 @@
 Usage: ask_by_tritonclient.py TARGET FOLDER, where FOLDER holds rows.npy; leaves arrays.npz and told.json there.
 """
 
+import asyncio
 import json
 import queue
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 TYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64}
@@ -33,6 +35,52 @@ def fault_of(call, *arguments, **options):
     except InferenceServerException as error:
         return [error.status(), error.message()]
     return None
+
+
+def stream(client, rows, timeout=None, **options):
+    """What comes of five requests of a stream, the third of them bad: results, and messages of errors."""
+    x, answers, infinite = tensor(rows, "FP64"), queue.Queue(), np.full(rows.shape, np.inf)
+    client.start_stream(lambda result, error: answers.put((result, error)), stream_timeout=timeout)
+    for i in range(5):
+        inputs = [tensor(infinite, "FP32") if i == 2 else x]
+        client.async_stream_infer("model", inputs, request_id=str(i), **options)
+    client.stop_stream()
+    return [error.message() if error else result for result, error in list(answers.queue)]
+
+
+async def stream_asynchronously(target, rows):
+    """The same by Triton's other client."""
+
+    async def requests():
+        for i in range(5):
+            bad = np.full(rows.shape, np.inf) if i == 2 else rows
+            yield {"model_name": "model", "inputs": [tensor(bad, "FP64")], "request_id": str(i)}
+
+    async with triton_aio.InferenceServerClient(target) as client:
+        answers = [answer async for answer in client.stream_infer(requests())]
+    return [error.message() if error else result for result, error in answers]
+
+
+def ask_streams(client, target, rows):
+    """Arrays of every stream and what was told beside them."""
+    streams = {
+        "stream": stream(client, rows),
+        "stream with final responses": stream(client, rows, enable_empty_final_response=True),
+        "stream with a sequence": stream(client, rows, sequence_id=3, sequence_start=True, sequence_end=True),
+        "stream with a timeout": stream(client, rows, timeout=60, priority=1),
+        "asynchronous stream": asyncio.run(stream_asynchronously(target, rows)),
+    }
+    arrays, told = {}, {}
+    for name, answers in streams.items():
+        told[name] = []
+        for i, answer in enumerate(answers):
+            if isinstance(answer, str):
+                told[name].append(answer)
+                continue
+            response = answer.get_response()
+            told[name].append([response.id, response.parameters["triton_final_response"].bool_param])
+            arrays |= {f"{name} {i}.{output}": values for output, values in arrays_of(answer).items()}
+    return arrays, told
 
 
 def ask(client, rows):
@@ -94,7 +142,12 @@ def faults_of(client, rows):
 def main():
     target, folder = sys.argv[1], Path(sys.argv[2])
     with triton.InferenceServerClient(target) as client:
-        arrays, told = ask(client, np.load(folder / "rows.npy"))
+        rows = np.load(folder / "rows.npy")
+        unasked = client.get_inference_statistics(as_json=True)
+        streamed, told_by_stream = ask_streams(client, target, rows)
+        statistics = [unasked, client.get_inference_statistics("model", "1", as_json=True)]
+        arrays, told = ask(client, rows)
+        arrays, told = arrays | streamed, told | {"streams": told_by_stream, "statistics": statistics}
     np.savez(folder / "arrays.npz", **arrays)
     (folder / "told.json").write_text(json.dumps(told))
 

@@ -115,7 +115,8 @@ def test_large_messages_of_both_kinds_score_alike(service, model_path, scorer):
     with running(model_path) as service, service.channel() as channel:
         rows = make_rows(16_384, seed=3)
         names = ["elbo", "log_px"]
-        few = wanted(*names) | {"parameters": {"num_samples": number(16)}}
+        others = many_parameters(63)
+        few = wanted(*names, **others) | {"parameters": {"num_samples": number(16)} | others}
         by_raw = values_of(infer(channel, request(rows, **few)))
         by_type = values_of(infer(channel, request(**typed(rows) | few)))
         expected = scorer.score_rows(rows, 16)
@@ -167,6 +168,38 @@ def test_priority_changes_nothing_and_a_long_timeout_neither(channel, scorer):
     assert_same_bits(infer(channel, request(parameters=parameters)), scorer.score(ROWS))
 
 
+IGNORED = {
+    "of others": {"content_type": pb.InferParameter(string_param="np"), "scale": pb.InferParameter(double_param=2.0)},
+    "of sequences": {
+        "sequence_id": number(7),
+        "sequence_start": pb.InferParameter(bool_param=True),
+        "sequence_end": pb.InferParameter(bool_param=True),
+    },
+    "of streams": {"triton_enable_empty_final_response": pb.InferParameter(bool_param=True)},
+    "of JSON": {"binary_data": pb.InferParameter(bool_param=False), "binary_data_output": number(0)},
+    "without a value": {"user": pb.InferParameter()},
+    "with an endless name": {"a" * 9000: number(1)},
+    "as many as may be": {f"p{i}": number(i) for i in range(64)},
+}
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_other_parameters_change_nothing_wherever_they_are(channel, scorer, name):
+    """Rows are scored each by itself and outputs are raw whatever is asked: nothing of it could be done otherwise."""
+    parameters, outputs = IGNORED[name], wanted("log_px", "is_anomaly", **IGNORED[name])
+    full = {"inputs": [x(parameters=parameters)], "parameters": parameters} | outputs
+    assert_same_bits(infer(channel, request(**full)), scorer.score(ROWS), ("log_px", "is_anomaly"))
+
+
+@pytest.mark.parametrize(
+    "value", [number(240), pb.InferParameter(uint64_param=240), pb.InferParameter(string_param="240")]
+)
+def test_a_size_may_be_told_with_the_values(channel, scorer, value):
+    """KServe's client always does."""
+    assert_same_bits(infer(channel, request(**sized(value))), scorer.score(ROWS))
+    assert_same_bits(infer(channel, request(**typed() | sized(value, typed()))), scorer.score(ROWS))
+
+
 def test_the_timeout_parameter_ends_a_request_and_its_work(service, channel):
     rejected = service.metric("anomaly_vae_rejected_total", reason="deadline")
     slow = request(make_rows(1000), parameters={"timeout": number(300_000), "num_samples": number(4096)})
@@ -198,6 +231,18 @@ def parameter(name, **value):
     return {"parameters": {name: pb.InferParameter(**value)}}
 
 
+def sized(value, fields=None):
+    """A request whose input says how many bytes its values have."""
+    (tensor,) = (fields or {"inputs": [x()]})["inputs"]
+    tensor.parameters["binary_data_size"].CopyFrom(value)
+    return {"inputs": [tensor]}
+
+
+def many_parameters(count):
+    return {f"p{i}": number(i) for i in range(count)}
+
+
+SIZE = "inputs[0].parameters.binary_data_size"
 SHARED = {"shared_memory_region": pb.InferParameter(string_param="secret"), "shared_memory_byte_size": number(240)}
 FAULTS = {
     "no input": ({"inputs": [], "raw_input_contents": []}, "inputs", "has none, expected one, 'x'"),
@@ -233,13 +278,29 @@ FAULTS = {
     "infinity": ({"raw_input_contents": [raw(with_cell(np.inf))]}, "raw_input_contents[0]", "row 2, column 'flow'"),
     "typed infinity": (typed(with_cell(-np.inf), "FP32"), "inputs[0].contents", "row 2, column 'flow' is -inf"),
     "shared memory in": ({"inputs": [x(parameters=SHARED)]}, "inputs[0].parameters", "shared_memory"),
-    "shared memory out": (wanted("elbo", **SHARED), "outputs[0].parameters", "shared memory: leave it out"),
+    "shared memory out": (wanted("elbo", **SHARED), "outputs[0].parameters", "is not offered here: leave it out"),
+    "a long region": (
+        wanted("elbo", **{"shared_memory_" + "a" * 9000: number(1)}), "outputs[0].parameters", "is not offered here"
+    ),
+    "shared memory of all": ({"parameters": SHARED}, "parameters", "'shared_memory_"),
     "classification": (wanted("elbo", classification=number(2)), "outputs[0].parameters", "'classification' is not"),
-    "binary data": (wanted("elbo", binary_data=number(1)), "outputs[0].parameters", "'binary_data' is not known"),
-    "binary outputs": (parameter("binary_data_output", bool_param=True), "parameters", "'binary_data_output' is not"),
-    "a sequence": (parameter("sequence_id", int64_param=3), "parameters", "'sequence_id' is not known here"),
-    "a long parameter": (parameter("a" * 9000, bool_param=True), "parameters", "is not known here"),
-    "many parameters": ({"parameters": {f"p{i}": number(i) for i in range(9000)}}, "parameters", "is not known here"),
+    "a short size": (sized(number(239)), SIZE, "is 239, the values have 240 bytes; correct it or leave it out"),
+    "a long size": (sized(number(2**62)), SIZE, f"is {2**62}, the values have 240 bytes"),
+    "a size in words": (sized(pb.InferParameter(string_param="all")), SIZE, "must be a whole number"),
+    "a negative size": (sized(number(-240)), SIZE, "must be a whole number"),
+    "a size of typed values": (typed() | sized(number(120), typed()), SIZE, "is 120, the values have 240 bytes"),
+    "another option's name": (parameter("max_std_error", string_param="0.1"), "parameters", "'max_std_error' is not"),
+    "an option in full": (parameter("flag_only", bool_param=True), "parameters", "anomaly_vae.v1.ScoringService"),
+    "a misspelt budget": (parameter("num_sample", int64_param=64), "parameters", "'num_sample' is not known here"),
+    "a budget in capitals": (parameter("NumSamples", int64_param=64), "parameters", "name it num_samples, in the"),
+    "a budget of an input": (
+        {"inputs": [x(parameters={"num_samples": number(64)})]}, "inputs[0].parameters", "in the request's own"
+    ),
+    "a budget of an output": (wanted("elbo", num_samples=number(64)), "outputs[0].parameters", "in the request's own"),
+    "many parameters": ({"parameters": many_parameters(65)}, "parameters", "has 65 entries, at most 64 may be"),
+    "a flood of parameters": ({"parameters": many_parameters(9000)}, "parameters", "has 9000 entries"),
+    "many of an input": ({"inputs": [x(parameters=many_parameters(65))]}, "inputs[0].parameters", "has 65 entries"),
+    "many of an output": (wanted("elbo", **many_parameters(65)), "outputs[0].parameters", "has 65 entries"),
     "an unknown output": (wanted("log_p"), "outputs[0].name", "is 'log_p', expected one of log_px, elbo, std_error"),
     "an output twice": (wanted("elbo", "elbo"), "outputs[1].name", "twice"),
     "a p-value of another budget": (
@@ -327,6 +388,7 @@ def test_metadata_says_what_goes_in_and_comes_out(channel, scorer):
     assert model.properties["bundle_digest"] == scorer.info["bundle_digest"]
     server = stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=10)
     assert (server.name, server.version) == ("anomaly_vae", anomaly_vae.__version__)
+    assert server.extensions == ["model_configuration", "parameters", "statistics"]
 
 
 def test_triton_s_configuration_says_the_same(channel):
@@ -377,7 +439,7 @@ def test_a_server_that_loads_or_drains_lives_but_is_not_ready(model_path, scorer
 
 
 def test_what_is_not_offered_is_unimplemented(channel):
-    for method in ("RepositoryModelLoad", "SystemSharedMemoryRegister", "LogSettings", "ModelStreamInfer"):
+    for method in ("RepositoryModelLoad", "SystemSharedMemoryRegister", "LogSettings"):
         code, _, _ = fault_of(send_bytes, channel, b"", f"/{INFERENCE}/{method}")
         assert code is grpc.StatusCode.UNIMPLEMENTED
 

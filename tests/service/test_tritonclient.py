@@ -83,8 +83,50 @@ def test_the_server_and_its_model_are_live_and_ready_and_no_other(told):
     assert told["other_ready"] is False
 
 
+STREAMS = (
+    "stream",
+    "stream with final responses",
+    "stream with a sequence",
+    "stream with a timeout",
+    "asynchronous stream",
+)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_gives_the_same_bits_and_one_final_response_for_each_request(arrays, told, scorer, new_rows, name):
+    expected = scorer.score(new_rows)
+    answers = told["streams"][name]
+    assert len(answers) == 5
+    assert "column 'pressure' is inf" in answers[2]
+    for i in (0, 1, 3, 4):
+        assert answers[i] == [str(i), True]
+        for output in OUTPUTS:
+            assert arrays[f"{name} {i}.{output}"].tobytes() == getattr(expected, output).tobytes(), output
+
+
+def test_statistics_tell_what_was_done_since_the_model_was_loaded(told, new_rows):
+    """The second time after five streams of four requests with scores and one without."""
+    (unasked,), (asked,) = (answer["model_stats"] for answer in told["statistics"])
+    assert (unasked["name"], unasked["version"]) == (asked["name"], asked["version"]) == ("model", "1")
+    assert "last_inference" not in unasked
+    assert int(asked["last_inference"]) > 1.7e12
+    assert int(asked["inference_count"]) == 20 * len(new_rows)
+    assert int(asked["execution_count"]) > 0
+    stages = {name: (int(stage["count"]), int(stage["ns"])) for name, stage in asked["inference_stats"].items()}
+    assert {name: count for name, (count, _) in stages.items()} == {
+        "success": 20,
+        "fail": 5,
+        "queue": 20,
+        "compute_input": 20,
+        "compute_infer": 20,
+        "compute_output": 20,
+    }
+    assert min(ns for _, ns in stages.values()) > 0
+
+
 def test_metadata_and_configuration_describe_the_model(told, new_rows):
     assert told["server"]["version"] == anomaly_vae.__version__
+    assert told["server"]["extensions"] == ["model_configuration", "parameters", "statistics"]
     metadata, config = told["metadata"], told["config"]["config"]
     columns = str(new_rows.shape[1])
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", columns]}]
@@ -102,7 +144,7 @@ def test_metadata_and_configuration_describe_the_model(told, new_rows):
         ("infinity", "INVALID_ARGUMENT", "raw_input_contents[0]: row 2, column 'flow' is inf"),
         ("integers", "INVALID_ARGUMENT", "inputs[0].datatype: is 'INT64', expected FP32 or FP64"),
         ("shared memory", "INVALID_ARGUMENT", "inputs[0].parameters: 'shared_memory_"),
-        ("classes", "INVALID_ARGUMENT", "outputs[0].parameters: 'classification' is not known here"),
+        ("classes", "INVALID_ARGUMENT", "outputs[0].parameters: 'classification' is not offered here"),
         ("output", "INVALID_ARGUMENT", "outputs[0].name: is 'log_p', expected one of log_px"),
         ("timeout", "DEADLINE_EXCEEDED", "the request's timeout passed"),
         ("client_timeout", "DEADLINE_EXCEEDED", "Deadline Exceeded"),
