@@ -16,9 +16,9 @@ import click
 
 from anomaly_vae.errors import AnomalyVaeError
 
-__all__ = ["DETAILS", "EXIT_INTERRUPTED", "require_serving", "require_training", "run", "warn"]
+__all__ = ["DETAILS", "EXIT_FAULT", "EXIT_INTERRUPTED", "explain", "require_serving", "require_training", "run", "warn"]
 
-_EXIT_FAULT = 1
+EXIT_FAULT = 1
 _EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 # Where the context of a command keeps whether tracebacks were asked for.
@@ -27,8 +27,11 @@ DETAILS = "anomaly_vae.details"
 _EXIT_SIGPIPE = 141
 _EXIT_SIGTERM = 143
 
+# The image of the service has not all of these.
+_BASE = ("numpy", "onnxruntime", "pyarrow", "rich", "msgspec")
 _TRAINING = ("torch", "sklearn", "scipy", "onnx", "matplotlib")
-_SERVING = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google.rpc", "prometheus_client")
+_GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google.rpc")
+_SERVING = (*_GRPC, "prometheus_client", "cryptography", "h11")
 
 
 class _Terminated(BaseException):
@@ -72,7 +75,7 @@ def run(command: click.Command) -> NoReturn:
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
     except (Exception, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 (the outermost frame)
-        code = _explain(error, details=meta.get(DETAILS, False))
+        code = _report(error, details=meta.get(DETAILS, False))
     if code == EXIT_INTERRUPTED:
         # CPython ends by the signal itself, whatever sys.exit says, if the interrupt once passed through an exec().
         sys.stderr.flush()
@@ -80,33 +83,47 @@ def run(command: click.Command) -> NoReturn:
     sys.exit(code)
 
 
-def _explain(error: BaseException, *, details: bool) -> int:
+def _report(error: BaseException, *, details: bool) -> int:
     """Print one line for the user, after the traceback if asked for, and return the exit code."""
     if details:
         traceback.print_exception(error)
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return _say("interrupted; no unfinished file is left", EXIT_INTERRUPTED)
-    if isinstance(error, _Terminated):
-        return _say("terminated; no unfinished file is left", _EXIT_SIGTERM)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
         return _EXIT_SIGPIPE
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         print(error.format_message(), file=sys.stderr)
         return _EXIT_USAGE
+    text, code = explain(error)
+    print(f"anomaly-vae: error: {text}", file=sys.stderr)
+    return code
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to tell the user of an error, in one line, and the exit code."""
+    message, code = _message_and_code(error)
+    return _one_line(message), code
+
+
+def _message_and_code(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return "interrupted; no unfinished file is left", EXIT_INTERRUPTED
+    if isinstance(error, _Terminated):
+        return "terminated; no unfinished file is left", _EXIT_SIGTERM
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "anomaly-vae"
-        return _say(f"{error.format_message()} (see `{path} --help`)", _EXIT_USAGE)
+        return f"{error.format_message()} (see `{path} --help`)", _EXIT_USAGE
     if isinstance(error, AnomalyVaeError):
-        return _say(str(error), error.exit_code)
+        return str(error), error.exit_code
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):
-        text = f"this needs {error.name}; install the {extra} extra: pip install 'anomaly_vae[{extra}]'"
-        return _say(text, _EXIT_USAGE)
+        return f"this needs {error.name}; install the {extra} extra: pip install 'anomaly_vae[{extra}]'", _EXIT_USAGE
+    if isinstance(error, ModuleNotFoundError) and (name := (error.name or "").split(".")[0]) in _BASE:
+        text = f"this needs {name}, which is not installed (the service's image leaves it out): pip install anomaly_vae"
+        return text, _EXIT_USAGE
     if isinstance(error, MemoryError):
-        return _say("out of memory", _EXIT_FAULT)
+        return "out of memory", EXIT_FAULT
     if isinstance(error, OSError):
-        return _say(f"{error.filename or 'input or output'}: {error.strerror or error}", _EXIT_FAULT)
-    return _say(f"internal error: {type(error).__name__}: {error}; -v shows where", _EXIT_FAULT)
+        return f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAULT
+    return f"internal error: {type(error).__name__}: {error}; -v shows where", EXIT_FAULT
 
 
 def _extra_of(module: str) -> str | None:
@@ -119,11 +136,6 @@ def _extra_of(module: str) -> str | None:
 def warn(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning in one line; also stands in for ``warnings.showwarning``."""
     print(f"anomaly-vae: warning: {_one_line(str(message))}", file=sys.stderr)
-
-
-def _say(message: str, code: int) -> int:
-    print(f"anomaly-vae: error: {_one_line(message)}", file=sys.stderr)
-    return code
 
 
 def _one_line(text: str) -> str:

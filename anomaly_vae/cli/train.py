@@ -102,11 +102,11 @@ def command(
     anomaly-vae train normal.csv -o model
     anomaly-vae train history.parquet -o model --label is_fraud --exclude id --target-fpr 0.001
     """  # noqa: D301 (click reads the backspace as: keep these lines)
+    require_training()
     from anomaly_vae.bundle import refuse_output, write_bundle
     from anomaly_vae.cli.rows import read_normal_rows
     from anomaly_vae.table import CodeBook, open_table
 
-    require_training()
     saved = output.absolute().parent / f".{output.name}.checkpoint"
     if resume and output.exists() and not overwrite and not saved.exists():
         click.echo(f"{output} is complete; there is nothing to resume", err=True)

@@ -1,7 +1,8 @@
 """Lines of the log on their way to a stream, by a thread of their own: a reader that stalls must not stall the service.
 
 A full pipe holds up whoever writes to it until somebody reads. Here that is a thread; all others only queue their
-lines. When too many wait, new ones are lost, and the log says how many as soon as it flows again.
+lines. When too many wait, new ones are lost, and the log says how many as soon as it flows again. Until then only the
+count of them, which Prometheus asks for, can say so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ _LONGEST_FLUSH = 2.0
 
 
 class LogWriter(logging.Handler):
-    """Formats records where they are made, and writes them in order elsewhere; never waits, never raises."""
+    """Formats records where they are made, and writes them in order elsewhere; never waits, never raises.
+
+    Attributes:
+        lines_lost: Lines that did not get into the log since the start.
+    """
 
     def __init__(self, stream: TextIO, most_waiting: int = _MOST_WAITING) -> None:
         """Start the thread.
@@ -37,7 +42,7 @@ class LogWriter(logging.Handler):
         self._most_waiting = most_waiting
         self._changed = threading.Condition()
         self._lines: list[str] = []
-        self._lost = 0
+        self._lost = self.lines_lost = 0
         self._writing = self._closed = False
         threading.Thread(target=self._work, name="log", daemon=True).start()
 
@@ -46,13 +51,13 @@ class LogWriter(logging.Handler):
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001 (no reason to fail, and logging itself would print what the record holds)
-            return
+            line = None
         with self._changed:
-            if len(self._lines) < self._most_waiting and not self._closed:
+            if line is not None and len(self._lines) < self._most_waiting and not self._closed:
                 self._lines.append(line)
                 self._changed.notify_all()
             else:
-                self._lost += 1
+                self._lose(1)
 
     def flush(self) -> None:
         """Wait until all lines are written, but not for long: perhaps nobody reads them."""
@@ -66,6 +71,11 @@ class LogWriter(logging.Handler):
             self._lines = []
             self._changed.notify_all()
         super().close()
+
+    def _lose(self, lines: int) -> None:
+        """Count lines that are lost; the log has not told of them yet."""
+        self._lost += lines
+        self.lines_lost += lines
 
     def _work(self) -> None:
         while True:
@@ -81,11 +91,12 @@ class LogWriter(logging.Handler):
             try:
                 self._write("".join(f"{line}\n" for line in lines))
             except (OSError, ValueError):  # a full disk, a reader gone, a stream closed
-                lost += len(lines) - bool(lost)
+                newly_lost = len(lines) - bool(lost)
             else:
-                lost = 0
+                lost = newly_lost = 0
             with self._changed:
                 self._lost += lost
+                self._lose(newly_lost)
                 self._writing = False
                 self._changed.notify_all()
 

@@ -10,16 +10,18 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import grpc
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from anomaly_vae.service.log_writer import LogWriter
 from anomaly_vae.service.records import CallRecord, frames_of
 
-__all__ = ["CallLog", "JsonFormatter", "TextFormatter", "configure", "event"]
+__all__ = ["CallLog", "JsonFormatter", "TextFormatter", "configure", "event", "show_lost_lines"]
 
 _OURS = "anomaly_vae"
 _LOG = logging.getLogger("anomaly_vae.service.calls")
@@ -88,6 +90,18 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
     sys.unraisablehook = _log_unraisable
 
 
+def show_lost_lines(registry: CollectorRegistry) -> None:
+    """Let Prometheus ask how many lines the log of this process has lost: a log that stalls cannot tell itself."""
+    registry.register(_LostLines())
+
+
+class _LostLines(Collector):
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        lost = sum(handler.lines_lost for handler in logging.getLogger().handlers if isinstance(handler, LogWriter))
+        text = "Lines of the log that were not read fast enough, or could not be written."
+        yield CounterMetricFamily("anomaly_vae_log_lines_lost", text, value=lost)
+
+
 def event(name: str, **fields: Any) -> dict[str, Any]:
     """What to log a line with, as ``extra``, so that it says in JSON what happened and with what."""
     return {"fields": {"event": name, **fields}}
@@ -122,7 +136,7 @@ class CallLog:
         """Log a call that has ended, if it is wanted and not one too many."""
         if not self.wants(record):
             return
-        level = _LEVELS.get(record.code, logging.INFO)
+        level = logging.ERROR if record.error_type else _LEVELS.get(record.code, logging.INFO)
         if not _LOG.isEnabledFor(level):
             return
         now = self._clock()

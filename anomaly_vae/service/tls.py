@@ -8,7 +8,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,47 +18,63 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from anomaly_vae.errors import StartupError
 from anomaly_vae.service.logs import event
-from anomaly_vae.service.watched import Watched
+from anomaly_vae.service.watched import UsableLater, Watched
 
-__all__ = ["Tls", "expiry_of", "show_expiry"]
+__all__ = ["Tls", "show_expiry"]
 
 _LOG = logging.getLogger("anomaly_vae.service")
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
-# Tags of DER, in which certificates are written (ITU-T X.690).
-_VERSION, _UTC_TIME = 0xA0, 0x17
-_FIELDS_BEFORE_VALIDITY = 3  # serial number, signature algorithm, issuer
+# How far the clocks of this machine and of the authority may differ; synchronised ones differ by well under a second.
+_SECONDS_BETWEEN_CLOCKS = 60.0
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What new connections are given."""
+    """What new connections are given.
+
+    Attributes:
+        configuration: The certificate and its key, for gRPC.
+        start, expiry: Between which times the whole chain is valid, in seconds since 1970.
+    """
 
     configuration: grpc.ServerCertificateConfiguration
+    start: float
     expiry: float
+
+    def is_valid(self, now: float) -> bool:
+        """Whether clients take it."""
+        return self.start - _SECONDS_BETWEEN_CLOCKS <= now < self.expiry
 
 
 class Tls:
     """The certificate and key of a server, and who may sign those of its clients.
 
-    New connections are given what the files hold; those there are go on with what they were given.
+    New connections are given what the files hold; those there are go on with what they were given. A certificate that
+    clients would refuse, because it has expired or is not valid yet, never replaces a valid one. It may replace another
+    that clients refuse: nothing is lost, and what is served is what the files hold.
     """
 
-    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, client_ca: Path | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         """Read and check the files.
 
         Args:
             certificate: The chain of certificates, PEM, the server's own first.
             key: Its private key, PEM, without a password.
             client_ca: Certificates, PEM, one of which must have signed a client's; None asks clients for none.
+            clock: Seconds since 1970.
 
         Raises:
             StartupError: A file cannot be read or used, or the key is not the certificate's.
         """
         self._certificate, self._key, self._client_ca = certificate, key, client_ca
+        self._clock = clock
+        self._in_use: _Loaded | None = None
         paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
-        self._loaded = Watched(paths, self._load, f"the TLS certificate {certificate}")
+        self._loaded = Watched(paths, self._load, f"the TLS certificate {certificate}", clock)
         self._given = self._loaded.get()
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -85,19 +101,37 @@ class Tls:
         _check_pair(certificate, key, self._certificate, self._key)
         if self._client_ca is not None:
             _check_authorities(client_ca[0], self._client_ca)
-        try:
-            expiry = min(map(expiry_of, _CERTIFICATE.findall(certificate)))
-        except ValueError as error:
-            raise StartupError(f"{self._certificate} holds a certificate that cannot be read") from error
-        self._warn(expiry)
+        start, expiry = _validity(certificate, self._certificate)
         configuration = grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
-        return _Loaded(configuration, expiry)
+        loaded = _Loaded(configuration, start, expiry)
+        now = self._clock()
+        if self._in_use is not None and self._in_use.is_valid(now):
+            self._check_replacement(loaded, now)
+        self._warn(loaded, now)
+        self._in_use = loaded
+        return loaded
 
-    def _warn(self, expiry: float) -> None:
-        if expiry <= time.time():
-            ended = datetime.fromtimestamp(expiry, UTC).isoformat(timespec="seconds")
+    def _check_replacement(self, loaded: _Loaded, now: float) -> None:
+        """Refuse to give up a valid certificate for one that clients would refuse."""
+        if loaded.expiry <= now:
+            raise StartupError(
+                f"{self._certificate} expired at {_date(loaded.expiry)}, so clients would refuse it: put a renewed "
+                "certificate and its key in its place, which needs no restart"
+            )
+        if not loaded.is_valid(now):
+            raise UsableLater(
+                f"{self._certificate} is valid only from {_date(loaded.start)}, so clients would refuse it before: "
+                "it is taken then; if that is past, set this machine's clock",
+                loaded.start - _SECONDS_BETWEEN_CLOCKS,
+            )
+
+    def _warn(self, loaded: _Loaded, now: float) -> None:
+        if loaded.expiry <= now:
             text = "%s expired at %s: clients will refuse it; replace it, which needs no restart"
-            _LOG.warning(text, self._certificate, ended, extra=event("certificate_expired"))
+            _LOG.warning(text, self._certificate, _date(loaded.expiry), extra=event("certificate_expired"))
+        elif not loaded.is_valid(now):
+            text = "%s is valid only from %s: clients will refuse it before; is this machine's clock right?"
+            _LOG.warning(text, self._certificate, _date(loaded.start), extra=event("certificate_not_valid_yet"))
         with contextlib.suppress(OSError):  # it is gone by now
             if self._key.stat().st_mode & 0o007:
                 text = "%s can be read by every user of this machine; chmod it to 600 (Kubernetes: defaultMode: 0400)"
@@ -114,42 +148,20 @@ def show_expiry(registry: CollectorRegistry, tls: Tls) -> None:
     gauge.set_function(lambda: tls.expiry)
 
 
-def expiry_of(pem: bytes) -> float:
-    """When a certificate ends, in seconds since 1970.
+def _validity(chain: bytes, path: Path) -> tuple[float, float]:
+    """When the last of the certificates in a chain begins, and the first ends, in seconds since 1970."""
+    from cryptography import x509  # it takes its time, which a service without TLS need not spend
 
-    The standard library tells it only of a certificate that a peer has shown, so its few outer layers are read here.
-
-    Raises:
-        ValueError: It is no certificate.
-    """
-    certificate = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
-    _, signed, _ = _element(certificate)
-    _, rest, _ = _element(signed)
-    tag, _, after = _element(rest)
-    if tag == _VERSION:
-        rest = after
-    for _ in range(_FIELDS_BEFORE_VALIDITY):
-        _, _, rest = _element(rest)
-    _, validity, _ = _element(rest)
-    _, _, rest = _element(validity)
-    tag, text, _ = _element(rest)
-    digits = text.decode("ascii")
-    if tag == _UTC_TIME:  # two digits of the year, 1950 to 2049 (RFC 5280, 4.1.2.5.1)
-        digits = ("19" if digits >= "5" else "20") + digits
-    return datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    try:
+        certificates = [x509.load_pem_x509_certificate(pem) for pem in _CERTIFICATE.findall(chain)]
+    except ValueError as error:
+        raise StartupError(f"{path} holds a certificate that cannot be read") from error
+    start = max(certificate.not_valid_before_utc for certificate in certificates)
+    return start.timestamp(), min(certificate.not_valid_after_utc for certificate in certificates).timestamp()
 
 
-def _element(data: bytes) -> tuple[int, bytes, bytes]:
-    """Tag and contents of the first DER element, and what follows it."""
-    if len(data) < 2:
-        raise ValueError("the certificate is cut off")
-    start, length = 2, data[1]
-    if length & 0x80:
-        start += length & 0x7F
-        length = int.from_bytes(data[2:start], "big")
-    if start + length > len(data):
-        raise ValueError("the certificate is cut off")
-    return data[0], data[start : start + length], data[start + length :]
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _check_pair(certificate: bytes, key: bytes, path: Path, key_path: Path) -> None:

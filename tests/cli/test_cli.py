@@ -479,9 +479,16 @@ def test_version(folder):
 
 
 def test_the_demo_runs_and_shows_what_it_promises(tmp_path):
-    """Train, calibrate, export, load, score; the table, the figures, the picture, what to type next."""
-    done = cli(tmp_path, "demo")
+    """Train, calibrate, export, load, score; the table, the figures, the picture, what to type next; no other file."""
+    homes = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "temporary"}
+    for folder in homes.values():
+        folder.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name != "MPLCONFIGDIR" and name[:4] != "XDG_"}
+    done = cli(tmp_path, "demo", env=kept | {name: str(folder) for name, folder in homes.items()})
     assert done.returncode == 0, done.stderr
+    assert [os.listdir(folder) for folder in homes.values()] == [[], []]
+    files = {"train.csv", "held_out.csv", "model", "scores.csv", "scores_over_grpc.csv", "scores.png"}
+    assert set(os.listdir(tmp_path / "anomaly-vae-demo")) == files
     text = done.stdout
     for part in ("log p(x) ± error", "p-value", "ANOMALY", "AUROC", "average precision", "false-positive rate", "Next"):
         assert part in text
@@ -499,3 +506,25 @@ def test_an_interrupted_demo_says_so(tmp_path):
     process.send_signal(signal.SIGINT)
     assert "interrupted" in process.communicate(timeout=60)[1]
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "text"),
+    [
+        ("pyarrow", ["score", "model", "rows.csv", "-o", "out.csv"], "this needs pyarrow, which is not installed"),
+        ("msgspec", ["inspect", "model"], "this needs msgspec, which is not installed"),
+        ("rich", ["inspect", "model"], "this needs rich, which is not installed"),
+    ],
+)
+def test_a_package_that_is_missing_is_one_line_and_exit_2(model_path, tmp_path, module, command, text):
+    """The image of the service has not all that other commands need."""
+    (tmp_path / "model").symlink_to(model_path)
+    (tmp_path / "rows.csv").write_text("pressure\n1\n")
+    code = f"import sys; sys.modules[{module!r}] = None; sys.argv = ['anomaly-vae', *{command!r}]\n"
+    code += "from anomaly_vae.cli import main; main()"
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith(f"anomaly-vae: error: {text}")
+    assert line.endswith("pip install anomaly_vae")

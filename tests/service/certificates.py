@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-DAY = datetime.timedelta(days=1)
+DAY, SECOND = datetime.timedelta(days=1), datetime.timedelta(seconds=1)
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 
 
@@ -29,21 +29,21 @@ class Authority:
         self._certificate = self._sign(self._name, self._key.public_key(), NOW + 30 * DAY, authority=True)
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name="server", ends=NOW + 20 * DAY, key=None, hosts=("localhost", "127.0.0.1", "::1")):
+    def issue(self, name="server", ends=NOW + 20 * DAY, key=None, hosts=("localhost", "127.0.0.1", "::1"), begins=None):
         """PEM of a key and of its certificate, for hosts that may be names or addresses."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key.public_key(), ends, hosts)
+        certificate = self._sign(subject, key.public_key(), ends, hosts, begins=begins)
         return pem_of(key), certificate.public_bytes(serialization.Encoding.PEM)
 
-    def _sign(self, subject, public_key, ends, hosts=(), authority=False):
+    def _sign(self, subject, public_key, ends, hosts=(), authority=False, begins=None):
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(min(NOW, ends) - DAY)
+            .not_valid_before(begins or min(NOW, ends) - DAY)
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )

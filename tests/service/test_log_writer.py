@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from anomaly_vae.service.log_writer import LogWriter
 from tests.conftest import make_rows
-from tests.service.running import running, score, tensor
+from tests.service.running import described_in_text, running, score, tensor
+from tests.service.test_life import eventually
 
 PIPE_BYTES = 65_536
 
@@ -90,6 +92,9 @@ def test_lines_that_a_stream_does_not_take_are_lost_and_counted():
     first, second = stream.getvalue().splitlines()
     assert first == "three"
     assert second.startswith("2 lines were lost here")
+    assert handler.lines_lost == 2
+    handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
+    assert handler.lines_lost == 3
 
 
 @pytest.mark.parametrize("raising", [True, False])
@@ -117,8 +122,28 @@ def test_a_service_whose_log_nobody_reads_goes_on_and_ends(model_path):
         start = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - start < 10
-        first, *_ = service.process.stderr.read().splitlines()
+        first, *_ = service.log().splitlines()
         assert json.loads(first)["event"] == "serving"
+
+
+def test_prometheus_is_told_of_lost_lines_that_the_log_cannot_tell_of(model_path):
+    """On a full disk the count is all there is to see of them."""
+    command = [sys.executable, "-m", "anomaly_vae", "serve", str(model_path), "--log-calls", "all"]
+    command += ["--port", "0", "--metrics-port", "0"]
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=full, text=True) as process,
+    ):
+        service = described_in_text(process)
+        with service.channel() as channel:
+            for lines in range(1, 5):  # the line of the start, and one for each call
+                eventually(lambda lines=lines: service.metric("anomaly_vae_log_lines_lost_total") == lines)
+                score(channel, tensor=tensor(make_rows(1)))
+        assert service.stop() == 0
+
+
+def test_a_log_that_flows_has_lost_no_line(service):
+    assert service.metric("anomaly_vae_log_lines_lost_total") == 0
 
 
 def test_a_service_without_standard_error_serves(model_path):

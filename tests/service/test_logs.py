@@ -1,8 +1,14 @@
 """The log: one line a record whatever it holds, nothing of a row in it, and no flood."""
 
+import contextlib
 import io
 import json
 import logging
+import os
+import signal
+import socket
+import ssl
+import subprocess
 import sys
 import threading
 import warnings
@@ -11,12 +17,14 @@ from collections import Counter
 import grpc
 import pytest
 
+from anomaly_vae.scorer import load
 from anomaly_vae.service.logs import CallLog, JsonFormatter, TextFormatter, configure, event
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.records import CallRecord, current_call
 from tests.conftest import make_rows
-from tests.service.running import fault_of, running, score, send_bytes, tensor
+from tests.service.certificates import Authority
+from tests.service.running import SERVING, fault_of, running, score, send_bytes, tensor
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -172,6 +180,14 @@ def test_a_fault_of_ours_is_logged_whatever_was_asked(calls):
     assert "31337.5" not in JsonFormatter().format(line)
 
 
+def test_so_is_one_within_a_stream_that_went_on(calls):
+    record = ended("OK", "bidi_stream")
+    record.blame(raised(MemoryError("31337.5")))
+    CallLog("none").log(record)
+    (line,) = calls.records
+    assert (line.levelname, line.fields["error_type"]) == ("ERROR", "MemoryError")
+
+
 @pytest.mark.parametrize(
     ("code", "level"), [("NOT_FOUND", "INFO"), ("RESOURCE_EXHAUSTED", "WARNING"), ("INTERNAL", "ERROR"), ("OK", "INFO")]
 )
@@ -206,7 +222,7 @@ def test_outside_a_call_there_is_a_record_that_nobody_reads():
 
 def lines_of(service):
     """All lines of standard error of a service that has ended, as JSON."""
-    return [json.loads(line) for line in service.process.stderr.read().splitlines()]
+    return [json.loads(line) for line in service.log().splitlines()]
 
 
 def calls_in(lines):
@@ -266,7 +282,7 @@ def test_log_calls_all_has_a_line_for_every_call_in_text_too(model_path):
     with running(model_path, "--log-calls", "all") as service, service.channel() as channel:
         score(channel, tensor=tensor(make_rows(3)), request_id="r-18")
         assert service.stop() == 0
-        (line,) = (line for line in service.process.stderr.read().splitlines() if "/Score" in line)
+        (line,) = (line for line in service.log().splitlines() if "/Score" in line)
     assert " INFO anomaly_vae.v1.ScoringService/Score OK after " in line
     assert line.endswith(" ms, 3 rows request_id=r-18")
 
@@ -281,11 +297,126 @@ def test_the_line_of_a_stream_counts_the_rows_of_all_its_requests(model_path):
     assert (line["rows"], line["request_id"]) == (6, "r-3")
 
 
-def test_a_refused_model_is_a_line_of_json_too(model_path, tmp_path, run_cli):
-    done = run_cli("serve", tmp_path, "--port", 0, "--metrics-port", 0, "--log-format", "json", code=3)
-    (line,) = done.stderr.decode().splitlines()
-    assert json.loads(line)["event"] == "refused"
-    assert "manifest.json" in json.loads(line)["message"]
+def test_the_line_of_the_start_has_each_of_its_parts_as_a_field(model_path):
+    info = load(model_path).info
+    with running(model_path, "--log-format", "json", "--threads", 3, "--max-rows", 99, "--name", "mine") as service:
+        assert service.get("/readyz")[0] == 200
+        assert service.health() == SERVING
+        assert service.stop() == 0
+        start = lines_of(service)[0]
+        assert service.process.stdout.read() == ""
+    assert {name: start[name] for name in start if name not in ("timestamp", "message", "logger")} == {
+        "level": "info",
+        "event": "serving",
+        "model_name": "mine",
+        "model_version": "1",
+        "bundle_digest": info["bundle_digest"],
+        "threshold": info["calibration"]["threshold"],
+        "host": "127.0.0.1",
+        "port": service.port,
+        "metrics_host": "127.0.0.1",
+        "metrics_port": service.metrics_port,
+        "threads": 3,
+        "max_rows": 99,
+        "max_queue_rows": 262_144,
+    }
+    assert start["message"].startswith(f"serving mine version 1, bundle {info['bundle_digest'][:12]}, threshold ")
+
+
+def ended_in_json(command, **options):
+    """Exit code and records of a process that must write nothing but JSON, on both streams together."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 60} | options
+    done = subprocess.run([sys.executable, "-m", "anomaly_vae", *map(str, command)], check=False, **options)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--port", "first"], 2, "'first' is not a valid integer"),
+        (["--no-such-option"], 2, "No such option"),
+        (["--host"], 2, "requires an argument"),
+        (["another", "model"], 2, "unexpected extra argument"),
+        (["--port", "70000"], 2, "port must lie between"),
+        (["--log-calls", "shout"], 2, "log_calls must be one of"),
+        (["--metrics-host", "no.such.host.invalid"], 4, "cannot listen on no.such.host.invalid"),
+        (["--tls-cert", "no-such-file", "--tls-key", "no-such-file"], 4, "no-such-file cannot be read"),
+        (["--max-samples", "64"], 2, "calibrated for 1024 samples"),
+    ],
+)
+@pytest.mark.parametrize("how", ["option", "option=", "environment"])
+def test_in_json_a_refused_start_is_one_record_and_nothing_else(model_path, arguments, code, text, how):
+    given = {"option": ["--log-format", "json"], "option=": ["--log-format=json"], "environment": []}[how]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_VAE_")}
+    env |= {"ANOMALY_VAE_PORT": "0", "ANOMALY_VAE_METRICS_PORT": "0"}
+    if how == "environment":
+        env["ANOMALY_VAE_LOG_FORMAT"] = "json"
+    actual, (record,) = ended_in_json(["serve", model_path, *given, *arguments], env=env)
+    assert (actual, record["exit_code"], record["event"], record["level"]) == (code, code, "refused", "error")
+    assert text in record["message"]
+    assert "frames" not in record
+
+
+def test_in_json_a_refused_model_is_a_record_with_its_place_if_asked_for(tmp_path):
+    command = ["serve", tmp_path, "--port", 0, "--metrics-port", 0, "--log-format", "json"]
+    for more in ([], ["-v"]):
+        code, (record,) = ended_in_json([*command, *more])
+        assert (code, record["event"], "manifest.json" in record["message"]) == (3, "refused", True)
+        assert ("frames" in record, record.get("error_type")) == ((True, "BundleError") if more else (False, None))
+
+
+def test_in_json_a_fault_of_ours_at_the_start_is_a_record_with_its_place(model_path):
+    """The start fails as no code of ours foresees; the record has what -v shows in text."""
+    code = (
+        "import sys\n"
+        "import anomaly_vae.service.server as server\n"
+        "def fail(*_):\n"
+        "    raise RuntimeError('unforeseen')\n"
+        "server.serve = fail\n"
+        f"sys.argv = ['anomaly-vae', 'serve', {str(model_path)!r}, '--log-format', 'json']\n"
+        "from anomaly_vae.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    record = json.loads(done.stderr)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (record["event"], record["error_type"], record["exit_code"]) == ("fault", "RuntimeError", 1)
+    assert " in fail" in record["frames"][-1]
+
+
+def test_in_json_nothing_else_is_written_by_a_service_that_is_ill_used(model_path, tmp_path):
+    """Wrong handshakes, broken HTTP/2 and files, a second signal: whatever happens, both streams together are JSON."""
+    key, certificate = Authority().issue()
+    (tmp_path / "tls.key").write_bytes(key)
+    (tmp_path / "tls.crt").write_bytes(certificate)
+    options = ["--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key", "--log-format", "json"]
+    command = ["serve", model_path, "--port", 0, "--metrics-port", 0, *options]
+    with subprocess.Popen(
+        [sys.executable, "-m", "anomaly_vae", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        lines = [process.stdout.readline()]
+        while json.loads(lines[-1])["event"] != "serving":
+            lines.append(process.stdout.readline())
+        start = json.loads(lines[-1])
+        for _ in range(3):
+            for words in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x00" * 50):
+                with socket.create_connection(("127.0.0.1", start["port"])) as client:
+                    client.sendall(words)
+                    client.settimeout(0.2)
+                    with contextlib.suppress(OSError):
+                        client.recv(100)
+        (tmp_path / "tls.crt").write_bytes(b"")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", start["port"])) as client:
+            ssl.create_default_context().wrap_socket(client, server_hostname="localhost")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+    records = [json.loads(line) for line in [*lines, *rest.splitlines()]]
+    assert process.returncode in (0, 130)  # both signals may come as one
+    assert {"serving", "reload_failed"} <= {record["event"] for record in records}
 
 
 @pytest.mark.parametrize("option", ["--log-format", "--log-calls", "--log-level"])

@@ -16,10 +16,10 @@ from anomaly_vae.errors import ConfigError, StartupError
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
-from anomaly_vae.service.tls import Tls, expiry_of
+from anomaly_vae.service.tls import Tls
 from anomaly_vae.service.token_file import add_token, make_token
 from tests.service.callers import EVERYWHERE, QueueOfRequests, call, refused_start, stopped_log
-from tests.service.certificates import DAY, NOW, Authority, pem_of
+from tests.service.certificates import DAY, NOW, SECOND, Authority, pem_of
 from tests.service.running import assert_same_bits, fault_of, running, tensor
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -171,7 +171,7 @@ def test_a_new_certificate_is_shown_without_a_restart_and_old_connections_go_on(
         assert expiry == (NOW + 25 * DAY).timestamp()
 
 
-@pytest.mark.parametrize("broken", ["half", "mismatched", "gone", "text"])
+@pytest.mark.parametrize("broken", ["half", "mismatched", "gone", "text", "expired", "early"])
 def test_a_broken_new_certificate_keeps_the_old_one_and_is_logged_once(
     model_path, files, authority, broken, scorer, new_rows
 ):
@@ -183,6 +183,10 @@ def test_a_broken_new_certificate_keeps_the_old_one_and_is_logged_once(
             files.certificate.write_bytes(new[1])
         elif broken == "gone":
             files.certificate.unlink()
+        elif broken == "expired":
+            files.write(authority.issue(ends=NOW - DAY))
+        elif broken == "early":
+            files.write(authority.issue(begins=NOW + DAY))
         else:
             files.certificate.write_text("SECRET-CONTENTS\n")
         assert [serial_shown_by(service) for _ in range(3)] == [serial_of(old)] * 3
@@ -235,6 +239,56 @@ def test_an_expired_certificate_is_served_with_a_warning(model_path, files, auth
         assert service.metric("anomaly_vae_tls_certificate_expiry_timestamp_seconds") < time.time()
         log = stopped_log(service)
     assert f"expired at {(NOW - DAY).isoformat()}: clients will refuse it" in log
+
+
+def tls_at(files, now):
+    """What serves the files while the time is ``now[0]``, in seconds since 1970."""
+    return Tls(files.certificate, files.key, clock=lambda: now[0])
+
+
+def test_what_clients_would_refuse_replaces_only_what_they_refuse(files, authority, caplog):
+    now = [NOW.timestamp()]
+    tls = tls_at(files, now)
+    expired = authority.issue(ends=NOW - DAY)
+    files.write(expired)
+    assert tls.expiry == (NOW + 20 * DAY).timestamp()
+    assert f"{files.certificate} expired at {(NOW - DAY).isoformat()}, so clients would refuse it" in caplog.text
+    assert "put a renewed certificate and its key in its place, which needs no restart" in caplog.text
+    assert "clients will refuse it" not in caplog.text
+    now[0] = (NOW + 21 * DAY).timestamp()  # the one in use has ended by now as well
+    files.write(authority.issue(ends=NOW - 2 * DAY))
+    assert tls.expiry == (NOW - 2 * DAY).timestamp()
+    assert f"{files.certificate} expired at {(NOW - 2 * DAY).isoformat()}: clients will refuse it" in caplog.text
+    files.write(authority.issue(ends=NOW + 25 * DAY))
+    assert tls.expiry == (NOW + 25 * DAY).timestamp()
+
+
+def test_a_certificate_that_comes_early_is_taken_when_it_begins(files, authority, caplog):
+    """A minute before, since the clocks of this machine and of the authority may differ."""
+    now, begins = [NOW.timestamp()], NOW + 3600 * SECOND
+    tls = tls_at(files, now)
+    files.write(authority.issue(begins=begins, ends=NOW + 25 * DAY))
+    for seconds in (0, 1, 3000, 3539):
+        now[0] = NOW.timestamp() + seconds
+        assert tls.expiry == (NOW + 20 * DAY).timestamp()
+    (refusal,) = (record for record in caplog.records if "stays in use" in record.message)
+    assert f"{files.certificate} is valid only from {begins.isoformat()}" in refusal.message
+    assert refusal.levelname == "WARNING"
+    now[0] = NOW.timestamp() + 3540
+    assert tls.expiry == (NOW + 25 * DAY).timestamp()
+    assert tls.expiry == (NOW + 25 * DAY).timestamp()
+    assert [record.levelname for record in caplog.records].count("ERROR") == 0
+
+
+@pytest.mark.parametrize(("seconds", "warned"), [(30, False), (90, True)])
+def test_a_certificate_that_begins_later_is_served_from_the_start_with_a_warning(
+    files, authority, caplog, seconds, warned
+):
+    files.write(authority.issue(begins=NOW + seconds * SECOND))
+    tls = tls_at(files, [NOW.timestamp()])
+    assert tls.expiry == (NOW + 20 * DAY).timestamp()
+    warning = f"{files.certificate} is valid only from {(NOW + seconds * SECOND).isoformat()}: clients will refuse it"
+    assert (warning in caplog.text) is warned
 
 
 def test_the_gauge_of_the_expiry_is_there_only_with_tls(service):
@@ -290,16 +344,26 @@ def test_a_client_authority_must_be_one(files, tmp_path):
 @pytest.mark.parametrize(
     "ends", [NOW, NOW.replace(year=2049, month=12, day=31), NOW.replace(year=2050), NOW.replace(year=9999)]
 )
-def test_the_end_of_a_certificate_is_read_in_both_ways_of_writing_years(authority, ends):
-    _, certificate = authority.issue(ends=ends)
-    assert expiry_of(certificate) == ends.timestamp()
+def test_the_end_of_a_certificate_is_read_in_both_ways_of_writing_years(files, authority, ends):
+    files.write(authority.issue(ends=ends))
+    assert Tls(files.certificate, files.key).expiry == ends.timestamp()
 
 
-def test_a_certificate_cut_anywhere_is_a_value_error(authority):
-    whole = ssl.PEM_cert_to_DER_cert(authority.issue()[1].decode())
-    for length in range(150):
-        with pytest.raises(ValueError, match=r".+"):
-            expiry_of(ssl.DER_cert_to_PEM_cert(whole[:length]).encode())
+def test_of_a_chain_the_first_end_counts(files, authority):
+    key, certificate = authority.issue(ends=NOW + 20 * DAY)
+    files.write((key, certificate + authority.issue(ends=NOW + 3 * DAY)[1] + authority.pem))
+    assert Tls(files.certificate, files.key).expiry == (NOW + 3 * DAY).timestamp()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_certificate_cut_anywhere_stops_the_start(files, authority, place):
+    key, whole = authority.issue()
+    der = ssl.PEM_cert_to_DER_cert(whole.decode())
+    for length in range(0, len(der), 5):
+        cut = ssl.DER_cert_to_PEM_cert(der[:length]).encode()
+        files.write((key, cut if place == 0 else whole + cut))
+        with pytest.raises(StartupError, match=rf"^{files.certificate} (holds|and)"):
+            Tls(files.certificate, files.key)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from anomaly_vae.errors import StartupError
-from anomaly_vae.service.watched import Watched
+from anomaly_vae.service.watched import UsableLater, Watched
 
 
 def joined(contents):
@@ -52,6 +52,45 @@ def test_what_cannot_be_used_is_tried_once_for_every_change(paths):
     assert len(readings) == 2
     paths[1].write_bytes(b"new")
     assert [watched.get() for _ in range(5)] == [b"new"] * 5
+    assert len(readings) == 3
+
+
+def test_what_is_usable_later_is_tried_again_when_that_comes_though_no_file_changes(paths):
+    now, readings = 0.0, []
+
+    def load(contents):
+        readings.append(contents)
+        if contents[0] == b"new" and now < 100:
+            raise UsableLater("not before 100", 100.0)
+        return contents[0]
+
+    watched = Watched(paths, load, "both", lambda: now)
+    paths[0].write_bytes(b"new")
+    assert [watched.get() for _ in range(5)] == [b"old"] * 5
+    now = 99.0
+    assert watched.get() == b"old"
+    assert len(readings) == 2
+    now = 101.0
+    assert [watched.get() for _ in range(5)] == [b"new"] * 5
+    assert len(readings) == 3
+
+
+def test_what_came_in_the_meantime_needs_no_second_look(paths):
+    """The file that was to be used later is replaced by one that can be used now."""
+    now, readings = 0.0, []
+
+    def load(contents):
+        readings.append(contents)
+        if contents[0] == b"later":
+            raise UsableLater("not before 100", 100.0)
+        return contents[0]
+
+    watched = Watched(paths, load, "both", lambda: now)
+    for content, expected in ((b"later", b"old"), (b"now", b"now")):
+        paths[0].write_bytes(content)
+        assert watched.get() == expected
+    now = 101.0
+    assert watched.get() == b"now"
     assert len(readings) == 3
 
 
