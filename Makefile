@@ -11,6 +11,20 @@ PROTO_READY := $(PROTO_VENV)/.ready-$(PROTO_TOOLS)
 TRITONCLIENT := tritonclient[grpc]==2.73.0
 TRITONCLIENT_VENV := .venv-tritonclient
 TRITONCLIENT_READY := $(TRITONCLIENT_VENV)/.ready-$(lastword $(subst ==, ,$(TRITONCLIENT)))
+# And KServe's client, which brings a web server and a Kubernetes client, all imported by `import kserve`.
+KSERVE := kserve==0.21.0
+KSERVE_VENV := .venv-kserve
+KSERVE_READY := $(KSERVE_VENV)/.ready-$(lastword $(subst ==, ,$(KSERVE)))
+# And what the image of the service holds, made by the same two scripts; of the image's CPython if there is one here.
+IMAGE_CPYTHON := $(shell sed -n 's/^FROM python:\([0-9]*\.[0-9]*\).*/\1/p' deploy/Dockerfile | head -n 1)
+IMAGE_PYTHON ?= $(shell for python in python$(IMAGE_CPYTHON) \
+	"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(IMAGE_CPYTHON).*/bin/python$(IMAGE_CPYTHON) $(PYTHON); do \
+	"$$python" -c "" 2> /dev/null && { echo "$$python"; break; }; done)
+IMAGE_VENV := .venv-image
+IMAGE_DEPENDENCIES := $(IMAGE_VENV)/.dependencies
+IMAGE_READY := $(IMAGE_VENV)/.ready
+# Makes locks with hashes.
+LOCKER := uv==0.13.9
 # Its own environment: atheris is of use here only. It sees what lies in the other one.
 FUZZER := atheris==3.0.0
 FUZZ_VENV := .venv-fuzz
@@ -27,7 +41,7 @@ help: ## Show this list
 demo: $(READY) ## Train, calibrate, export, score and serve on a real table; results in anomaly-vae-demo/
 	$(BIN)/anomaly-vae demo --overwrite
 
-test: $(READY) $(TRITONCLIENT_READY) ## Run the tests
+test: $(READY) $(TRITONCLIENT_READY) $(KSERVE_READY) $(IMAGE_READY) ## Run the tests
 	$(BIN)/python -m pytest -n auto
 
 check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos and their code, Dockerfile
@@ -68,18 +82,31 @@ bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	mkdir -p bench
 	$(BIN)/python -m tests.benchmarks.run --out bench
 
-load: $(READY) ## Overload the service, then soak it for ten minutes; fails where a promise is broken
-	$(BIN)/python -m tests.load.overload; status=$$?; $(BIN)/python -m tests.load.soak && exit $$status
+load: $(READY) ## Overload the service, share it, restart it and soak it; fails where a promise is broken
+	$(BIN)/python -m tests.load.overload; status=$$?; \
+		$(BIN)/python -m tests.load.fairness --seconds 30 || status=$$?; \
+		$(BIN)/python -m tests.load.restarts --cycles 20 || status=$$?; \
+		$(BIN)/python -m tests.load.soak && exit $$status
 
-lock: ## Resolve requirements.lock anew from pyproject.toml
+lock: ## Resolve requirements.lock anew from pyproject.toml, and the locks of the image from that
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet "torch==2.13.0" ".[all,dev]"
 	$(VENV)-lock/bin/python -m pip freeze --exclude anomaly_vae | sed 's/+cpu$$//' > requirements.lock
+	$(VENV)-lock/bin/python -m pip install --quiet "$(LOCKER)"
+	$(call lock_with_hashes,deploy/requirements.in,deploy/requirements.lock,--constraints requirements.lock)
+	sed -n 's/^requires = \["\(setuptools[^"]*\)"\]/\1/p' pyproject.toml > $(VENV)-lock/build.in
+	$(call lock_with_hashes,$(VENV)-lock/build.in,deploy/build.lock)
 	rm -rf $(VENV)-lock
 
+# Only the packages named in the input; all their files, so that every architecture and CPython can install them.
+define lock_with_hashes
+UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)-lock/bin/uv pip compile --quiet --no-config --upgrade --no-deps \
+	--generate-hashes --no-annotate --only-binary :all: --python-version $(IMAGE_CPYTHON) $(3) --output-file $(2) $(1)
+endef
+
 clean: ## Remove the environment and everything built
-	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) $(FUZZ_VENV) $(FOUND) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) $(KSERVE_VENV) $(IMAGE_VENV) $(FUZZ_VENV) $(FOUND) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -101,6 +128,20 @@ $(TRITONCLIENT_READY):
 	-$(PYTHON) -m venv $(TRITONCLIENT_VENV) && \
 		$(TRITONCLIENT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(TRITONCLIENT)" && \
 		touch "$@"
+
+$(KSERVE_READY):
+	rm -rf $(KSERVE_VENV)
+	-$(PYTHON) -m venv $(KSERVE_VENV) && \
+		$(KSERVE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(KSERVE)" && \
+		touch "$@"
+
+# As above: tests that need it say so.
+$(IMAGE_DEPENDENCIES): deploy/install_dependencies.sh deploy/requirements.lock
+	-deploy/install_dependencies.sh "$(IMAGE_PYTHON)" $(IMAGE_VENV) && touch $@
+
+$(IMAGE_READY): $(IMAGE_DEPENDENCIES) deploy/install_package.sh deploy/build.lock pyproject.toml $(shell find anomaly_vae -name "*.py" -o -name "*.typed")
+	-deploy/install_package.sh "$(IMAGE_PYTHON)" $(IMAGE_VENV) && touch $@
+
 $(FUZZ_READY): $(READY)
 	rm -rf $(FUZZ_VENV)
 	$(BIN)/python -m venv $(FUZZ_VENV)

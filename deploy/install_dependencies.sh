@@ -1,0 +1,12 @@
+#!/bin/sh
+# Make an environment with what serving needs, each file checked against its hash, and nothing else, not even pip:
+#   deploy/install_dependencies.sh PYTHON FOLDER
+set -eu
+python=$1 folder=$2
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+
+"$python" -m venv "$tools"
+"$python" -m venv --clear --without-pip "$folder"
+"$tools/bin/pip" --quiet --disable-pip-version-check --python "$folder/bin/python" \
+    install --no-deps --require-hashes --only-binary :all: --requirement "$(dirname "$0")/requirements.lock"
