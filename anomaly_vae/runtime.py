@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import deque
 from collections.abc import Mapping
 from contextlib import nullcontext
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +15,10 @@ from numpy.typing import NDArray
 
 from anomaly_vae.errors import BundleError
 
-__all__ = ["Network", "OnnxNetwork", "Slots", "takes_any_tile"]
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":  # this package sets it: too late where onnxruntime came first
+    onnxruntime.disable_telemetry_events()
+
+__all__ = ["Network", "OnnxNetwork", "Slots", "go_first", "takes_any_tile"]
 
 Float32Array = NDArray[np.float32]
 
@@ -46,22 +51,43 @@ class Network(Protocol):
         ...
 
 
+_THIS_THREAD = threading.local()
+
+
+def go_first() -> None:
+    """Let the calls of networks that the calling thread makes go before those of other threads that wait."""
+    _THIS_THREAD.goes_first = True
+
+
 class Slots:
-    """Lets so many calls of networks run at a time, whoever makes them: a context manager."""
+    """Lets a number of calls of networks run at a time, whoever makes them: a context manager."""
 
     def __init__(self, number: int) -> None:
         """All are free."""
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(number):
-            self._free.put(None)
+        self._free = number
+        self._lock = threading.Lock()
+        self._first: deque[threading.Lock] = deque()  # what each waiting thread waits for
+        self._others: deque[threading.Lock] = deque()
 
     def __enter__(self) -> None:
         """Wait for a free one."""
-        self._free.get()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            (self._first if getattr(_THIS_THREAD, "goes_first", False) else self._others).append(turn)
+        turn.acquire()
 
     def __exit__(self, *_: object) -> None:
-        """Free it."""
-        self._free.put(None)
+        """Hand it on, or free it."""
+        with self._lock:
+            waiting = self._first or self._others
+            if waiting:
+                waiting.popleft().release()
+            else:
+                self._free += 1
 
 
 class OnnxNetwork:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Hashable
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from anomaly_vae.service.faults import Fault, abort, invalid
+from anomaly_vae.service.faults import Fault, abort, internal, invalid
 from anomaly_vae.service.metrics import Labels, Metrics
 from anomaly_vae.service.observer import Observer
-from anomaly_vae.service.records import current_call
+from anomaly_vae.service.records import caller_of, current_call
+from anomaly_vae.service.room import Room
 
 __all__ = ["Calls", "is_expired"]
 
 _MOST_BYTES = 4_096
+_SECONDS_TO_CALL_AGAIN = 0.1
 
 Context: TypeAlias = grpc.aio.ServicerContext
 Parser = Callable[[bytes], Any]
@@ -33,7 +37,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     for ever can be told to end.
     """
 
-    def __init__(self, metrics: Metrics, refuse: Gate, ending: Container[str], observer: Observer) -> None:
+    def __init__(self, metrics: Metrics, refuse: Gate, ending: Container[str], observer: Observer, most: int) -> None:
         """Start with no call.
 
         Args:
@@ -41,6 +45,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             refuse: Why a call of a method with such metadata is refused before its message is read, or None.
             ending: Methods whose streams end by themselves once the service drains: they are waited for.
             observer: Who is told of every call.
+            most: Calls under way, shared among callers.
         """
         self._metrics = metrics
         self._refuse = refuse
@@ -48,7 +53,8 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._ends = ending
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
         self._kinds: dict[str, str] = {}
-        self._unfinished = 0
+        self._room = Room(most, "calls are under way")
+        self._peers: Counter[str] = Counter()
         self._unread: dict[Context, tuple[asyncio.Task[Any] | None, float]] = {}
         self._all_answered = asyncio.Event()
         self._all_answered.set()
@@ -76,18 +82,28 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         """A handler that ends the call without reading: as a stream of requests, which it leaves alone."""
         labels = _labels(self._kinds[method], method)
 
-        async def refused() -> None:
-            raise fault
-
         async def answer(_requests: Any, context: Context) -> None:
-            await self._counted(labels, context, refused())
+            await self._counted(labels, context, _failing(fault))
 
         return grpc.stream_stream_rpc_method_handler(answer)
 
     @property
     def unfinished(self) -> int:
         """Calls that are not answered yet, but for streams that might last for ever."""
-        return self._unfinished
+        return self._room.total
+
+    @property
+    def peers(self) -> Collection[str]:
+        """The connections with a call under way, of whatever kind, as gRPC names them."""
+        return self._peers.keys()
+
+    def too_many(self, caller: Hashable = None) -> Fault | None:
+        """Why there can be no further call, of this caller if one is named, or None if there can."""
+        text = self._room.refusal(caller, 1)
+        if text is None:
+            return None
+        self._metrics.rejected.labels("queue_full").inc()
+        return Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=_SECONDS_TO_CALL_AGAIN)
 
     async def wait_until_answered(self) -> None:
         """Wait until none of those is left."""
@@ -118,7 +134,9 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return serialise(await handler.unary_unary(_parsed(parse, data), context))
 
         async def answer(data: bytes, context: Context) -> Any:
-            self._await(context)
+            fault = self._await(context)
+            if fault is not None:
+                return await self._counted(labels, context, _failing(fault))
             reply = await self._counted(labels, context, reply_to(data, context))
             if context in self._unread:  # else the caller has gone, and nobody would take it out again
                 self._unread[context] = asyncio.current_task(), time.monotonic()
@@ -137,8 +155,9 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             read = _parsed
 
         async def answer(request: Any, context: Context) -> None:
-            if method in self._ends:
-                self._await(context)
+            fault = self._await(context) if method in self._ends else None
+            if fault is not None:
+                await self._counted(labels, context, _failing(fault))
             task = asyncio.current_task()
             self._streams.add(task)
             try:
@@ -168,7 +187,8 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         start, allowed = time.perf_counter(), context.time_remaining()
         self._metrics.call(labels).started.inc()
         record = self._observer.begin(*labels, context)
-        code = grpc.StatusCode.OK
+        code, peer = grpc.StatusCode.OK, context.peer()
+        self._peers[peer] += 1
         try:
             return await _or_abort(context, work)
         except grpc.aio.AbortError:
@@ -179,20 +199,28 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise asyncio.CancelledError from None
         finally:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
             seconds = time.perf_counter() - start
             self._metrics.count_call(labels, code, seconds)
             self._observer.end(record, code, seconds, context)
 
-    def _await(self, context: Context) -> None:
-        self._unfinished += 1
-        self._unread[context] = None, math.inf
-        self._all_answered.clear()
-        context.add_done_callback(self._forget)
+    def _await(self, context: Context) -> Fault | None:
+        """Count a call until it is answered, or say why it is one too many."""
+        caller = caller_of(context)
+        fault = self.too_many(caller)
+        if fault is None:
+            self._room.take(caller, 1)
+            self._unread[context] = None, math.inf
+            self._all_answered.clear()
+            context.add_done_callback(partial(self._forget, caller))
+        return fault
 
-    def _forget(self, context: Context) -> None:
+    def _forget(self, caller: str, context: Context) -> None:
         self._unread.pop(context, None)
-        self._unfinished -= 1
-        if not self._unfinished:
+        self._room.give_back(caller, 1)
+        if not self._room.total:
             self._all_answered.set()
 
 
@@ -204,6 +232,10 @@ def is_expired(remaining: float | None, allowed: float | None) -> bool:
     return remaining is not None and allowed is not None and remaining <= max(0.05, 0.1 * allowed)
 
 
+async def _failing(fault: Fault) -> None:
+    raise fault
+
+
 async def _or_abort(context: Context, work: Awaitable[Any]) -> Any:
     try:
         return await work
@@ -213,7 +245,7 @@ async def _or_abort(context: Context, work: Awaitable[Any]) -> Any:
         await abort(context, fault)
     except Exception as error:  # noqa: BLE001 (a fault of ours, whatever it is)
         current_call().blame(error)
-        await abort(context, Fault(grpc.StatusCode.INTERNAL, "internal error; the server's log says where"))
+        await abort(context, internal())
 
 
 def _kind(handler: grpc.RpcMethodHandler) -> str:

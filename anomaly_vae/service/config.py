@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from anomaly_vae.service.tracing import check_endpoint
 __all__ = ["ServeConfig"]
 
 _LONGEST_NAME = 128
+_MOST_SECONDS = 3_600
 _QUEUE_BYTES = 256 * 2**20
 _WORDS = {
     "log_format": ("text", "json"),
@@ -43,6 +43,8 @@ class ServeConfig:
         max_message_bytes: Limit of one request.
         max_queue_rows, max_queue_bytes: Rows admitted and not yet scored, over all requests, and what they take; None
             takes 256 MiB, or as much as the largest request needs.
+        max_queue_seconds: Seconds of work admitted and not yet scored, by the pace that is measured. Half of the rows,
+            bytes and calls that may wait are kept for callers that have none; one caller has at most a quarter.
         max_calls: Calls under way, over all connections.
         max_streams: Calls under way of one connection.
         reply_timeout: Seconds that a client may take to read a reply.
@@ -73,6 +75,7 @@ class ServeConfig:
     max_message_bytes: int = 16 * 2**20
     max_queue_rows: int = 262_144
     max_queue_bytes: int | None = None
+    max_queue_seconds: float = 60.0
     max_calls: int = 1_024
     max_streams: int = 256
     reply_timeout: float = 30.0
@@ -95,15 +98,14 @@ class ServeConfig:
             _check_range("version", self.version, 1, 2**31 - 1)
         if self.threads is not None:
             _check_range("threads", self.threads, 1, 1_024)
-        if not (math.isfinite(self.grace) and 0 <= self.grace <= 3_600):
-            raise ConfigError(f"grace must lie between 0 and 3600 seconds, got {self.grace}")
+        _check_seconds("grace", self.grace, 0)
+        _check_seconds("reply_timeout", self.reply_timeout, 0.1)
+        _check_seconds("max_queue_seconds", self.max_queue_seconds, 0.1)
         for name, allowed in _WORDS.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.otlp_endpoint is not None:
             check_endpoint(self.otlp_endpoint)
-        if not (math.isfinite(self.reply_timeout) and 0.1 <= self.reply_timeout <= 3_600):
-            raise ConfigError(f"reply_timeout must lie between 0.1 and 3600 seconds, got {self.reply_timeout}")
         if self.max_queue_rows < self.max_rows:
             raise ConfigError(
                 f"max_queue_rows is {self.max_queue_rows}, less than max_rows, {self.max_rows}: "
@@ -166,6 +168,11 @@ def _is_version(name: str) -> bool:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{name} must lie between {low} and {high}, got {value}")
+
+
+def _check_seconds(name: str, value: float, low: float) -> None:
+    if not low <= value <= _MOST_SECONDS:  # not true of NaN either
+        raise ConfigError(f"{name} must lie between {low:g} and {_MOST_SECONDS} seconds, got {value}")
 
 
 def _is_loopback(host: str) -> bool:

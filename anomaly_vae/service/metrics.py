@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollect
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.histogram import Histogram, Series
+from anomaly_vae.service.totals import RequestTotals
 
 __all__ = ["CallSeries", "Labels", "Metrics"]
 
@@ -42,15 +44,16 @@ class CallSeries:
 class Metrics:
     """The instruments of one service, in a registry of their own."""
 
-    def __init__(self, queue_limit_rows: int, queue_limit_bytes: int) -> None:
+    def __init__(self, queue_limit_rows: int, queue_limit_bytes: int, queue_limit_seconds: float = math.inf) -> None:
         """Create everything that does not depend on a model, at zero."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.requests = RequestTotals()
         self._calls: dict[Labels, CallSeries] = {}
         self._add_call_series()
         self._add_stages()
-        self._add_queue(queue_limit_rows, queue_limit_bytes)
+        self._add_queue(queue_limit_rows, queue_limit_bytes, queue_limit_seconds)
         self._add_row_histograms()
         self._add_model_gauges()
 
@@ -78,10 +81,17 @@ class Metrics:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and labels[0] == "unary":
             self.rejected.labels("deadline").inc()
 
-    def watch_queue(self, rows: Callable[[], int], num_bytes: Callable[[], int]) -> None:
+    def count_stream_error(self, code: grpc.StatusCode) -> None:
+        """Count a request of a stream that was answered with an error."""
+        self._stream_errors[code].inc()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self.rejected.labels("deadline").inc()
+
+    def watch_queue(self, rows: Callable[[], int], num_bytes: Callable[[], int], seconds: Callable[[], float]) -> None:
         """Ask for what is queued whenever Prometheus asks, rather than be told of every change."""
         self._queue_rows.set_function(rows)
         self._queue_bytes.set_function(num_bytes)
+        self._queue_seconds.set_function(seconds)
 
     def serve_model(self, name: str, version: str, scorer: Scorer) -> None:
         """Show a loaded model, and start its series at zero."""
@@ -113,6 +123,12 @@ class Metrics:
             log_px.observe(scores.log_px)
             p_value.observe(scores.p_value)
 
+    def scored_rows(self, version: str) -> int:
+        """How many rows were scored or decided."""
+        wanted = [{"model_version": version, "outcome": outcome} for outcome in _OUTCOMES if outcome != "invalid"]
+        samples = [sample for family in self.rows.collect() for sample in family.samples if sample.labels in wanted]
+        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
+
     def count_invalid(self, version: str, num_rows: int) -> None:
         """Count the rows of a refused request."""
         self.rows.labels(version, "invalid").inc(num_rows)
@@ -124,6 +140,9 @@ class Metrics:
             "grpc_server_handled_total", "RPCs completed, by status code.", (*rpc, "grpc_code"), registry=registry
         )
         self._handling_seconds = Histogram("grpc_server_handling_seconds", "Time of RPCs in the server.", registry, rpc)
+        text = "Requests of ModelStreamInfer answered with an error; their stream goes on, and may end with OK."
+        errors = Counter("anomaly_vae_stream_errors_total", text, ("grpc_code",), registry=registry)
+        self._stream_errors = {code: errors.labels(_code_name(code)) for code in grpc.StatusCode}
 
     def _add_stages(self) -> None:
         histogram = Histogram(
@@ -134,7 +153,7 @@ class Metrics:
         )
         self._stages = {stage: histogram.add_series(_STAGE_SECONDS, (stage,)) for stage in _STAGES}
 
-    def _add_queue(self, limit_rows: int, limit_bytes: int) -> None:
+    def _add_queue(self, limit_rows: int, limit_bytes: int, limit_seconds: float) -> None:
         registry = self.registry
         self.rejected = Counter(
             "anomaly_vae_rejected_total", "Requests turned away without a score.", ("reason",), registry=registry
@@ -143,9 +162,15 @@ class Metrics:
             self.rejected.labels(reason)
         self._queue_rows = Gauge("anomaly_vae_queue_rows", "Rows admitted and not yet scored.", registry=registry)
         self._queue_bytes = Gauge("anomaly_vae_queue_bytes", "What those rows take.", registry=registry)
+        self._queue_seconds = Gauge(
+            "anomaly_vae_queue_seconds",
+            "Time until what waits is scored, at the present pace.",
+            registry=registry,
+        )
         for name, text, limit in (
             ("rows", "Most rows that may be admitted.", limit_rows),
             ("bytes", "Most bytes that they may take.", limit_bytes),
+            ("seconds", "Most seconds of work that may wait.", limit_seconds),
         ):
             Gauge(f"anomaly_vae_queue_limit_{name}", text, registry=registry).set(limit)
         rows = Histogram("anomaly_vae_batch_rows", "Rows scored together, of one request or several.", registry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 from anomaly_vae.service.logs import CallLog
-from anomaly_vae.service.records import CallRecord, begin_record
+from anomaly_vae.service.records import CallRecord, begin_record, caller_of
 from anomaly_vae.service.tracing import Tracer, request_id_of, trace_context_of
 
 __all__ = ["Observer"]
@@ -21,7 +21,7 @@ class Observer:
 
     def begin(self, kind: str, service: str, method: str, context: grpc.aio.ServicerContext) -> CallRecord:
         """Start a record; from here on ``current_call()`` gives it."""
-        record = begin_record(kind, service, method)
+        record = begin_record(kind, service, method, caller_of(context))
         if self._tracer.enabled:
             parent = trace_context_of(context.invocation_metadata() or ())
             record.span = span = self._tracer.start(f"{service}/{method}", parent)

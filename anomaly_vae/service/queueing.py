@@ -1,10 +1,9 @@
-"""From the event loop to the computing threads and back: admitted by rows and bytes, batched across requests.
+"""From the event loop to the computing threads and back: admitted by rows, bytes and seconds, batched across requests.
 
-A request that comes alone is computed at once. Where many come, each by itself would cost the time that the others need
-to get here: so a few are gathered, as long as more keep coming, for some milliseconds at most. As many threads as may
-compute run networks at a time; spare ones take full batches only, so that the networks go on while a batch is made
-ready or summed up. What a row scores does not depend on its batch, and every reply is cut out of its batch by the rows'
-own places.
+As many threads as may compute run networks at a time. Spare ones take full batches only, so that the networks go on
+while a batch is made ready or summed up. One more takes short requests only, and goes first at every network: a row
+that comes while all threads are busy shares the machine with their batches, rather than wait for their end. What a row
+scores does not depend on its batch, and every reply is cut out of its batch by the rows' own places.
 """
 
 from __future__ import annotations
@@ -14,30 +13,24 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Hashable
 
 import grpc
 
 from anomaly_vae.densities import FloatArray
+from anomaly_vae.runtime import go_first
 from anomaly_vae.scores import Flags, Scores, join
+from anomaly_vae.service.admission import Admission
 from anomaly_vae.service.faults import Fault
+from anomaly_vae.service.gathering import Gathering
+from anomaly_vae.service.jobs import Batch, Job, Outcome
 from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.priority import give_way
 from anomaly_vae.service.records import current_call
 from anomaly_vae.service.served import Work
-from anomaly_vae.service.turns import Batch, Job, Outcome, Turns
+from anomaly_vae.service.turns import Turns, Wanted
 
 __all__ = ["ScoringQueue"]
-
-_SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
-
-# Requests are gathered for so many seconds at most, or until none has come for some time, or there are so many, or they
-# have so many rows: then there is nothing more to be gained. Not where fewer than so many are under way on average.
-_GATHERING = 0.012
-_QUIET = 0.0007
-_ENOUGH = 32
-_MANY_ROWS = 64
-_ALONE = 1.5
-_SMOOTHING = 0.1
 
 
 class ScoringQueue:
@@ -46,208 +39,213 @@ class ScoringQueue:
     All methods belong to the event loop's thread.
     """
 
-    def __init__(self, threads: int, *, limit_rows: int, limit_bytes: int, metrics: Metrics, nice: int = 0) -> None:
-        """Start the threads, so nice to others; nothing is queued. Needs a running event loop."""
-        self._limit_rows, self._limit_bytes = limit_rows, limit_bytes
-        self._metrics = metrics
-        self._rows = self._bytes = 0
-        metrics.watch_queue(lambda: self._rows, lambda: self._bytes)
-        self._room = asyncio.Event()
+    def __init__(
+        self,
+        threads: int,
+        *,
+        limit_rows: int,
+        limit_bytes: int,
+        metrics: Metrics,
+        limit_seconds: float = math.inf,
+        nice: int = 0,
+    ) -> None:
+        """Start the threads; nothing is queued. Needs a running event loop.
+
+        Args:
+            threads: How many compute at a time.
+            limit_rows, limit_bytes: The most that may wait.
+            metrics: Where batches and scores are counted.
+            limit_seconds: The most seconds of work that may wait, by the pace of this machine.
+            nice: By how much the threads let others go first, but for the one that takes short requests.
+        """
         self._loop = asyncio.get_running_loop()
-        self._turns = Turns()
-        self._gathered: list[Job] = []
-        self._gathered_rows = 0
-        self._looking: asyncio.TimerHandle | None = None
-        self._under_way, self._usual = 0, 1.0
         self._lock = threading.Lock()
-        self._changed, self._plenty = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._turns = Turns()
+        self._admission = admission = Admission(
+            self._turns, self._lock, threads, rows=limit_rows, num_bytes=limit_bytes, seconds=limit_seconds
+        )
+        self._metrics = metrics
+        metrics.watch_queue(lambda: admission.rows.total, lambda: admission.num_bytes.total, admission.seconds_waiting)
+        self._room = asyncio.Event()
+        self._jobs: set[Job] = set()
+        self._gathering = Gathering(self._loop, self._start)
+        self._signals = {wanted: threading.Condition(self._lock) for wanted in Wanted}
         self._idle = self._busy = 0
         self._closed = False
         self._side_by_side, self._nice = threads, nice
-        spare = -(-threads // 2)
+        roles = [Wanted.ANY] * threads + [Wanted.FULL] * -(-threads // 2) + [Wanted.SHORT]
         self._threads = [
-            threading.Thread(target=self._work, args=(i >= threads,), name=f"score-{i}", daemon=True)
-            for i in range(threads + spare)
+            threading.Thread(target=self._work, args=(wanted,), name=f"score-{i}", daemon=True)
+            for i, wanted in enumerate(roles)
         ]
         for thread in self._threads:
             thread.start()
 
-    def check_room(self, work: Work, num_rows: int, num_bytes: int, expires: float = math.inf) -> None:
+    def learn(self, work: Work, num_rows: int, seconds: float) -> None:
+        """Learn how long one thread takes for a batch, before there are requests."""
+        with self._lock:
+            if not work.flag_only:
+                self._turns.pace.expect(seconds / (num_rows * work.num_samples))
+            self._turns.pace.learn(work, num_rows, seconds)
+
+    def check_room(
+        self, work: Work, num_rows: int, num_bytes: int, expires: float = math.inf, caller: Hashable = None
+    ) -> None:
         """Refuse rows, before anything is made of them, if too many wait.
 
         Args:
             work: What is asked.
             num_rows: For how many rows.
             num_bytes: What they take while they wait.
-            expires: When nobody waits any more, seconds on the clock of ``time.monotonic``.
+            expires: When the caller stops waiting, seconds on the clock of ``time.monotonic``.
+            caller: Who asks.
 
         Raises:
             Fault: RESOURCE_EXHAUSTED, with the time after which to come back.
         """
-        text = self._refusal(num_rows, num_bytes)
-        if text is None and expires < math.inf:
-            text = self._too_late(work, num_rows, expires)
-        if text is not None:
+        try:
+            self._admission.check(caller, work, num_rows, num_bytes, expires)
+        except Fault:
             self._metrics.rejected.labels("queue_full").inc()
-            raise Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=self._retry_after())
+            raise
 
-    async def wait_for_room(self, num_rows: int, num_bytes: int) -> None:
-        """Wait until so many rows would be admitted, which must be no more than one request may have."""
-        while self._refusal(num_rows, num_bytes):
+    async def wait_for_room(self, work: Work, num_rows: int, num_bytes: int, caller: Hashable = None) -> None:
+        """Wait until the rows would be admitted, which must be no more than one request may have."""
+        while self._admission.refusal(caller, work, num_rows, num_bytes):
             self._room.clear()
             await self._room.wait()
 
     async def submit(
-        self, work: Work, rows: FloatArray, expires: float = math.inf, *, patient: bool = False
+        self,
+        work: Work,
+        rows: FloatArray,
+        expires: float = math.inf,
+        *,
+        patient: bool = False,
+        caller: Hashable = None,
     ) -> Scores | Flags:
         """Compute the work for checked rows (N, D).
 
         Args:
             work: What to do.
             rows: All rows of a request.
-            expires: When nobody waits any more, seconds on the clock of ``time.monotonic``.
+            expires: When the caller stops waiting, seconds on the clock of ``time.monotonic``.
             patient: Whether to wait for room rather than be refused.
+            caller: Who asks: callers share the machine, and the room to wait in, evenly.
 
         Raises:
             Fault: RESOURCE_EXHAUSTED at once if too many rows wait, or the time is too short for those before it;
-                DEADLINE_EXCEEDED when the time is up before its turn.
+                DEADLINE_EXCEEDED when the time is up before its turn; UNAVAILABLE if the queue is cut off before.
         """
         if patient:
-            await self.wait_for_room(len(rows), rows.nbytes)
+            await self.wait_for_room(work, len(rows), rows.nbytes, caller)
         now, queued = time.monotonic(), time.perf_counter()
         if expires <= now:
             raise _late()
         if not patient:
-            self.check_room(work, len(rows), rows.nbytes, expires)
-        job = Job(work, rows, expires, self._loop.create_future(), now)
-        self._admit(len(rows), rows.nbytes)
+            self.check_room(work, len(rows), rows.nbytes, expires, caller)
+        job = Job(work, rows, expires, self._loop.create_future(), now, caller)
+        num_rows, num_bytes = len(rows), rows.nbytes
+        self._jobs.add(job)
+        self._admission.take(caller, num_rows, num_bytes)
         try:
-            self._gather(job)
+            self._gathering.add(job)
             parts: list[Scores | Flags] = await job.answer
             current_call().add_stage("queue", queued, queued + job.waited)
-            current_call().add_stage("infer", queued + job.waited, time.perf_counter())
+            begun, answered = queued + job.waited, time.perf_counter()
+            current_call().add_stage("infer", begun, answered)
+            self._metrics.requests.computing.observe_one(answered - begun)
             return join(parts)
         finally:
             if job.left:
                 self._drop(job)
-            self._admit(-len(rows), -rows.nbytes)
+            self._jobs.discard(job)
+            self._gathering.forget(num_rows)
+            self._admission.give_back(caller, num_rows, num_bytes)
+            self._room.set()
 
-    def _gather(self, job: Job) -> None:
-        """Hold a request back for others that come; where requests are usually alone, there is nothing to wait for."""
-        self._usual += _SMOOTHING * (self._under_way - self._usual)
-        self._gathered.append(job)
-        self._gathered_rows += len(job.rows)
-        enough = len(self._gathered) >= _ENOUGH or self._gathered_rows >= _MANY_ROWS
-        if enough or self._usual < _ALONE:
-            self._release()
-        elif self._looking is None:
-            self._looking = self._loop.call_later(_QUIET, self._look)
-
-    def _look(self) -> None:
-        """Release what was gathered if no more seem to come, otherwise look again soon."""
-        self._looking = None
-        if not self._gathered:
-            return
-        now = time.monotonic()
-        if now - self._gathered[-1].since >= _QUIET or now - self._gathered[0].since >= _GATHERING:
-            self._release()
-        else:
-            self._looking = self._loop.call_later(_QUIET, self._look)
-
-    def _release(self) -> None:
-        """Let the threads have what was gathered."""
+    def drain(self) -> None:
+        """From now on compute the shortest requests first, so that as many as possible are done in time."""
+        self._gathering.release()
         with self._lock:
-            for job in self._gathered:
-                self._turns.add(job)
-                self._changed.notify()
-                if self._turns.is_plenty(job.work):
-                    self._plenty.notify()
-        self._gathered, self._gathered_rows = [], 0
+            self._turns.drain()
 
-    def _drop(self, job: Job) -> None:
-        if job in self._gathered:
-            self._gathered.remove(job)
-            self._gathered_rows -= len(job.rows)
-            return
-        with self._lock:
-            self._turns.drop(job)
+    def cut(self) -> tuple[int, int]:
+        """Fail what is not done yet with UNAVAILABLE; how many requests that were, and how many rows."""
+        jobs = [job for job in self._jobs if not job.answer.done()]
+        for job in jobs:
+            text = "the server is shutting down, and its grace is over; send it again"
+            job.answer.set_exception(Fault(grpc.StatusCode.UNAVAILABLE, text))
+        return len(jobs), sum(job.left for job in jobs)
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""
         with self._lock:
             self._closed = True
-            self._changed.notify_all()
-            self._plenty.notify_all()
+            for signal in self._signals.values():
+                signal.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _refusal(self, num_rows: int, num_bytes: int) -> str | None:
-        if self._rows + num_rows > self._limit_rows:
-            return f"{self._rows} rows are waiting, at most {self._limit_rows} may; send them again later"
-        if self._bytes + num_bytes > self._limit_bytes:
-            return f"{self._bytes} bytes of rows are waiting, at most {self._limit_bytes} may; send them again later"
-        return None
-
-    def _too_late(self, work: Work, num_rows: int, expires: float) -> str | None:
-        """Why rows that would not be done in time are not begun; what comes first is never refused for that."""
-        remaining, threads = expires - time.monotonic(), self._side_by_side
+    def _start(self, jobs: list[Job]) -> None:
+        """Let the threads have jobs."""
         with self._lock:
-            before, own = self._turns.backlog(), self._turns.seconds(work, num_rows)
-            if (before + own) / threads > remaining:  # else there is no need to look at who comes first
-                before = self._turns.seconds_before(work, num_rows)
-        if before and (before + own) / threads > remaining:
-            return f"about {before / threads:.2g} s of work come before it, the deadline is in {remaining:.2g} s"
-        return None
+            for job in jobs:
+                self._turns.add(job)
+                self._signals[Wanted.ANY].notify()
+                if self._turns.is_plenty(job.work):
+                    self._signals[Wanted.FULL].notify()
+            if jobs and not self._idle and self._turns.is_short:
+                self._signals[Wanted.SHORT].notify()
 
-    def _admit(self, num_rows: int, num_bytes: int) -> None:
-        self._rows += num_rows
-        self._bytes += num_bytes
-        self._under_way += 1 if num_rows > 0 else -1
-        if num_rows < 0:
-            self._room.set()
+    def _drop(self, job: Job) -> None:
+        if not self._gathering.drop(job):
+            with self._lock:
+                self._turns.drop(job)
 
-    def _retry_after(self) -> float:
-        """Seconds until about half of what waits is done."""
-        with self._lock:
-            seconds = 0.5 * self._turns.backlog() / self._side_by_side
-        return min(max(seconds, _SHORTEST_RETRY), _LONGEST_RETRY)
-
-    def _work(self, spare: bool) -> None:
+    def _work(self, wanted: Wanted) -> None:
         """What a thread does until the queue is closed."""
-        give_way(self._nice)
+        if wanted is Wanted.SHORT:
+            go_first()
+        else:
+            give_way(self._nice)
         while True:
-            batch, late = self._next_batch(spare)
+            batch, late = self._next_batch(wanted)
             if late:
                 self._tell(self._expire, late)
             if batch is None:
                 if self._closed:
                     return
                 continue
-            start, beside = time.perf_counter(), self._busy
+            start, processor, beside = time.perf_counter(), time.thread_time(), self._busy
             whole, outcomes = batch.compute()
             seconds = time.perf_counter() - start
             with self._lock:
-                # With spare ones more threads are busy than networks may run: part of the time was spent in waiting.
+                # With more threads busy than networks may run, part of the time was spent in waiting.
                 alone = min(2 * self._side_by_side / (beside + self._busy), 1.0)
-                self._turns.learn(batch.work, batch.num_rows, alone * seconds)
+                self._turns.settle(batch, time.thread_time() - processor)
+                self._turns.pace.learn(batch.work, batch.num_rows, alone * seconds)
                 self._busy -= 1
             self._tell(self._deliver, batch, whole, outcomes, seconds)
 
-    def _next_batch(self, spare: bool) -> tuple[Batch | None, list[Job]]:
+    def _next_batch(self, wanted: Wanted) -> tuple[Batch | None, list[Job]]:
+        first = wanted is Wanted.ANY
         with self._lock:
-            self._idle += not spare
+            self._idle += first
             try:
                 while not self._closed:
-                    batch, late = self._turns.take(time.monotonic(), max(self._idle, 1), spare=spare)
+                    batch, late = self._turns.take(time.monotonic(), max(self._idle, 1), wanted)
                     if batch and not self._turns.is_empty:  # announced once, a request may be work for several
-                        self._changed.notify()
+                        self._signals[Wanted.ANY].notify()
+                        if self._turns.is_short:  # it was not, perhaps, before these rows were taken
+                            self._signals[Wanted.SHORT].notify()
                     self._busy += batch is not None
                     if batch or late:
                         return batch, late
-                    (self._plenty if spare else self._changed).wait()
+                    self._signals[wanted].wait()
                 return None, []
             finally:
-                self._idle -= not spare
+                self._idle -= first
 
     def _tell(self, function: object, *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -259,7 +257,7 @@ class ScoringQueue:
                 job.answer.set_exception(_late())
 
     def _deliver(self, batch: Batch, whole: Scores | Flags | None, outcomes: list[Outcome], seconds: float) -> None:
-        """Give every job its own; whoever is gone gets nothing, and holds up nobody."""
+        """Give every job its own; a job whose caller has gone gets nothing, and does not hold up the others."""
         num_rows = batch.num_rows
         self._metrics.batch_rows.observe_one(num_rows)
         done: list[Scores | Flags] = []

@@ -12,7 +12,7 @@ import grpc
 
 from anomaly_vae.service.tracing import Span, TraceContext
 
-__all__ = ["CallRecord", "begin_record", "current_call", "frames_of"]
+__all__ = ["CallRecord", "begin_record", "caller_of", "current_call", "frames_of", "note_token"]
 
 _MOST_FRAMES = 32
 _MOST_STAGES = 64
@@ -26,6 +26,7 @@ class CallRecord:
     Attributes:
         kind: unary, server_stream, client_stream or bidi_stream.
         service, method: As in ``/service/method``.
+        caller: Whose call it is, as far as callers share the machine: the name of its token, else its connection.
         request_id: The caller's name for it.
         rows: Rows it asked about.
         model_version: What answered.
@@ -39,6 +40,7 @@ class CallRecord:
     kind: str
     service: str
     method: str
+    caller: str = ""
     request_id: str = ""
     rows: int = 0
     model_version: str = ""
@@ -67,11 +69,23 @@ class CallRecord:
 
 
 _CALL: ContextVar[CallRecord | None] = ContextVar("call", default=None)
+_TOKEN: ContextVar[str] = ContextVar("token", default="")
 
 
-def begin_record(kind: str, service: str, method: str) -> CallRecord:
+def note_token(name: str) -> None:
+    """Note by whose token the call that this task works on was allowed."""
+    _TOKEN.set(name)
+
+
+def caller_of(context: grpc.aio.ServicerContext) -> str:
+    """Who makes a call: the name of the token, where tokens are asked for, otherwise the connection."""
+    name = _TOKEN.get()
+    return f"token:{name}" if name else str(context.peer())
+
+
+def begin_record(kind: str, service: str, method: str, caller: str = "") -> CallRecord:
     """A record for the call that this task, and the threads it asks, work on from now on."""
-    record = CallRecord(kind, service, method)
+    record = CallRecord(kind, service, method, caller)
     _CALL.set(record)
     return record
 

@@ -12,8 +12,10 @@ from anomaly_vae.densities import FloatArray
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.config import ServeConfig
 from anomaly_vae.service.faults import Fault
+from anomaly_vae.service.loading import Measured
 from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.queueing import ScoringQueue
+from anomaly_vae.service.records import current_call
 from anomaly_vae.service.served import Served, Work
 
 __all__ = ["LARGE_MESSAGE", "Scoring", "expiry"]
@@ -40,9 +42,16 @@ class Scoring:
             threads,
             limit_rows=config.max_queue_rows,
             limit_bytes=config.queue_bytes,
+            limit_seconds=config.max_queue_seconds,
             metrics=metrics,
             nice=config.nice,
         )
+
+    def serve(self, served: Served, measured: list[Measured]) -> None:
+        """Serve a model whose pace is known."""
+        for work, num_rows, seconds in measured:
+            self._queue.learn(work, num_rows, seconds)
+        self.served = served
 
     def model(self) -> Served:
         """The model.
@@ -69,11 +78,20 @@ class Scoring:
 
     def check_room(self, work: Work, num_rows: int, expires: float) -> None:
         """Refuse rows before they are made, if too many wait: see :meth:`ScoringQueue.check_room`."""
-        self._queue.check_room(work, num_rows, _num_bytes(work, num_rows), expires)
+        self._queue.check_room(work, num_rows, _num_bytes(work, num_rows), expires, current_call().caller)
 
     async def score(self, work: Work, rows: FloatArray, expires: float, *, patient: bool = False) -> Scores | Flags:
         """What the work gives for checked rows (N, D): see :meth:`ScoringQueue.submit`."""
-        return await self._queue.submit(work, rows, expires, patient=patient)
+        return await self._queue.submit(work, rows, expires, patient=patient, caller=current_call().caller)
+
+    def drain(self) -> None:
+        """Refuse new requests, and compute the admitted ones in the order in which most are done in time."""
+        self.drained.set()
+        self._queue.drain()
+
+    def cut(self) -> tuple[int, int]:
+        """Fail the requests that are not done yet with UNAVAILABLE; their number, and that of their rows."""
+        return self._queue.cut()
 
     async def close(self) -> None:
         """Let the threads finish what they have begun."""

@@ -9,31 +9,34 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from anomaly_vae.errors import ConfigError, StartupError
+from anomaly_vae.errors import StartupError
 from anomaly_vae.estimator import default_threads
 from anomaly_vae.service.calls import Calls
 from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.service.connections import make_room
 from anomaly_vae.service.faults import Fault
 from anomaly_vae.service.health import HEALTH, Health
 from anomaly_vae.service.http import HttpServer
 from anomaly_vae.service.inference import INFERENCE, METHODS, InferenceServicer
-from anomaly_vae.service.logs import CallLog, event
+from anomaly_vae.service.loading import load_served, measure_pace
+from anomaly_vae.service.logs import CallLog, event, show_lost_lines
 from anomaly_vae.service.metrics import Metrics
 from anomaly_vae.service.observer import Observer
+from anomaly_vae.service.pulse import Pulse
+from anomaly_vae.service.records import note_token
 from anomaly_vae.service.scoring import Scoring
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.served import log_start
 from anomaly_vae.service.servicers import SERVICE, ScoringServicer
 from anomaly_vae.service.tls import Tls, show_expiry
 from anomaly_vae.service.tokens import Tokens
 from anomaly_vae.service.tracing import make_tracer
-from anomaly_vae.service.transport import channel_options
+from anomaly_vae.service.transport import channel_options, most_connections
 
 __all__ = ["Server", "serve"]
 
@@ -49,17 +52,16 @@ _WHAT_TO_SEND = (
 Metadata = Sequence[tuple[str, str | bytes]]
 
 # Of a thread that computes, before the event loop may go on: a call that is refused must not wait for Python's 5 ms.
-_SECONDS_OF_A_TURN = 0.0005
+_SECONDS_OF_A_TURN = 0.0001
 
 # Objects made before a collection, collections before one of the next older generation; a call makes about a hundred
 # objects.
 _GARBAGE = (20_000, 20, 20)
 
-_SECONDS_TO_HEAR_THE_LOOP = 2.0
 _SECONDS_FOR_ACCEPTED = 0.1
+_SECONDS_FOR_ANSWERS = 1.0
 _SECONDS_FOR_STRAYS = 2.0
 _SECONDS_FOR_SPANS = 0.5
-_SECONDS_TO_CALL_AGAIN = 0.1
 
 
 class Server:
@@ -72,21 +74,24 @@ class Server:
             StartupError: A file of certificates or tokens cannot be used.
         """
         self._tls, self._tokens = _tls(config), _tokens(config)
-        threads = config.threads or default_threads()
         self.config = config
-        self.metrics = Metrics(config.max_queue_rows, config.queue_bytes)
+        self._threads = config.threads or default_threads()
+        self.metrics = Metrics(config.max_queue_rows, config.queue_bytes, config.max_queue_seconds)
+        show_lost_lines(self.metrics.registry)
         if self._tls is not None:
             show_expiry(self.metrics.registry, self._tls)
         self._loop = asyncio.get_running_loop()
-        self._scoring = Scoring(config, self.metrics, threads)
+        self._pulse = Pulse(self._loop)
+        self._scoring = Scoring(config, self.metrics, self._threads)
         self._health = Health((SERVICE, INFERENCE))
         self._tracer = make_tracer(config.otlp_endpoint)
         self._call_log = CallLog(config.log_calls)
         observer = Observer(self._call_log, self._tracer)
-        self._calls = Calls(self.metrics, self._refuse, {f"/{SERVICE}/ScoreStream"}, observer)
+        ending = {f"/{SERVICE}/ScoreStream", f"/{INFERENCE}/ModelStreamInfer"}
+        self._calls = Calls(self.metrics, self._refuse, ending, observer, config.max_calls)
         self._grpc = grpc.aio.server(interceptors=[self._calls], options=channel_options(config))
         self._http: HttpServer | None = None
-        self._hanging_up: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self.port = config.port
 
     @property
@@ -102,7 +107,7 @@ class Server:
         """
         config = self.config
         self._http = HttpServer(
-            config.metrics_host, config.metrics_port, self.metrics.registry, alive=self._alive, ready=self._ready
+            config.metrics_host, config.metrics_port, self.metrics.registry, alive=self._pulse.check, ready=self._ready
         )
         handlers = ScoringServicer(self._scoring).handlers(), InferenceServicer(self._scoring).handlers()
         self._grpc.add_generic_rpc_handlers(handlers)
@@ -110,7 +115,7 @@ class Server:
         reflection.enable_server_reflection((SERVICE, INFERENCE, HEALTH, reflection.SERVICE_NAME), self._grpc)
         methods = (("unary", "Score"), ("bidi_stream", "ScoreStream"), ("unary", "GetModel"))
         self.metrics.show_methods((kind, SERVICE, method) for kind, method in methods)
-        self.metrics.show_methods(("unary", INFERENCE, method) for method in METHODS)
+        self.metrics.show_methods((kind, INFERENCE, method) for kind, method in METHODS)
         host = f"[{config.host}]" if ":" in config.host else config.host
         try:
             self.port = self._add_port(f"{host}:{config.port}")
@@ -120,7 +125,10 @@ class Server:
                 "machine's; choose another with --port or --host"
             ) from error
         await self._grpc.start()
-        self._hanging_up = asyncio.create_task(self._calls.hang_up_on_the_deaf(config.reply_timeout))
+        self._watching = [
+            asyncio.create_task(self._calls.hang_up_on_the_deaf(config.reply_timeout)),
+            asyncio.create_task(make_room(self.port, most_connections(), self._calls.peers)),
+        ]
 
     async def load(self) -> None:
         """Load and check the model off the loop, then say SERVING.
@@ -129,42 +137,34 @@ class Server:
             BundleError: The bundle is refused.
             ConfigError: The model needs more samples a row, or columns, than a request may have.
         """
-        served = await asyncio.to_thread(_load, self.config)
+        served = await asyncio.to_thread(load_served, self.config, self._threads)
+        measured = await asyncio.to_thread(measure_pace, served)
         self.metrics.serve_model(served.name, served.version, served.scorer)
-        self._scoring.served = served
+        self._scoring.serve(served, measured)
         self._health.set_serving(True)
 
     def log_start(self) -> None:
         """Log what is served, where and within which limits."""
-        config, served = self.config, self._scoring.served
-        if served is not None:
-            _LOG.info(
-                "serving %s version %s, bundle %.12s, threshold %.6g nats: gRPC on %s port %d, HTTP on %s port %d, "
-                "%d threads, at most %d rows a request and %d in the queue",
-                *(served.name, served.version, served.scorer.bundle.digest, served.scorer.threshold),
-                *(config.host, self.port, config.metrics_host, self.metrics_port),
-                *(config.threads or default_threads(), config.max_rows, config.max_queue_rows),
-                extra=event("serving", model_name=served.name, model_version=served.version),
-            )
+        if self._scoring.served is not None:
+            log_start(self._scoring.served, self.config, self.port, self.metrics_port)
 
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close; whether all were answered."""
         began = self._loop.time()
-        if self._hanging_up:
-            self._hanging_up.cancel()
-        self._scoring.drained.set()
+        for task in self._watching:
+            task.cancel()
+        self._scoring.drain()
         self._health.set_serving(False)
         await asyncio.sleep(_SECONDS_FOR_ACCEPTED)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._calls.wait_until_answered(), self.config.grace)
-        cut_off = self._calls.unfinished
-        if not cut_off:
+        await self._answered_within(self.config.grace)
+        cut_off = await self._cut_off() if self._calls.unfinished else 0
+        if not self._calls.unfinished:
             # gRPC may drop a call it has accepted but not handed over when told to stop: let those come that whoever
             # was answered last has sent since, and be refused.
             await asyncio.sleep(_SECONDS_FOR_ACCEPTED)
         stopped = asyncio.create_task(self._grpc.stop(_SECONDS_FOR_STRAYS))
         self._calls.end_streams()
-        if not cut_off:  # what is left now are calls whose message has not come yet
+        if not self._calls.unfinished:  # what is left now are calls whose message has not come yet
             await asyncio.wait({stopped}, timeout=_SECONDS_FOR_STRAYS)
         await self._grpc.stop(None)
         await stopped
@@ -174,11 +174,22 @@ class Server:
         self._call_log.close()
         if self._http:
             await asyncio.to_thread(self._http.close)
-        if cut_off:
-            _LOG.error(
-                "%d calls were cut off: the grace of %g s was over", cut_off, self.config.grace, extra=event("cut_off")
-            )
         return not cut_off
+
+    async def _answered_within(self, seconds: float) -> None:
+        """Wait until no call is left; one more may have come, to be refused, since the last was answered."""
+        until = self._loop.time() + seconds
+        while self._calls.unfinished and self._loop.time() < until:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._calls.wait_until_answered(), until - self._loop.time())
+
+    async def _cut_off(self) -> int:
+        """Fail the calls that are left, which their callers may send elsewhere; their number."""
+        calls, (_, rows) = self._calls.unfinished, self._scoring.cut()
+        await self._answered_within(_SECONDS_FOR_ANSWERS)
+        text = "%d calls were cut off, with %d rows not scored: the grace of %g s was over"
+        _LOG.error(text, calls, rows, self.config.grace, extra=event("cut_off", calls=calls, rows=rows))
+        return calls
 
     def _add_port(self, address: str) -> int:
         if self._tls is None:
@@ -189,32 +200,22 @@ class Server:
         """Why a call is refused before its message is read: a stranger's, or one too many. Probes have no token."""
         if method.startswith(f"/{HEALTH}/"):
             return None
-        if self._tokens is not None and not self._tokens.allows(metadata):
-            self.metrics.rejected.labels("unauthenticated").inc()
-            return Fault(grpc.StatusCode.UNAUTHENTICATED, _WHAT_TO_SEND)
-        if self._calls.unfinished < self.config.max_calls:
-            return None
-        self.metrics.rejected.labels("queue_full").inc()
-        text = f"{self._calls.unfinished} calls are under way, at most {self.config.max_calls} may; send it again later"
-        return Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=_SECONDS_TO_CALL_AGAIN)
+        if self._tokens is not None:
+            name = self._tokens.name_of(metadata)
+            if name is None:
+                self.metrics.rejected.labels("unauthenticated").inc()
+                return Fault(grpc.StatusCode.UNAUTHENTICATED, _WHAT_TO_SEND)
+            note_token(name)
+        return self._calls.too_many()
 
-    def _ready(self) -> tuple[bool, str]:
+    async def _ready(self) -> tuple[bool, str]:
         if self._scoring.drained.is_set():
             return False, "draining"
         return (True, "ready") if self._scoring.served else (False, "loading")
 
-    def _alive(self) -> tuple[bool, str]:
-        """Whether the event loop still turns; called from a thread of the HTTP server."""
-        turned = threading.Event()
-        try:
-            self._loop.call_soon_threadsafe(turned.set)
-        except RuntimeError:
-            return False, "stopped"
-        return (True, "alive") if turned.wait(_SECONDS_TO_HEAR_THE_LOOP) else (False, "the event loop is stuck")
-
 
 def serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second SIGTERM or SIGINT ends at once.
 
     Args:
         config: Settings.
@@ -233,14 +234,7 @@ def serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
 
 async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
     server, stop = Server(config), asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(_INTERRUPTED)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    _stop_by_signals(stop)
     try:
         await server.start()
         loading, stopping = asyncio.create_task(server.load()), asyncio.create_task(stop.wait())
@@ -256,6 +250,19 @@ async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int
         complete = await server.stop()
     _LOG.info("stopped", extra=event("stopped"))
     return 0 if complete else 1
+
+
+def _stop_by_signals(stop: asyncio.Event) -> None:
+    """Set the event at the first signal; SIGHUP comes twice when a terminal closes, so its second does no more."""
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set() and number is not signal.SIGHUP:
+            os._exit(_INTERRUPTED)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
 
 
 def _settle() -> None:
@@ -278,20 +285,3 @@ def _tokens(config: ServeConfig) -> Tokens | None:
         text = "tokens travel in plaintext on %s: who sees the network can call with them; pass --tls-cert, --tls-key"
         _LOG.warning(text, config.host, extra=event("tokens_in_plaintext"))
     return Tokens(config.token_file)
-
-
-def _load(config: ServeConfig) -> Served:
-    from anomaly_vae.runtime import Slots
-    from anomaly_vae.scorer import load
-
-    scorer = load(config.model, threads=1, slots=Slots(config.threads or default_threads()))
-    if scorer.num_samples > config.max_samples:
-        raise ConfigError(
-            f"the model is calibrated for {scorer.num_samples} samples a row, max_samples allows {config.max_samples}"
-        )
-    if len(scorer.schema.columns) > config.max_columns:
-        raise ConfigError(
-            f"the model has {len(scorer.schema.columns)} columns, max_columns allows {config.max_columns}"
-        )
-    budgets = tuple(budget for budget in scorer.budgets if budget <= config.max_samples)
-    return Served(config.model_name, config.model_version, scorer, budgets)

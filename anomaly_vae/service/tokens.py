@@ -37,20 +37,21 @@ class Tokens:
         if not self._digests.get():
             raise StartupError(f"{path} holds no token; make one: anomaly-vae token NAME --file {path}")
 
-    def allows(self, metadata: Sequence[tuple[str, str | bytes]]) -> bool:
-        """Whether the metadata of a call holds ``authorization: Bearer TOKEN``, once, with a token of the file."""
+    def name_of(self, metadata: Sequence[tuple[str, str | bytes]]) -> str | None:
+        """The name of the token in a call's metadata; None unless ``authorization: Bearer TOKEN``, once, holds one."""
         values = [value for key, value in metadata if key == "authorization"]
         digest = _digest(values[0]) if len(values) == 1 else None
         if digest is None:
-            return False
-        allowed = False
-        for known in self._digests.get():
-            allowed |= hmac.compare_digest(known, digest)  # every one, so that the time tells nothing
-        return allowed
+            return None
+        found = None
+        for name, known in self._digests.get():  # every one, so that the time tells nothing
+            if hmac.compare_digest(known, digest):
+                found = name
+        return found
 
-    def _load(self, contents: list[bytes]) -> tuple[bytes, ...]:
+    def _load(self, contents: list[bytes]) -> tuple[tuple[str, bytes], ...]:
         try:
-            digests = tuple(bytes.fromhex(digest) for _, digest in parse_tokens(contents[0], self._path))
+            digests = tuple((name, bytes.fromhex(digest)) for name, digest in parse_tokens(contents[0], self._path))
         except ConfigError as error:
             raise StartupError(str(error)) from error
         if not digests:

@@ -6,7 +6,7 @@ import resource
 
 from anomaly_vae.service.config import ServeConfig
 
-__all__ = ["channel_options"]
+__all__ = ["channel_options", "most_connections"]
 
 # Descriptors that are not connections of gRPC: the model's, the log's, those of /metrics and its clients.
 _OTHER_DESCRIPTORS = 256
@@ -22,7 +22,7 @@ def channel_options(config: ServeConfig) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),  # max_rows bounds a reply
         ("grpc.max_concurrent_streams", config.max_streams),
         ("grpc.max_metadata_size", 16_384),
-        ("grpc.max_allowed_incoming_connections", _most_connections()),
+        ("grpc.max_allowed_incoming_connections", most_connections()),
         ("grpc.server_handshake_timeout_ms", 10_000),  # for so long may a connection say nothing
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
@@ -30,7 +30,7 @@ def channel_options(config: ServeConfig) -> list[tuple[str, int]]:
     ]
 
 
-def _most_connections() -> int:
+def most_connections() -> int:
     """As many as leave descriptors for the rest: out of them, not even /livez would answer."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:

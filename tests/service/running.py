@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -42,12 +43,17 @@ class Service:
         self.port = port
         self.metrics_port = metrics_port
         self.target = f"127.0.0.1:{port}"
+        self.log_so_far = ""
 
     def stop(self, number=signal.SIGTERM, timeout=30):
         """Signal it and wait: the exit code."""
         self.process.send_signal(number)
         self.process.wait(timeout)
         return self.process.returncode
+
+    def log(self):
+        """All of standard error, once it has ended."""
+        return self.log_so_far + self.process.stderr.read()
 
     def get(self, path, method="GET", **headers):
         """Status and text of an HTTP request to the metrics port."""
@@ -82,24 +88,34 @@ class Service:
         return grpc.insecure_channel(self.target, options)
 
 
+# The page of metrics may be a second old. Tests read what they have just done, so theirs is built for every reading.
+ALWAYS_A_FRESH_PAGE = """
+from anomaly_vae.cli import main
+from anomaly_vae.service import page
+
+page._SECONDS_BETWEEN_BUILDS = 0.0
+main()
+"""
+FRESH = (sys.executable, "-c", ALWAYS_A_FRESH_PAGE)
+AS_INSTALLED = (sys.executable, "-m", "anomaly_vae")
+
+
 @contextlib.contextmanager
-def running(model, *options, env=None):
+def running(model, *options, env=None, command=FRESH):
     """``anomaly-vae serve`` on free ports, stopped at the end if the test has not."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_VAE_")}
-    command = [sys.executable, "-m", "anomaly_vae", "serve", str(model), *map(str, options)]
     process = subprocess.Popen(
-        command,
+        [*map(str, command), "serve", str(model), *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=own | {"ANOMALY_VAE_PORT": "0", "ANOMALY_VAE_METRICS_PORT": "0"} | (env or {}),
     )
     try:
-        line = process.stdout.readline()
-        assert line.startswith("serving "), line + process.stderr.read()
-        grpc_part, http_part = line.split(", metrics on ")
-        service = Service(process, int(grpc_part.rsplit(":", 1)[1]), int(http_part.rsplit(":", 1)[1].split("/")[0]))
-        service.line = line
+        if "json" in options or "json" in (env or {}).values():
+            service = described_in_json(process)
+        else:
+            service = described_in_text(process)
         yield service
     finally:
         if process.poll() is None:
@@ -109,6 +125,29 @@ def running(model, *options, env=None):
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+def described_in_text(process):
+    """The service, as its line on standard output has it."""
+    line = process.stdout.readline()
+    assert line.startswith("serving "), line + process.stderr.read()
+    grpc_part, http_part = line.split(", metrics on ")
+    service = Service(process, int(grpc_part.rsplit(":", 1)[1]), int(http_part.rsplit(":", 1)[1].split("/")[0]))
+    service.line = line
+    return service
+
+
+def described_in_json(process):
+    """The service, as its log has it: every line up to that is JSON."""
+    log = ""
+    while line := process.stderr.readline():
+        log += line
+        record = json.loads(line)
+        if record["event"] == "serving":
+            service = Service(process, record["port"], record["metrics_port"])
+            service.log_so_far = log
+            return service
+    raise AssertionError(log)
 
 
 def tensor(rows, dtype="FP64"):

@@ -10,12 +10,15 @@ import time
 import grpc
 import h2.settings
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from anomaly_vae.service.connections import address_of
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.token_file import add_token, make_token
 from tests.conftest import make_rows
+from tests.service.callers import stopped_log
 from tests.service.certificates import Authority
-from tests.service.running import assert_same_bits, fault_of, running, score, tensor
+from tests.service.running import SERVING, assert_same_bits, fault_of, running, score, tensor
 from tests.service.wire import Http2, connect, framed, is_closed
 
 ROWS = make_rows(4, seed=5)
@@ -39,7 +42,7 @@ def victim(request, model_path, tmp_path_factory, scorer):
         service.ca = authority.pem
         service.expected = scorer.score(ROWS)
         for _ in range(5):
-            assert_serves(service, seconds=10)
+            assert_serves(service, seconds=60)
         yield service
 
 
@@ -50,23 +53,37 @@ def good_channel(service):
     return grpc.secure_channel(service.target, grpc.ssl_channel_credentials(service.ca), options)
 
 
-def assert_serves(service, seconds=1.0):
-    """Somebody who comes anew has a score in time."""
+def assert_serves(service, seconds=None):
+    """Somebody who comes anew has a score in time: within a second, or twenty times what it takes on this machine."""
     with good_channel(service) as channel:
-        assert_same_bits(score(channel, tensor=tensor(ROWS), timeout=seconds), service.expected)
+        timeout = seconds or max(1.0, 20 * service.seconds)
+        assert_same_bits(score(channel, tensor=tensor(ROWS), timeout=timeout), service.expected)
+
+
+def measure(service):
+    """Note how long a newcomer takes to get a score just now: other work may keep the machine busy."""
+    start = time.monotonic()
+    for _ in range(3):
+        assert_serves(service, seconds=60)
+    service.seconds = (time.monotonic() - start) / 3
 
 
 @contextlib.contextmanager
 def unharmed(service, megabytes=30):
     """Around an attack: afterwards others are served, little memory was taken, descriptors are given back."""
+    measure(service)
     descriptors = service.metric("process_open_fds")
     memory = service.metric("process_resident_memory_bytes")
     yield
     assert_serves(service)
     assert service.metric("process_resident_memory_bytes") - memory < megabytes * 1e6
-    until = time.monotonic() + 5
-    while service.metric("process_open_fds") > descriptors:
-        assert time.monotonic() < until, "descriptors are not given back"
+    eventually(lambda: service.metric("process_open_fds") <= descriptors, "descriptors are not given back")
+
+
+def eventually(condition, otherwise, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, otherwise
         time.sleep(0.05)
 
 
@@ -118,9 +135,7 @@ def test_connections_that_say_nothing_are_hung_up_on(victim):
         for connection in begun:
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert_serves(victim)
-        start = time.monotonic()
-        assert all(is_closed(connection, 15) for connection in (*silent, *begun))
-        assert time.monotonic() - start < 15
+        assert all(is_closed(connection, 30) for connection in (*silent, *begun))
         for connection in (*silent, *begun):
             connection.close()
 
@@ -288,13 +303,13 @@ def test_compressed_rubbish(victim):
 
 
 @contextlib.contextmanager
-def reader_that_allows_no_reply(service, calls):
+def reader_that_allows_no_reply(service, calls, headers=()):
     """Has sent its calls, and has no window for a byte of an answer."""
     with Http2(service.port) as http:
         http.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
         http.settle()
         for _ in range(calls):
-            http.send(http.open(), framed(REQUEST))
+            http.send(http.open(headers=headers), framed(REQUEST))
         http.flush()
         yield http
 
@@ -305,11 +320,13 @@ def test_strangers_take_no_place_of_a_call(model_path, tmp_path, scorer):
     add_token(tmp_path / "tokens", "friend", token)
     options = ("--token-file", tmp_path / "tokens", "--max-calls", 50)
     with running(model_path, *options) as service, service.channel() as channel, contextlib.ExitStack() as stack:
+        friend, start = grpc.intercept_channel(channel, WithToken(token)), time.monotonic()
+        score(friend, tensor=tensor(ROWS), timeout=60)
+        usual = time.monotonic() - start
         for _ in range(3):
             stack.enter_context(reader_that_allows_no_reply(service, calls=200)).settle()
         assert fault_of(score, channel, tensor=tensor(ROWS))[0] is grpc.StatusCode.UNAUTHENTICATED
-        friend = grpc.intercept_channel(channel, WithToken(token))
-        assert_same_bits(score(friend, tensor=tensor(ROWS), timeout=1), scorer.score(ROWS))
+        assert_same_bits(score(friend, tensor=tensor(ROWS), timeout=max(1.0, 20 * usual)), scorer.score(ROWS))
 
 
 class WithToken(grpc.UnaryUnaryClientInterceptor):
@@ -322,18 +339,64 @@ class WithToken(grpc.UnaryUnaryClientInterceptor):
 
 def test_readers_that_allow_no_reply_do_not_keep_their_places(model_path, scorer):
     """Replies that nobody takes would fill all places of calls, and everyone else be refused, for ever."""
-    with running(model_path, "--max-calls", 8, "--reply-timeout", 1) as service, contextlib.ExitStack() as stack:
+    with running(model_path, "--max-calls", 8, "--reply-timeout", 4) as service, contextlib.ExitStack() as stack:
         service.tls, service.expected = False, scorer.score(ROWS)
-        for _ in range(2):
-            stack.enter_context(reader_that_allows_no_reply(service, calls=4))
+        measure(service)
+        for _ in range(8):
+            stack.enter_context(reader_that_allows_no_reply(service, calls=1))
         with good_channel(service) as channel:
-            until = time.monotonic() + 10
-            while fault_of_score(channel) != grpc.StatusCode.RESOURCE_EXHAUSTED:
-                assert time.monotonic() < until, "the places were never taken"
-            while fault_of_score(channel) is not None:
-                assert time.monotonic() < until, "the places are not given back"
-                time.sleep(0.1)
+            full, free = grpc.StatusCode.RESOURCE_EXHAUSTED, None
+            eventually(lambda: fault_of_score(channel) == full, "the places were never taken")
+            eventually(lambda: fault_of_score(channel) == free, "the places are not given back")
         assert_serves(service)
+
+
+def test_greedy_connections_leave_places_for_others(model_path, scorer):
+    """One takes a quarter, the next half as much, all others one each: half is kept for those that have none."""
+    with running(model_path, "--max-calls", 32) as service, contextlib.ExitStack() as stack:
+        service.tls, service.expected = False, scorer.score(ROWS)
+        measure(service)
+        for _ in range(6):
+            stack.enter_context(reader_that_allows_no_reply(service, calls=32)).settle()
+        refused = 6 * 32 - (8 + 4 + 2 + 1 + 1 + 1)
+        eventually(lambda: service.metric("anomaly_vae_rejected_total", reason="queue_full") == refused, "not refused")
+        for _ in range(3):
+            assert_serves(service)
+
+
+def test_connections_with_one_token_are_one_caller(model_path, tmp_path):
+    token = make_token()
+    add_token(tmp_path / "tokens", "greedy", token)
+    options = ("--token-file", tmp_path / "tokens", "--max-calls", 8)
+    headers = [("authorization", f"Bearer {token}")]
+    with running(model_path, *options) as service, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(reader_that_allows_no_reply(service, 8, headers)).settle()
+        refused = 3 * 8 - 2  # a quarter of the places
+        eventually(lambda: service.metric("anomaly_vae_rejected_total", reason="queue_full") == refused, "not refused")
+
+
+def test_connections_without_a_call_give_way_to_new_ones(model_path, scorer):
+    """They have said all that HTTP/2 asks for, and answer pings: only that nothing is asked for tells them apart."""
+    with running_with_descriptors(model_path, 400) as service, contextlib.ExitStack() as stack:
+        service.tls, service.expected = False, scorer.score(ROWS)
+        with service.channel() as busy:
+            watch = health_pb2_grpc.HealthStub(busy).Watch(health_pb2.HealthCheckRequest())
+            assert next(watch).status == SERVING
+            for _ in range(150):  # of 144 that there may be
+                stack.enter_context(attacker(service))
+            with good_channel(service) as channel:
+                eventually(lambda: fault_of_score(channel) is None, "new connections are held out")
+            assert not watch.done()  # a connection with a call stays
+            watch.cancel()
+        log = stopped_log(service)
+        assert "connections without a call were closed" in log
+
+
+def test_a_peer_is_known_by_its_address_and_port():
+    assert address_of("ipv4:127.0.0.1:40000") == ("127.0.0.1", 40_000)
+    assert address_of("ipv6:%5B::1%5D:40001") == ("::1", 40_001)
+    assert address_of("unix:/a/socket") == ("", 0)
 
 
 def fault_of_score(channel):
@@ -345,18 +408,26 @@ def fault_of_score(channel):
     return None
 
 
-def test_descriptors_cannot_be_used_up(model_path, scorer):
-    """More connections than there are descriptors: probes still answer, and calls again once they are gone."""
+@contextlib.contextmanager
+def running_with_descriptors(model, number):
+    """A service that may have so many open files: 144 connections where that is 400."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    started = running(model)
     try:
-        started = running(model_path)
         service = started.__enter__()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     with contextlib.ExitStack() as stack:
         stack.push(started)
+        yield service
+
+
+def test_descriptors_cannot_be_used_up(model_path, scorer):
+    """More connections than there are descriptors: probes still answer, and calls again once they are gone."""
+    with running_with_descriptors(model_path, 400) as service, contextlib.ExitStack() as stack:
         service.tls, service.expected = False, scorer.score(ROWS)
+        measure(service)
         connections = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(500)]
         for connection in connections:
             stack.callback(connection.close)

@@ -42,7 +42,7 @@ def test_the_threads_of_a_service_that_compute_are_nice_and_no_other(model_path)
             with contextlib.suppress(ProcessLookupError):  # a thread of gRPC's that has just ended
                 found[os.getpriority(os.PRIO_PROCESS, int(path.name))] += 1
     assert found.keys() == {own, own + 7}
-    assert found[own + 7] == 3  # one of them is a spare one
+    assert found[own + 7] == 3  # one of them is a spare one; the one for short requests is not nice
 
 
 def test_nobody_is_nice_where_that_is_asked_for(model_path):

@@ -1,6 +1,7 @@
 """The queue between the event loop and the threads, with a work that says whose rows it was given."""
 
 import asyncio
+import contextlib
 import math
 import threading
 import time
@@ -26,6 +27,7 @@ class Echo:
     num_samples: int = 16
     served: object = field(default_factory=lambda: SimpleNamespace(version="1"))
     pace: int = 0
+    flag_only: bool = False
     go: threading.Event = field(default_factory=threading.Event)
     seconds: float = 0.0
     computed: list = field(default_factory=list)
@@ -46,10 +48,12 @@ def rows_from(first, num_rows):
     return np.arange(first, first + num_rows, dtype=float)[:, None]
 
 
-def in_queue(scenario, threads=2, limit_rows=1_000, limit_bytes=1_000_000):
+def in_queue(scenario, threads=2, limit_rows=1_000, limit_bytes=1_000_000, limit_seconds=math.inf):
     async def run():
         metrics = Metrics(limit_rows, limit_bytes)
-        queue = ScoringQueue(threads, limit_rows=limit_rows, limit_bytes=limit_bytes, metrics=metrics)
+        queue = ScoringQueue(
+            threads, limit_rows=limit_rows, limit_bytes=limit_bytes, limit_seconds=limit_seconds, metrics=metrics
+        )
         try:
             return await asyncio.wait_for(scenario(queue, metrics.registry.get_sample_value), 20)
         finally:
@@ -138,8 +142,8 @@ def test_what_a_batch_takes_is_learned_without_its_waiting_for_a_network():
 
         work.run = run
         for _ in range(4):
-            await asyncio.gather(*(queue.submit(work, rows_from(0, 256)) for _ in range(3)))
-        assert queue._turns.seconds(work, 1_000) == pytest.approx(0.1, rel=0.3)
+            await asyncio.gather(*(queue.submit(work, rows_from(0, 256), caller=i) for i in range(3)))
+        assert queue._turns.pace.seconds(work, 1_000) == pytest.approx(0.1, rel=0.3)
 
     in_queue(scenario, threads=1)
 
@@ -165,10 +169,10 @@ def test_a_cancelled_request_frees_its_rows_and_is_not_computed():
         work = Echo()
         first = asyncio.create_task(queue.submit(work, rows_from(0, 1)))
         await asyncio.to_thread(work.begun.wait)
-        cancelled = asyncio.create_task(queue.submit(work, rows_from(100, 500)))
+        cancelled = asyncio.create_task(queue.submit(work, rows_from(100, 400)))
         await asyncio.sleep(0.01)
-        assert value("anomaly_vae_queue_rows") == 501
-        assert value("anomaly_vae_queue_bytes") == 8 * 501
+        assert value("anomaly_vae_queue_rows") == 401
+        assert value("anomaly_vae_queue_bytes") == 8 * 401
         cancelled.cancel()
         await asyncio.sleep(0.01)
         assert value("anomaly_vae_queue_rows") == 1
@@ -186,15 +190,29 @@ def test_one_that_is_cancelled_while_it_is_held_back_does_not_keep_those_behind_
     async def scenario(queue, _value):
         work = Echo()
         work.go.set()
-        queue._usual = 5.0  # as after a while with five clients
+        queue._gathering._usual = 5.0  # as after a while with five clients
         first, second = (asyncio.create_task(queue.submit(work, rows_from(i, 2))) for i in (0, 10))
         await asyncio.sleep(0)
-        assert len(queue._gathered) == 2
+        assert len(queue._gathering._jobs) == 2
         first.cancel()
         assert (await asyncio.wait_for(second, 2)).num_samples.tolist() == [10, 11]
-        assert queue._gathered_rows == 0
+        assert queue._gathering._rows == 0
 
     in_queue(scenario, threads=1)
+
+
+def test_long_requests_under_way_are_no_reason_to_hold_a_short_one_back():
+    async def scenario(queue, _value):
+        work = Echo()
+        heavy = [asyncio.create_task(queue.submit(work, rows_from(0, 100), caller=i)) for i in range(8)]
+        await asyncio.to_thread(work.begun.wait)
+        light = asyncio.create_task(queue.submit(work, rows_from(7, 1), caller="light"))
+        await asyncio.sleep(0)
+        assert not queue._gathering._jobs
+        work.go.set()
+        await asyncio.gather(light, *heavy)
+
+    in_queue(scenario)
 
 
 def test_one_that_is_cancelled_while_it_is_computed_harms_nobody():
@@ -216,7 +234,7 @@ def test_work_past_its_deadline_is_never_computed():
         work = Echo()
         first = asyncio.create_task(queue.submit(work, rows_from(0, 1)))
         await asyncio.to_thread(work.begun.wait)
-        late = asyncio.create_task(queue.submit(work, rows_from(100, 5), time.monotonic() + 0.05))
+        late = asyncio.create_task(queue.submit(work, rows_from(100, 50), time.monotonic() + 0.05))
         await asyncio.sleep(0.1)
         work.go.set()
         await first
@@ -240,7 +258,7 @@ def test_rows_and_bytes_are_bounded(limit_rows, limit_bytes):
         assert fault.retry_after >= 0.05
         assert ("8 rows are waiting" if limit_rows == 10 else "64 bytes of rows are waiting") in fault.text
         assert value("anomaly_vae_rejected_total", {"reason": "queue_full"}) == 1
-        room = asyncio.create_task(queue.wait_for_room(3, 24))
+        room = asyncio.create_task(queue.wait_for_room(work, 3, 24))
         await asyncio.sleep(0.01)
         assert not room.done()
         work.go.set()
@@ -290,6 +308,117 @@ def test_a_request_that_cannot_be_done_in_time_is_refused_at_once():
         assert not waiting.done()
         queue.check_room(work, 300, 8, math.inf)
         waiting.cancel()
+
+    in_queue(scenario, threads=1, limit_rows=10_000)
+
+
+def test_one_row_is_answered_while_all_threads_compute_others_batches():
+    """A batch cannot be interrupted: whoever waited for its end would wait as long as the slowest model takes."""
+
+    async def scenario(queue, _value):
+        stuck, free = Echo(), Echo()
+        free.go.set()
+        heavy = [asyncio.create_task(queue.submit(stuck, rows_from(0, 200), caller="heavy")) for _ in range(2)]
+        await asyncio.to_thread(stuck.begun.wait)
+        for i in range(20):
+            part = await asyncio.wait_for(queue.submit(free, rows_from(i, 1), caller="light"), 10)
+            assert part.num_samples.tolist() == [i]
+        assert not any(one.done() for one in heavy)
+        stuck.go.set()
+        await asyncio.gather(*heavy)
+
+    in_queue(scenario, threads=1, limit_rows=10_000)
+
+
+def test_a_caller_is_not_refused_for_what_others_have_waiting():
+    """Neither for its deadline, which its share of the machine meets, nor for room, of which it has a share too."""
+
+    async def scenario(queue, value):
+        work = Echo()
+        queue.learn(work, 32, 32 * 0.01)
+        heavy = []
+        for caller in range(15):  # each of them takes half of what the one before has left
+            with contextlib.suppress(Fault):
+                while value("anomaly_vae_queue_rows") < 1_000:
+                    queue.check_room(work, 20, 160, math.inf, caller)
+                    heavy.append(asyncio.create_task(queue.submit(work, rows_from(0, 20), caller=caller)))
+                    await asyncio.sleep(0)
+        assert [one.caller for one in queue._jobs].count(0) == 13
+        with pytest.raises(Fault, match=r"260 rows are waiting for this caller, .* left of what all share, 0; send"):
+            queue.check_room(work, 20, 160, math.inf, 0)
+        assert 600 < value("anomaly_vae_queue_rows") <= 1_000
+        assert queue._turns.backlog() > 4
+        light = asyncio.create_task(queue.submit(work, rows_from(5, 1), time.monotonic() + 3.0, caller="light"))
+        await asyncio.sleep(0)
+        assert not light.done()
+        with pytest.raises(Fault, match="s of work come before it, the deadline is in"):
+            queue.check_room(work, 100, 8, time.monotonic() + 3.0, "stranger")
+        work.go.set()
+        assert (await light).num_samples.tolist() == [5]
+        await asyncio.gather(*heavy)
+
+    in_queue(scenario, threads=1, limit_rows=1_000)
+
+
+def test_what_waits_is_bounded_in_seconds_of_each_caller_s_own_work():
+    async def scenario(queue, value):
+        work = Echo()
+        queue.learn(work, 32, 32 * 1.0)
+        tasks = []
+
+        async def submit(num_rows, caller):
+            tasks.append(asyncio.create_task(queue.submit(work, rows_from(0, num_rows), caller=caller)))
+            await asyncio.sleep(0.01)
+
+        await submit(500, "heavy")  # has nothing before it
+        assert value("anomaly_vae_queue_seconds") > 400
+        fault = await fault_of(queue.submit(work, rows_from(0, 500), caller="heavy"))
+        assert fault.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "of this caller's own work come before it, at most 30 s may while 1 have work waiting" in fault.text
+        assert fault.retry_after == 30
+        await submit(10, "heavy")  # goes before the long one
+        await submit(40, "light")  # others' work is no reason to refuse it
+        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
+        work.go.set()
+
+    in_queue(scenario, threads=1, limit_rows=10_000, limit_seconds=60.0)
+
+
+def test_what_is_cut_off_is_told_that_it_may_be_sent_elsewhere():
+    async def scenario(queue, value):
+        work = Echo()
+        tasks = [asyncio.create_task(queue.submit(work, rows_from(0, n), caller=n)) for n in (100, 200, 300)]
+        await asyncio.to_thread(work.begun.wait)
+        queue.drain()
+        assert queue.cut() == (3, 600)
+        for task in tasks:
+            fault = await fault_of(task)
+            assert fault.code is grpc.StatusCode.UNAVAILABLE
+            assert "shutting down" in fault.text
+        assert queue.cut() == (0, 0)
+        assert value("anomaly_vae_queue_rows") == 0
+        work.go.set()
+
+    in_queue(scenario)
+
+
+def test_once_it_drains_what_can_be_done_is_done_first():
+    """Six of one size from six callers: side by side all would be cut off, one after the other some are done."""
+
+    async def scenario(queue, _value):
+        work = Echo(seconds=1e-4)
+        queue.learn(work, 32, 32 * 1e-3)  # so that batches are small
+        tasks = [asyncio.create_task(queue.submit(work, rows_from(1_000 * i, 160), caller=i)) for i in range(6)]
+        await asyncio.to_thread(work.begun.wait)
+        queue.drain()
+        work.go.set()
+        await asyncio.gather(*tasks)
+        assert len(work.computed) == 6 * 160
+        ends = sorted(work.computed.index(1_000.0 * i + 159) for i in range(6))
+        assert ends[0] < 2 * 160  # two batches had begun
+        assert ends[2] < 4 * 160
 
     in_queue(scenario, threads=1)
 

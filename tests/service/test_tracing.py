@@ -251,7 +251,7 @@ def test_every_call_is_a_server_span_below_the_callers_sent_before_the_service_e
         after = time.time_ns()
         fault_of(stub.Score, pb.ScoreRequest(tensor=tensor(bad)), timeout=60)
         assert service.stop() == 0
-        lines = [json.loads(line) for line in service.process.stderr.read().splitlines()]
+        lines = [json.loads(line) for line in service.log().splitlines()]
     assert collector.resource()["service.name"] == "anomaly_vae"
     below, alone = collector.servers()
     assert (below.name, below.trace_id.hex(), below.parent_span_id.hex()) == (METHOD, TRACE, CALLER)
@@ -351,7 +351,7 @@ def test_a_collector_that_is_away_or_silent_disturbs_nobody(model_path, collecto
         start = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - start < 4
-        lines = [json.loads(line) for line in service.process.stderr.read().splitlines()]
+        lines = [json.loads(line) for line in service.log().splitlines()]
     complaints = [line for line in lines if line["event"] == "tracing"]
     assert 1 <= len(complaints) <= 2
     assert all(line["level"] == "warning" for line in complaints)
