@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from anomaly_vae.service.faults import Fault, abort, internal, invalid
+from anomaly_vae.service.health import HEALTH
 from anomaly_vae.service.metrics import Labels, Metrics
 from anomaly_vae.service.observer import Observer
 from anomaly_vae.service.records import caller_of, current_call
@@ -133,8 +134,10 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def reply_to(data: bytes, context: Context) -> bytes:
             return serialise(await handler.unary_unary(_parsed(parse, data), context))
 
+        is_probe = method.startswith(f"/{HEALTH}/")
+
         async def answer(data: bytes, context: Context) -> Any:
-            fault = self._await(context)
+            fault = self._await(context, always=is_probe)
             if fault is not None:
                 return await self._counted(labels, context, _failing(fault))
             reply = await self._counted(labels, context, reply_to(data, context))
@@ -206,10 +209,10 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             self._metrics.count_call(labels, code, seconds)
             self._observer.end(record, code, seconds, context)
 
-    def _await(self, context: Context) -> Fault | None:
-        """Count a call until it is answered, or say why it is one too many."""
+    def _await(self, context: Context, *, always: bool = False) -> Fault | None:
+        """Count a call until it is answered, or say why it is one too many, unless it is to be answered always."""
         caller = caller_of(context)
-        fault = self.too_many(caller)
+        fault = None if always else self.too_many(caller)
         if fault is None:
             self._room.take(caller, 1)
             self._unread[context] = None, math.inf

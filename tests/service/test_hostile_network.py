@@ -351,6 +351,17 @@ def test_readers_that_allow_no_reply_do_not_keep_their_places(model_path, scorer
         assert_serves(service)
 
 
+def test_probes_are_answered_when_all_places_of_calls_are_taken(model_path):
+    with running(model_path, "--max-calls", 4) as service, contextlib.ExitStack() as stack:
+        service.tls = False
+        for _ in range(4):
+            stack.enter_context(reader_that_allows_no_reply(service, calls=1)).settle()
+        with good_channel(service) as channel:
+            full = grpc.StatusCode.RESOURCE_EXHAUSTED
+            eventually(lambda: fault_of_score(channel) == full, "the places were never taken")
+        assert service.health() == SERVING
+
+
 def test_greedy_connections_leave_places_for_others(model_path, scorer):
     """One takes a quarter, the next half as much, all others one each: half is kept for those that have none."""
     with running(model_path, "--max-calls", 32) as service, contextlib.ExitStack() as stack:
