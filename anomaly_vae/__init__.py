@@ -1,25 +1,25 @@
-"""Density-scoring anomaly detection: log p(x) with an error bar and a calibrated threshold."""
+"""Anomaly detection by density: log p(x) with a standard error, and a calibrated threshold."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
 
-# From the moment it is imported, onnxruntime reports its use to its maker, and keeps the reports below HOME. It reads
-# this once, as it is loaded; a value that the user gave stays.
+from anomaly_vae.version import __version__
+
+# onnxruntime sends usage reports to its maker as soon as it is imported, and stores them below HOME. It reads this
+# variable once, at its import. A value that the user has set is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from anomaly_vae.scorer import Scorer, Scores, load
     from anomaly_vae.training.detector import VAEDetector
 
-__version__ = "0.1.0"
-
 __all__ = ["Scorer", "Scores", "VAEDetector", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that scoring does not import torch and errors do not import onnxruntime."""
+    """Import on first use: scoring must not import torch, and ``anomaly_vae.errors`` must not import onnxruntime."""
     if name == "VAEDetector":
         from anomaly_vae.training.detector import VAEDetector
 

@@ -1,4 +1,4 @@
-"""Batch scoring: read a table, score it, write it, in bounded memory and input order."""
+"""Batch jobs: read a table, score or encode its rows and write the result, in bounded memory and input order."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from anomaly_vae.config import check_error
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.rows import match_columns
+from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import ConfigError, InvalidInput
-from anomaly_vae.rows import match_columns
-from anomaly_vae.schema import Schema
-from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
+from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
+from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Batch, CodeBook, Table, fits_csv, open_writer
-from anomaly_vae.table.arrays import from_numpy, from_strings, spread
+from anomaly_vae.table.arrow import from_numpy, from_strings, scatter
 
 if TYPE_CHECKING:
     from anomaly_vae.scorer import Scorer
@@ -35,8 +35,11 @@ __all__ = [
     "score_table",
 ]
 
-# Synthetic rows made at a time, and how far their seeds are apart.
-_SAMPLED_TOGETHER, _NEXT_SEED = 16_384, 1_000_003
+# Synthetic rows per block. Chosen, not measured: larger blocks need more memory, smaller ones more calls.
+_ROWS_PER_BLOCK = 16_384
+# Difference between the seeds of consecutive blocks: a prime, so that seeds a user would choose (0, 1, 2, ...) do not
+# meet within the blocks of another run. Changing it changes the output of `anomaly-vae sample`.
+_SEED_STEP = 1_000_003
 
 OUTPUT_SCHEMA = pa.schema(
     [
@@ -57,42 +60,43 @@ FLAG_SCHEMA = pa.schema([("is_anomaly", pa.bool_()), ("reason", pa.string()), ("
 
 
 class RowScorer(Protocol):
-    """What scores rows here: a :class:`anomaly_vae.scorer.Scorer`, or a client of a service that has one."""
+    """Scores rows for :func:`score_table`; both :class:`anomaly_vae.scorer.Scorer` and the blocking client do."""
 
     @property
     def schema(self) -> Schema:
-        """The columns."""
+        """The model's columns."""
         ...
 
     @property
     def num_samples(self) -> int:
-        """The calibrated budget."""
+        """Decoder evaluations per row in the calibration."""
         ...
 
     def score_rows(
         self,
         rows: FloatArray,
+        *,
         num_samples: int | None = None,
-        target_fpr: float | None = None,
         max_std_error: float | None = None,
+        target_fpr: float | None = None,
     ) -> Scores:
         """Score checked rows (N, D)."""
         ...
 
-    def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
-        """Decide on checked rows (N, D)."""
+    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
+        """Flag checked rows (N, D)."""
         ...
 
 
 @dataclass
 class ScoreSummary:
-    """What a batch run did.
+    """Counts of a batch job.
 
     Attributes:
-        rows: Rows read and written.
-        anomalies: Rows flagged; None where the budget is not the calibrated one, so that there are no flags.
-        unscored: Rows without a score, counted by kind of fault.
-        examples: One example of each kind: row number (from 1) and text.
+        rows: Rows read.
+        anomalies: Rows flagged; None if the options give no flags.
+        unscored: Number of rows without a score, by kind of fault.
+        examples: The first row of each kind of fault: its number (from 1) and what is wrong.
     """
 
     rows: int = 0
@@ -101,7 +105,7 @@ class ScoreSummary:
     examples: dict[str, str] = field(default_factory=dict)
 
     def note(self, batch: Batch) -> None:
-        """Count the rows and faults of a batch."""
+        """Add the rows and faults of a batch."""
         for i, fault in enumerate(batch.faults):
             if fault is not None:
                 self.unscored[fault.kind] += 1
@@ -109,42 +113,13 @@ class ScoreSummary:
         self.rows += len(batch.faults)
 
     def describe(self) -> str:
-        """One line for the user."""
+        """Return the counts as one line of text."""
         text = f"{self.rows:,} rows" + ("" if self.anomalies is None else f", {self.anomalies:,} flagged")
         if self.unscored:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.unscored.items()))
             example = min(self.examples.values(), key=len)
             text += f", {self.unscored.total():,} not scored ({kinds}; for example {example})"
         return text
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
-    """What to compute of each row: see :meth:`anomaly_vae.scorer.Scorer.score` and ``flag``."""
-
-    num_samples: int | None = None
-    max_std_error: float | None = None
-    target_fpr: float | None = None
-    flag_only: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse options that exclude each other."""
-        if self.flag_only and (self.num_samples is not None or self.max_std_error is not None):
-            raise ConfigError("--flag-only decides at the calibrated budget; leave out --num-samples, --max-std-error")
-        if self.max_std_error is not None and self.target_fpr is not None:
-            raise ConfigError("--max-std-error gives no flags; leave out --target-fpr")
-        check_error(self.max_std_error)
-
-    @property
-    def columns(self) -> pa.Schema:
-        """The output's columns, without the kept ones."""
-        return FLAG_SCHEMA if self.flag_only else OUTPUT_SCHEMA
-
-    def apply(self, scorer: RowScorer, rows: FloatArray) -> Scores | Flags:
-        """Score or decide on checked rows (N, D)."""
-        if self.flag_only:
-            return scorer.flag_rows(rows, self.target_fpr)
-        return scorer.score_rows(rows, self.num_samples, self.target_fpr, self.max_std_error)
 
 
 def score_table(
@@ -157,25 +132,36 @@ def score_table(
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
 ) -> ScoreSummary:
-    """Score a table into a file; rows that cannot be scored come out with nulls and a reason.
+    """Score the rows of a table and write them to a file, in input order.
+
+    Rows that cannot be scored are written with nulls and a reason.
+
+    Args:
+        scorer: Scores the rows.
+        table: The input.
+        output: Path of the file to write (.csv or .parquet), or "-" for standard output.
+        keep: Input columns to copy to the output.
+        options: What to compute.
+        overwrite: Whether an existing output is replaced.
+        on_batch: Called after each batch with the counts so far.
 
     Raises:
-        InvalidInput: A column of the model or a kept one is missing, or of the wrong type.
-        ConfigError: A kept name clashes with an output, or the output cannot be written.
+        InvalidInput: A column of the model or of ``keep`` is missing or has the wrong type.
+        ConfigError: An option is wrong, a kept name is also an output column, or the output cannot be written.
     """
     options = options or ScoreOptions()
+    results = FLAG_SCHEMA if options.flag_only else OUTPUT_SCHEMA
     match_columns(table.names, scorer.schema.names)
-    _check_keep(table, keep, output, options.columns)
-    schema = pa.schema([*table.schema_of(keep), *options.columns])
-    # Refuse a budget or a target that cannot be before anything is read or said.
-    options.apply(scorer, np.empty((0, len(scorer.schema.names))))
-    warn_uncalibrated(options.num_samples, scorer.num_samples, options.max_std_error)
+    _check_keep(table, keep, output, results)
+    schema = pa.schema([*table.schema_of(keep), *results])
+    _score(scorer, np.empty((0, len(scorer.schema.names))), options)  # refuses wrong options before a row is read
+    warn_uncalibrated(options, scorer.num_samples)
     summary = ScoreSummary()
     with open_writer(output, schema, overwrite=overwrite) as writer:
         for batch in table.batches(scorer.schema.names, keep, CodeBook(scorer.schema.categories)):
             usable = np.array([fault is None for fault in batch.faults], dtype=bool)
-            scores = options.apply(scorer, batch.rows[usable])
-            columns = [*batch.kept.columns, *_columns(scores, options.columns, usable, batch)]
+            scores = _score(scorer, batch.rows[usable], options)
+            columns = [*batch.kept.columns, *_columns(scores, results, usable, batch)]
             writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
             summary.note(batch)
             if scores.is_anomaly is not None:
@@ -194,7 +180,11 @@ def encode_table(
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
 ) -> ScoreSummary:
-    """Write the means of q(z|x) of a table's rows; rows that cannot be read come out with nulls.
+    """Write the means of q(z|x) of a table's rows; rows that cannot be read are written with nulls.
+
+    Args:
+        scorer: The model.
+        table, output, keep, overwrite, on_batch: As for :func:`score_table`.
 
     Raises:
         InvalidInput, ConfigError: As for :func:`score_table`.
@@ -209,7 +199,7 @@ def encode_table(
         for batch in table.batches(scorer.schema.names, keep, CodeBook(scorer.schema.categories)):
             usable = np.array([fault is None for fault in batch.faults], dtype=bool)
             means = scorer.encode_rows(batch.rows[usable])
-            columns = [*batch.kept.columns, *(spread(means[:, i], usable) for i in range(width))]
+            columns = [*batch.kept.columns, *(scatter(means[:, i], usable) for i in range(width))]
             writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
             summary.note(batch)
             if on_batch:
@@ -226,15 +216,24 @@ def sample_table(
     overwrite: bool = False,
     on_rows: Callable[[int], None] | None = None,
 ) -> None:
-    """Write synthetic rows, texts for categories; blocks of them have seeds of their own."""
+    """Write synthetic rows, with the text of each category.
+
+    Args:
+        scorer: The model.
+        output: As for :func:`score_table`.
+        num_rows: How many rows to write.
+        seed: The same seed and number of rows give the same file.
+        overwrite: Whether an existing output is replaced.
+        on_rows: Called with the number of rows just written.
+    """
     fields = [
         (column.name, pa.string() if column.categories is not None else pa.float64())
         for column in scorer.schema.columns
     ]
     schema = pa.schema(fields)
     with open_writer(output, schema, overwrite=overwrite) as writer:
-        for i, start in enumerate(range(0, num_rows, _SAMPLED_TOGETHER)):
-            rows = scorer.sample(min(_SAMPLED_TOGETHER, num_rows - start), (seed + i * _NEXT_SEED) % 2**32)
+        for i, start in enumerate(range(0, num_rows, _ROWS_PER_BLOCK)):
+            rows = scorer.sample(min(_ROWS_PER_BLOCK, num_rows - start), (seed + i * _SEED_STEP) % 2**32)
             columns = [
                 from_numpy(np.ascontiguousarray(rows[:, d]))
                 if column.categories is None
@@ -252,7 +251,14 @@ def read_usable(
     book: CodeBook | None = None,
     on_batch: Callable[[ScoreSummary], None] | None = None,
 ) -> tuple[FloatArray, ScoreSummary]:
-    """Read into memory all rows that can be used, shape (N, D), and count the others."""
+    """Read all usable rows into memory, shape (N, D), and count the unusable ones.
+
+    Args:
+        table: The input.
+        columns: Names of the D columns.
+        book: Codes of text columns.
+        on_batch: Called after each batch with the counts so far.
+    """
     summary, parts = ScoreSummary(), [np.empty((0, len(columns)))]
     for batch in table.batches(columns, book=book):
         usable = np.array([fault is None for fault in batch.faults], dtype=bool)
@@ -263,21 +269,32 @@ def read_usable(
     return np.concatenate(parts), summary
 
 
+def _score(scorer: RowScorer, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
+    if options.flag_only:
+        return scorer.flag_rows(rows, target_fpr=options.target_fpr)
+    return scorer.score_rows(
+        rows,
+        num_samples=options.num_samples,
+        max_std_error=options.max_std_error,
+        target_fpr=options.target_fpr,
+    )
+
+
 def _check_keep(table: Table, keep: Sequence[str], output: str, columns: pa.Schema) -> None:
     for name in keep:
         if name in columns.names:
-            raise ConfigError(f"--keep {name}: the output has a column of that name itself; rename it in the input")
+            raise ConfigError(f"--keep {name}: the output has a column of that name; rename the column in the input")
         if name not in table.names:
             raise InvalidInput(f"--keep {name}: the input has no such column", field=name)
         if table.names.count(name) > 1 or list(keep).count(name) > 1:
-            raise InvalidInput(f"--keep {name}: the column stands more than once", field=name)
+            raise InvalidInput(f"--keep {name}: the column appears more than once", field=name)
         kind = table.schema_of([name]).field(0).type
         if not output.lower().endswith(".parquet") and not fits_csv(kind):
             raise InvalidInput(f"--keep {name}: {kind} does not fit in CSV; write to a .parquet file", field=name)
 
 
 def _columns(scores: Scores | Flags, schema: pa.Schema, usable: NDArray[np.bool_], batch: Batch) -> list[pa.Array]:
-    """The output columns of a batch: nulls where there is no value, reasons of faults and novelties."""
+    """Return the output columns of a batch, with nulls where there is no value, and one reason per row or null."""
     reason = iter(scores.reason)
     reasons = [next(reason) if fault is None else fault.text for fault in batch.faults]
     columns = []
@@ -286,5 +303,5 @@ def _columns(scores: Scores | Flags, schema: pa.Schema, usable: NDArray[np.bool_
         if column.name == "reason":
             columns.append(from_strings(reasons))
         else:
-            columns.append(pa.nulls(len(usable), column.type) if values is None else spread(values, usable))
+            columns.append(pa.nulls(len(usable), column.type) if values is None else scatter(values, usable))
     return columns

@@ -1,8 +1,8 @@
-r"""Thresholds and p-values with finite-sample guarantees from scores of rows the model never saw: pure functions.
+r"""Thresholds and conformal p-values from scores of calibration rows, which the model did not train on. Pure functions.
 
-Split conformal: if a new normal row is exchangeable with the n calibration rows, then
+Split conformal prediction: if a new normal row is exchangeable with the n calibration rows, then
 :math:`p = (1 + \#\{i : s_i \le s\}) / (n + 1)` satisfies :math:`P(p \le \alpha) \le \alpha` for every alpha.
-A row that ranks below every other (a novelty) has the score minus infinity.
+A novelty, a row that ranks below every other row, has the score minus infinity.
 
 References:
     Testing for Outliers with Conformal p-values (Bates et al., 2023), https://arxiv.org/abs/2104.08279
@@ -16,10 +16,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.densities import FloatArray
-from anomaly_vae.manifest import Calibration
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.record import Count, Positive, Rate, Record
 
 __all__ = [
+    "Calibration",
     "calibrate",
     "caveats",
     "conformal_p_value",
@@ -29,15 +30,40 @@ __all__ = [
     "threshold_rank",
 ]
 
+# Added before rounding down, so that a target slightly below a multiple of 1 / (n + 1) still reaches it.
+_ROUNDING_SLACK = Fraction(1, 10**9)
+
+
+class Calibration(Record):
+    """The threshold and its origin.
+
+    Attributes:
+        num_rows: n, the number of calibration rows.
+        num_novel: How many of them are novelties: rows with a changed constant column, a new category and the like.
+        target_fpr: alpha, the requested false-positive rate.
+        confidence: Confidence that the false-positive rate is at most alpha; None bounds its mean.
+        rank: k; the threshold is the k-th smallest score.
+        effective_fpr: k / (n + 1).
+        threshold: Nats.
+    """
+
+    num_rows: Positive
+    num_novel: Count
+    target_fpr: Rate
+    confidence: Rate | None
+    rank: Positive
+    effective_fpr: Rate
+    threshold: float
+
 
 def calibrate(
     log_px: FloatArray, novel: NDArray[np.bool_], target_fpr: float, confidence: float | None = None
 ) -> tuple[Calibration, FloatArray]:
-    """Calibrate on rows the model never saw; with too few rows for the target, at rank 1 of them.
+    """Compute the threshold from calibration scores; with too few rows for the target, it is the lowest score.
 
     Args:
-        log_px: Their scores, nats, shape (n,).
-        novel: Which of them rank below every other, shape (n,).
+        log_px: Scores of the calibration rows, nats, shape (n,).
+        novel: Which of them are novelties, shape (n,).
         target_fpr: Share of normal rows that may be flagged.
         confidence: Confidence for that share over calibration sets; None bounds its mean.
 
@@ -60,15 +86,15 @@ def calibrate(
 
 
 def threshold_rank(n: int, target_fpr: float, confidence: float | None = None) -> int:
-    r"""The rank k of the threshold among n sorted calibration scores; 0 if n is too small for the target.
+    r"""Return the rank k of the threshold among n sorted calibration scores; 0 if n is too small for the target.
 
     Flagging the scores strictly below the k-th smallest has a false-positive rate of at most k / (n + 1), averaged
     over calibration sets:
 
     .. math:: k = \lfloor \alpha (n + 1) + 10^{-9} \rfloor,
 
-    in exact arithmetic on alpha as it is written. With a confidence, the rate is at most alpha with that probability
-    over calibration sets:
+    in exact arithmetic on the shortest decimal form of alpha. With a confidence, the rate is at most alpha with that
+    probability over calibration sets:
 
     .. math:: k = \max \{ k : \mathrm{BinomCDF}(k - 1; n, \alpha) \le 1 - \mathrm{confidence} \}
 
@@ -76,7 +102,7 @@ def threshold_rank(n: int, target_fpr: float, confidence: float | None = None) -
         Conditional Validity of Inductive Conformal Predictors (Vovk, 2012), https://arxiv.org/abs/1209.2673
     """
     if confidence is None:
-        return math.floor(Fraction(repr(float(target_fpr))) * (n + 1) + Fraction(1, 10**9))
+        return math.floor(Fraction(repr(float(target_fpr))) * (n + 1) + _ROUNDING_SLACK)
     log_odds = math.log(target_fpr) - math.log1p(-target_fpr)
     log_pmf, cumulative, k = n * math.log1p(-target_fpr), 0.0, 0
     while k < n:
@@ -89,22 +115,22 @@ def threshold_rank(n: int, target_fpr: float, confidence: float | None = None) -
 
 
 def rows_needed(target_fpr: float, confidence: float | None = None) -> int:
-    """Fewest calibration rows for which a threshold at this target exists."""
+    """Return the smallest number of calibration rows for which a threshold at this target exists."""
     if confidence is None:
         return math.ceil(1 / Fraction(repr(float(target_fpr)))) - 1
     return math.ceil(math.log(1.0 - confidence) / math.log1p(-target_fpr))
 
 
 def threshold_at_rank(calibration: FloatArray, novel: int, k: int) -> float:
-    """The k-th smallest calibration score, finite.
+    """Return the k-th smallest calibration score, always finite.
 
     Args:
         calibration: Sorted finite scores, nats, shape (n - novel,).
-        novel: How many further calibration rows rank below every other.
+        novel: Number of novelties among the calibration rows.
         k: Rank, from 1 to n.
 
     Returns:
-        Nats. Where rows without a finite rank use up all k places, the lowest float, under which nothing falls.
+        Nats. If at least k calibration rows are novelties, the lowest float: no score is below it.
     """
     if k <= novel:
         return -float(np.finfo(np.float64).max)
@@ -112,28 +138,28 @@ def threshold_at_rank(calibration: FloatArray, novel: int, k: int) -> float:
 
 
 def rank(calibration: FloatArray, novel: int, scores: FloatArray) -> NDArray[np.int64]:
-    """How many of the n calibration scores are at most each score (``-inf``: a novelty), shape (N,)."""
+    """Return how many of the n calibration scores are at most each score, shape (N,); ``-inf`` marks a novelty."""
     return np.asarray(novel + np.searchsorted(calibration, scores, side="right"), dtype=np.int64)
 
 
 def conformal_p_value(ranks: NDArray[np.int64], n: int) -> FloatArray:
-    """Split-conformal p-values (1 + rank) / (n + 1), in (0, 1], shape (N,)."""
+    """Return split-conformal p-values (1 + rank) / (n + 1), in (0, 1], shape (N,)."""
     return np.asarray((1.0 + ranks) / (n + 1.0))
 
 
 def caveats(record: Calibration) -> list[str]:
-    """What a user should know of a calibration that cannot do what was asked, one sentence each."""
-    found = []
-    n, asked = record.num_rows, record.target_fpr
-    if threshold_rank(n, asked, record.confidence) == 0:
-        found.append(
-            f"{n} calibration rows are too few for target_fpr {asked:g}, which needs "
-            f"n >= {rows_needed(asked, record.confidence)}; the threshold is the lowest of their scores, the effective "
-            f"target {record.effective_fpr:.3g}"
+    """Return one warning for each reason why the calibration does not meet the requested target."""
+    warnings = []
+    n, target = record.num_rows, record.target_fpr
+    if threshold_rank(n, target, record.confidence) == 0:
+        warnings.append(
+            f"{n} calibration rows are too few for target_fpr {target:g}, which needs "
+            f"n >= {rows_needed(target, record.confidence)}; the threshold is the lowest of their scores, "
+            f"the effective target {record.effective_fpr:.3g}"
         )
     if record.num_novel >= record.rank:
-        found.append(
+        warnings.append(
             f"{record.num_novel} of {n} calibration rows have another value in a column that was constant in training, "
             "so no threshold can flag anything at this target; train on rows in which the column varies, or exclude it"
         )
-    return found
+    return warnings

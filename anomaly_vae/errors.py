@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, under one root."""
+"""The errors that this package raises, with one base class."""
 
 __all__ = [
     "AnomalyVaeError",
@@ -13,22 +13,26 @@ __all__ = [
 
 
 class AnomalyVaeError(Exception):
-    """Root of the package's errors; its text is written for the user, in one line."""
+    """Base class of the package's errors. The text is one line, written for the user.
+
+    Attributes:
+        exit_code: Exit code of the command line.
+    """
 
     exit_code = 1
 
 
 class ConfigError(AnomalyVaeError, ValueError):
-    """A parameter, option or configuration file asks for something that cannot be."""
+    """A parameter, an option or a configuration file has a value that is not possible."""
 
     exit_code = 2
 
 
 class InvalidInput(AnomalyVaeError, ValueError):
-    """Rows or a table cannot be used as given.
+    """Rows or a table cannot be used.
 
     Attributes:
-        field: The column at fault, where there is one.
+        field: The column at fault; None if it is not one column.
     """
 
     exit_code = 2
@@ -39,42 +43,42 @@ class InvalidInput(AnomalyVaeError, ValueError):
 
 
 class BundleError(AnomalyVaeError):
-    """A model bundle is damaged, hostile, or made by another version."""
+    """A model bundle is damaged, unsafe, or of another format version."""
 
     exit_code = 3
 
 
 class GateFailed(AnomalyVaeError):
-    """A trained model did not pass a check that every released model must pass."""
+    """A trained model failed a release gate: a check that every exported model must pass."""
 
     exit_code = 5
 
 
 class StartupError(AnomalyVaeError):
-    """The server could not start: a port is taken, an address is not ours, a certificate cannot be used."""
+    """The server could not start: a port is in use, an address is not on this machine, a certificate is wrong."""
 
     exit_code = 4
 
 
 class ServiceError(AnomalyVaeError):
-    """A call to the service failed for a reason that is not in the rows.
+    """A call to the service failed, not because of its rows.
 
     Attributes:
-        code: The gRPC status code's name, such as "UNAVAILABLE".
+        code: Name of the gRPC status code, such as "UNAVAILABLE".
     """
 
-    def __init__(self, message: str, *, code: str) -> None:
+    def __init__(self, message: str, *, code: str = "UNKNOWN") -> None:  # a default, so that it can be unpickled
         super().__init__(message)
         self.code = code
 
 
 class Overloaded(ServiceError):
-    """The service has too many rows waiting.
+    """The queue of the service is full.
 
     Attributes:
-        retry_after: Seconds after which it asks to be called again.
+        retry_after: Seconds to wait before the next call, as the service requests.
     """
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message, code="RESOURCE_EXHAUSTED")
         self.retry_after = retry_after

@@ -1,17 +1,21 @@
-"""THE definition of a score. The command line and the estimator both call it."""
+"""The definition of a score: the command line, the service and the estimator all call :class:`Scorer`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.bundle import Bundle, read_bundle
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.bundle.files import Bundle, read_bundle
+from anomaly_vae.bundle.golden import check_golden
+from anomaly_vae.bundle.members import open_members
 from anomaly_vae.calibration import (
+    Calibration,
     calibrate,
     conformal_p_value,
     rank,
@@ -19,43 +23,56 @@ from anomaly_vae.calibration import (
     threshold_at_rank,
     threshold_rank,
 )
-from anomaly_vae.config import check_error, check_rate
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.columns.rows import to_rows
+from anomaly_vae.columns.schema import Schema
+from anomaly_vae.density.estimator import DensityEstimator
+from anomaly_vae.density.runtime import Slots
+from anomaly_vae.density.synthesis import sample_rows
 from anomaly_vae.errors import AnomalyVaeError, BundleError, ConfigError
-from anomaly_vae.estimator import DensityEstimator
-from anomaly_vae.golden import check_golden
-from anomaly_vae.manifest import Calibration
-from anomaly_vae.member import open_members
-from anomaly_vae.rows import to_rows
-from anomaly_vae.runtime import Slots
-from anomaly_vae.sampling import sample_rows
-from anomaly_vae.schema import Schema
-from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
+from anomaly_vae.score_options import ScoreOptions, check_budget, check_rate, warn_uncalibrated
+from anomaly_vae.scores import Flags, Scores
 
 __all__ = ["Flags", "Scorer", "Scores", "load"]
 
-_LONGEST_TEXT = 300
-
-# What a changed constant column takes off the log-density, below the lowest calibration score.
+# Characters of an onnxruntime error that a message repeats. Chosen, not measured: its texts can be pages long.
+_ERROR_CHARACTERS = 300
+# Nats that each novel cell subtracts below the lowest calibration score. Chosen, not measured: far more than normal
+# rows differ by, and small enough that a float64 keeps 1e-9 nats beside it.
 _NOVELTY_NATS = 1e6
 
 
-class Scorer:
-    """Computes log p(x), its error, a p-value and a flag for rows; needs neither torch nor pickle.
+class _Cells(NamedTuple):
+    """The state of the cells of N rows with D columns, M of them modelled.
 
-    Make one with :func:`load`. Calls from several threads are safe.
+    Attributes:
+        novel: Cells with a value that training never had: a changed constant, an unseen category; shape (N, D).
+        missing: Modelled cells that do not enter log p(x), because they are missing or novel; shape (N, M).
+        is_novel: Rows with a novel cell, shape (N,).
+        is_empty: Rows without a novel cell whose modelled cells are all missing, shape (N,).
+    """
+
+    novel: NDArray[np.bool_]
+    missing: NDArray[np.bool_]
+    is_novel: NDArray[np.bool_]
+    is_empty: NDArray[np.bool_]
+
+
+class Scorer:
+    """Computes log p(x), its standard error, a p-value and a flag for each row; needs neither torch nor pickle.
+
+    :func:`load` makes one from a directory. Several threads may use one scorer.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: Slots | None = None) -> None:
-        """Start the networks of a checked bundle and score its golden rows.
+        """Load the networks of a checked bundle and compare the scores of its golden rows.
 
         Args:
             bundle: The model.
-            threads: Blocks of rows in flight at once (default: the cores we have).
-            slots: Bounds the calls of networks that run side by side, over all threads that score.
+            threads: Blocks of rows computed in parallel (default: the number of cores).
+            slots: Limits the network calls that run in parallel, over all threads that score.
 
         Raises:
-            BundleError: A graph does not fit the manifest, or the golden rows' scores differ.
+            BundleError: A graph does not match the manifest, or the golden rows have other scores than at training.
         """
         self.bundle = bundle
         try:
@@ -65,9 +82,9 @@ class Scorer:
                 check_golden(bundle, self._estimator)
         except AnomalyVaeError:
             raise
-        except Exception as error:  # numbers that no training gives, or onnxruntime, whose errors share no other root
-            text = str(error).partition("\n")[0][:_LONGEST_TEXT]
-            raise BundleError(f"golden.npz: its rows cannot be scored: {text}; train the model again") from error
+        except Exception as error:  # of onnxruntime, which have no common base class, or of numpy
+            text = str(error).partition("\n")[0][:_ERROR_CHARACTERS]
+            raise BundleError(f"golden.npy: its rows cannot be scored: {text}; train the model again") from error
 
     @property
     def schema(self) -> Schema:
@@ -76,103 +93,92 @@ class Scorer:
 
     @property
     def threshold(self) -> float:
-        """Rows with a score strictly below it are anomalies, nats in data units."""
+        """The threshold, nats in data units: a row is an anomaly if its score is strictly below it."""
         return self.bundle.manifest.calibration.threshold
 
     @property
     def num_samples(self) -> int:
-        """The calibrated budget K of decoder evaluations a row."""
+        """Decoder evaluations per row in the calibration, K."""
         return self.bundle.manifest.estimator.num_samples
 
     @property
     def info(self) -> dict[str, Any]:
-        """The manifest as plain Python, with the ``bundle_digest``: what ``anomaly-vae inspect`` prints."""
+        """The manifest as plain Python values, with the ``bundle_digest``: ``anomaly-vae inspect --json`` prints it."""
         return {"bundle_digest": self.bundle.digest, **msgspec.to_builtins(self.bundle.manifest)}
 
-    def score(self, data: Any, num_samples: int | None = None, max_std_error: float | None = None) -> Scores:
-        """Score every row, or none: one bad value refuses the call.
+    def score(
+        self,
+        X: Any,  # noqa: N803 (the name that scikit-learn uses)
+        *,
+        num_samples: int | None = None,
+        max_std_error: float | None = None,
+        target_fpr: float | None = None,
+    ) -> Scores:
+        """Score every row; one wrong value refuses the whole call.
 
         Args:
-            data: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table; NaN, None
-                and nulls are missing cells.
-            num_samples: Another budget than the calibrated one, from ``budgets``; then there is no p-value and no flag.
-            max_std_error: Stop at a row when its standard error, looked at after 256, 512, ... samples, is at most
-                this, nats, or the budget ends. An error at which one stops is a little too small on average. There is
-                no p-value and no flag then either.
+            X: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table. NaN, None and
+                nulls are missing cells.
+            num_samples: Decoder evaluations per row, one of ``budgets``; None for the number used in the calibration.
+                With another number there is no p-value and no flag.
+            max_std_error: Stop sampling a row when its standard error is at most this, nats. The error is checked
+                after 256, 512, ... samples. An error that stopped the sampling is a little too small on average.
+                There is no p-value and no flag.
+            target_fpr: False-positive rate of the flags, between 0 and 1, from the same calibration scores; None for
+                the rate of the calibration.
 
         Raises:
-            InvalidInput: Columns missing, text where numbers are expected, or an infinite value.
-            ConfigError: A budget or an error that cannot be.
+            InvalidInput: A column is missing, a number is expected but text is found, or a value is infinite.
+            ConfigError: An option is wrong, or there are too few calibration rows for ``target_fpr``.
         """
-        scores = self.score_rows(to_rows(data, self.schema), num_samples, max_std_error=max_std_error)
-        warn_uncalibrated(num_samples, self.num_samples, max_std_error)
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        scores = self._score(to_rows(X, self.schema), options)
+        warn_uncalibrated(options, self.num_samples)
         return scores
 
     def score_rows(
         self,
         rows: FloatArray,
+        *,
         num_samples: int | None = None,
-        target_fpr: float | None = None,
         max_std_error: float | None = None,
+        target_fpr: float | None = None,
     ) -> Scores:
-        """:meth:`score` of float64 rows (N, D) already checked against the schema, at another target if asked."""
-        budget = self.num_samples if num_samples is None else self._estimator.check_budget(num_samples)
-        check_error(max_std_error)
-        calibrated = budget == self.num_samples and max_std_error is None
-        k = self._rank_at(target_fpr)
-        estimates = self._estimator.estimate(rows, budget, max_std_error)
-        novel = self.schema.novel_cells(rows)
-        missing = self._missing(rows, novel)
-        nothing = self._nothing_there(missing, novel)
-        score = np.where(nothing, self._highest(), self._adjusted(estimates.log_px, missing))
-        ranks = self._ranks(score, np.asarray(novel.any(axis=1)))
-        penalty = self._novelty_penalty(score, novel.sum(axis=1))
-        return Scores(
-            log_px=np.where(nothing, 0.0, estimates.log_px - penalty),
-            score=score - penalty,
-            elbo=np.where(nothing, 0.0, estimates.elbo - penalty),
-            std_error=np.where(nothing, 0.0, estimates.std_error),
-            ess_ratio=estimates.ess_ratio,
-            pareto_k=estimates.pareto_k,
-            reliable=estimates.reliable | nothing,
-            p_value=conformal_p_value(ranks, self.bundle.manifest.calibration.num_rows) if calibrated else None,
-            is_anomaly=ranks < k if calibrated else None,
-            num_samples=estimates.num_samples,
-            reason=self._reasons(novel, nothing, rows),
+        """Like :meth:`score`, for float64 rows (N, D) that were already checked against the schema; never warns."""
+        return self._score(
+            rows, ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
         )
 
-    def flag(self, data: Any) -> Flags:
-        """Decide only which rows are anomalies, with a fraction of the samples that :meth:`score` takes.
+    def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (the name that scikit-learn uses)
+        """Decide which rows are anomalies, with far fewer samples than :meth:`score` uses.
 
-        Rows that are clearly normal leave after 16 or 64 samples; every flagged row has had the full budget, unless a
-        constant column changed, which needs none. So the flags are among those of ``score``, and the guarantee on
-        false positives holds.
+        Sampling stops early for clearly normal rows, after 16 or 64 samples. Every flagged row had the full budget,
+        except for rows with a novel cell (a changed constant column, a new category), which need no samples. So every
+        row flagged here is also flagged by ``score``, and the bound on the false-positive rate holds.
 
         Args:
-            data: As for :meth:`score`.
+            X: As for :meth:`score`.
+            target_fpr: As for :meth:`score`.
 
         Raises:
-            InvalidInput: As for :meth:`score`.
+            InvalidInput, ConfigError: As for :meth:`score`.
         """
-        return self.flag_rows(to_rows(data, self.schema))
+        return self.flag_rows(to_rows(X, self.schema), target_fpr=target_fpr)
 
-    def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
-        """:meth:`flag` of float64 rows (N, D) already checked against the schema, at another target if asked."""
+    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
+        """Like :meth:`flag`, for float64 rows (N, D) that were already checked against the schema."""
         calibration = self.bundle.manifest.calibration
         k = self._rank_at(target_fpr)
-        novel_cells = self.schema.novel_cells(rows)
-        missing = self._missing(rows, novel_cells)
-        nothing = self._nothing_there(missing, novel_cells)
-        novel = np.asarray(novel_cells.any(axis=1))
-        is_anomaly = np.full(len(rows), calibration.num_novel < k) & novel
-        num_samples = np.zeros(len(rows), dtype=np.int64)  # a novelty is decided without any
+        cells = self._cells(rows)
+        is_anomaly = np.full(len(rows), calibration.num_novel < k) & cells.is_novel
+        num_samples = np.zeros(len(rows), dtype=np.int64)  # stays 0 for novel and empty rows
         threshold = threshold_at_rank(self.bundle.calibration, calibration.num_novel, k)
-        known = np.flatnonzero(~(novel | nothing))
-        in_log_px = self.bundle.manifest.adjustment.backward(threshold, missing[known])
-        decided = self._estimator.decide(rows[known], self.num_samples, in_log_px)
-        is_anomaly[known] = self._adjusted(decided.log_px, missing[known]) < threshold
-        num_samples[known] = decided.num_samples
-        return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self._reasons(novel_cells, nothing, rows))
+        sampled = np.flatnonzero(~(cells.is_novel | cells.is_empty))
+        log_px_threshold = self.bundle.manifest.adjustment.backward(threshold, cells.missing[sampled])
+        decided = self._estimator.decide(rows[sampled], self.num_samples, log_px_threshold)
+        is_anomaly[sampled] = self._adjusted(decided.log_px, cells.missing[sampled]) < threshold
+        num_samples[sampled] = decided.num_samples
+        return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self._reasons(cells, rows))
 
     def calibration_of(
         self,
@@ -181,51 +187,83 @@ class Scorer:
         confidence: float | None = None,
         on_rows: Callable[[int], None] | None = None,
     ) -> tuple[Calibration, FloatArray]:
-        """Calibrate anew on checked rows (N, D): the record for a manifest, and the sorted finite scores.
+        """Calibrate on checked rows (N, D) and return the manifest's record and the sorted finite scores.
 
-        Rows with every cell missing are left out.
+        Rows whose cells are all missing are left out.
+
+        Args:
+            rows: Normal rows that the model was not trained on.
+            target_fpr: Share of normal rows that may be flagged.
+            confidence: Probability with which that share must hold; None to bound its mean.
+            on_rows: Called with the number of rows just scored.
         """
         log_px = self._estimator.estimate(rows, self.num_samples, on_rows=on_rows).log_px
-        novel = self.schema.novel_cells(rows)
-        missing = self._missing(rows, novel)
-        told = ~self._nothing_there(missing, novel)
-        score = self._adjusted(log_px, missing)
-        return calibrate(score[told], np.asarray(novel.any(axis=1))[told], target_fpr, confidence)
+        cells = self._cells(rows)
+        used = ~cells.is_empty
+        score = self._adjusted(log_px, cells.missing)
+        return calibrate(score[used], cells.is_novel[used], target_fpr, confidence)
 
     def threshold_at(self, target_fpr: float) -> float:
-        """The threshold of another target false-positive rate, from the same calibration scores, nats.
+        """Return the threshold for another false-positive rate, from the same calibration scores, nats.
 
         Raises:
-            ConfigError: There are too few calibration rows for that target.
+            ConfigError: There are too few calibration rows for that rate.
         """
         calibration = self.bundle.manifest.calibration
         return threshold_at_rank(self.bundle.calibration, calibration.num_novel, self._rank_at(target_fpr))
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """The values ``num_samples`` may take."""
+        """The values that ``num_samples`` may have."""
         return self._estimator.budgets
 
-    def encode(self, data: Any) -> FloatArray:
-        """Means of q(z|x), (N, D) -> (N, L); of a mixture, those of its models side by side.
+    def encode(self, X: Any) -> FloatArray:  # noqa: N803 (the name that scikit-learn uses)
+        """Return the means of q(z|x), (N, D) -> (N, L); for an ensemble, those of its members side by side.
 
         Raises:
             InvalidInput: As for :meth:`score`.
         """
-        return self.encode_rows(to_rows(data, self.schema))
+        return self.encode_rows(to_rows(X, self.schema))
 
     def encode_rows(self, rows: FloatArray) -> FloatArray:
-        """:meth:`encode` of float64 rows (N, D) already checked against the schema."""
+        """Like :meth:`encode`, for float64 rows (N, D) that were already checked against the schema."""
         return self._estimator.encode(rows)
 
     def sample(self, n: int, seed: int = 0) -> FloatArray:
-        """Draw n synthetic rows of numbers from the model, data units, shape (n, D).
+        """Draw n synthetic rows from the model, data units, shape (n, D).
 
-        A categorical column holds indices into the schema's categories.
+        A categorical column holds indices into the schema's categories. The same seed gives the same rows.
         """
         return sample_rows(self._estimator.members, n, seed)
 
+    def _score(self, rows: FloatArray, options: ScoreOptions) -> Scores:
+        budget = self.num_samples
+        if options.num_samples is not None:
+            budget = check_budget(options.num_samples, self.budgets)
+        is_calibrated = options.uncalibrated_reason(self.num_samples) is None
+        k = self._rank_at(options.target_fpr)
+        estimates = self._estimator.estimate(rows, budget, options.max_std_error)
+        cells = self._cells(rows)
+        score = np.where(cells.is_empty, self._highest_score(), self._adjusted(estimates.log_px, cells.missing))
+        ranks = self._ranks(score, cells.is_novel)
+        penalty = self._novelty_penalty(score, cells.novel.sum(axis=1))
+        num_calibrated = self.bundle.manifest.calibration.num_rows
+        return Scores(
+            log_px=np.where(cells.is_empty, 0.0, estimates.log_px - penalty),
+            score=score - penalty,
+            elbo=np.where(cells.is_empty, 0.0, estimates.elbo - penalty),
+            std_error=np.where(cells.is_empty, 0.0, estimates.std_error),
+            ess_ratio=estimates.ess_ratio,
+            pareto_k=estimates.pareto_k,
+            reliable=estimates.reliable | cells.is_empty,
+            p_value=conformal_p_value(ranks, num_calibrated) if is_calibrated else None,
+            is_anomaly=ranks < k if is_calibrated else None,
+            num_samples=estimates.num_samples,
+            reason=self._reasons(cells, rows),
+        )
+
     def _rank_at(self, target_fpr: float | None) -> int:
+        """Return the rank k of the threshold for a false-positive rate; None means the rate of the calibration."""
         calibration = self.bundle.manifest.calibration
         if target_fpr is None:
             return calibration.rank
@@ -235,52 +273,50 @@ class Scorer:
         if k == 0:
             raise ConfigError(
                 f"target_fpr {target_fpr:g} needs at least {rows_needed(target_fpr, confidence)} calibration rows, "
-                f"the model has {n}; calibrate with more rows, or ask for a higher rate"
+                f"the model has {n}; calibrate with more rows, or use a higher target_fpr"
             )
         return k
 
-    def _missing(self, rows: FloatArray, novel: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which modelled cells have no part in log p(x), shape (N, M)."""
+    def _cells(self, rows: FloatArray) -> _Cells:
         modelled = self.schema.modelled
-        return np.isnan(rows[:, modelled]) | novel[:, modelled]
+        novel = self.schema.novel_cells(rows)
+        missing = np.isnan(rows[:, modelled]) | novel[:, modelled]
+        is_novel = np.asarray(novel.any(axis=1))
+        is_empty = np.asarray(missing.all(axis=1) & ~is_novel)
+        return _Cells(novel=novel, missing=missing, is_novel=is_novel, is_empty=is_empty)
 
     def _adjusted(self, log_px: FloatArray, missing: NDArray[np.bool_]) -> FloatArray:
         return self.bundle.manifest.adjustment.forward(log_px, missing)
 
-    def _nothing_there(self, missing: NDArray[np.bool_], novel: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Rows of which nothing is known: no modelled cell is there, and nothing is new in the others, shape (N,)."""
-        return np.asarray(missing.all(axis=1) & ~novel.any(axis=1))
-
-    def _reasons(self, novel: NDArray[np.bool_], nothing: NDArray[np.bool_], rows: FloatArray) -> list[str | None]:
-        reasons = self.schema.describe(novel, rows)
-        for i in np.flatnonzero(nothing):
+    def _reasons(self, cells: _Cells, rows: FloatArray) -> list[str | None]:
+        reasons = self.schema.describe(cells.novel, rows)
+        for i in np.flatnonzero(cells.is_empty):
             reasons[i] = "every cell is missing: there is nothing to judge"
         return reasons
 
-    def _ranks(self, score: FloatArray, novel: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def _ranks(self, score: FloatArray, is_novel: NDArray[np.bool_]) -> NDArray[np.int64]:
         calibration = self.bundle.manifest.calibration
-        return rank(self.bundle.calibration, calibration.num_novel, np.where(novel, -np.inf, score))
+        return rank(self.bundle.calibration, calibration.num_novel, np.where(is_novel, -np.inf, score))
 
-    def _highest(self) -> float:
-        """The score of a row of which nothing is known: no calibration row has a higher one."""
+    def _highest_score(self) -> float:
+        """Return the highest calibration score, which is the score of a row with every cell missing."""
         return float(self.bundle.calibration[-1]) if len(self.bundle.calibration) else 0.0
 
-    def _novelty_penalty(self, log_px: FloatArray, changes: NDArray[np.int64]) -> FloatArray:
-        """Nats that put novelties below every calibration score, so that score and p-value agree on them."""
+    def _novelty_penalty(self, score: FloatArray, num_novel: NDArray[np.int64]) -> FloatArray:
+        """Return nats (N,) that move novel rows below every calibration score, so that score and p-value agree."""
         lowest = self.bundle.calibration[0] if len(self.bundle.calibration) else 0.0
-        step = _NOVELTY_NATS + 1e-6 * abs(lowest)  # not lost in the rounding of a very low score
-        return np.where(changes > 0, np.maximum(log_px - lowest, 0.0) + step * changes, 0.0)
+        step = _NOVELTY_NATS + 1e-6 * abs(lowest)  # relative part: a very low score would round 1e6 nats away
+        return np.where(num_novel > 0, np.maximum(score - lowest, 0.0) + step * num_novel, 0.0)
 
 
 def load(path: str | Path, *, threads: int | None = None, slots: Slots | None = None) -> Scorer:
-    """Load a model bundle, the directory made by ``anomaly-vae train`` or ``VAEDetector.save``.
+    """Load a model bundle: a directory written by ``anomaly-vae train`` or ``VAEDetector.save``.
 
     Args:
         path: The directory.
-        threads: Blocks of rows in flight at once (default: the cores we have).
-        slots: See :class:`Scorer`.
+        threads, slots: As for :class:`Scorer`.
 
     Raises:
-        BundleError: The bundle is damaged, hostile or of another version.
+        BundleError: The bundle is damaged, unsafe or of another format version.
     """
     return Scorer(read_bundle(Path(path)), threads=threads, slots=slots)

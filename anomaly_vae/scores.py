@@ -1,39 +1,101 @@
-"""What scoring gives: one entry per row. Apart from the scorer, so that clients need no networks."""
+"""The results of scoring, one entry per row. They need no networks, so that clients can use them too."""
 
 from __future__ import annotations
 
-import warnings
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.arrays import FloatArray
 
-__all__ = ["Flags", "Scores", "join", "warn_uncalibrated"]
+__all__ = ["FlagRow", "Flags", "Part", "ScoreRow", "Scores", "join"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreRow:
+    """The scores of one row, as plain Python values. The fields are those of :class:`Scores`."""
+
+    log_px: float
+    score: float
+    elbo: float
+    std_error: float
+    ess_ratio: float
+    pareto_k: float
+    reliable: bool
+    p_value: float | None
+    is_anomaly: bool | None
+    num_samples: int
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlagRow:
+    """The decision on one row, as plain Python values. The fields are those of :class:`Flags`."""
+
+    is_anomaly: bool
+    num_samples: int
+    reason: str | None
+
+
+class _Table:
+    """Conversions that :class:`Scores` and :class:`Flags` share: each field is a column."""
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with one column per field; None where there is no value.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        pd = _optional("pandas", "to_pandas()")
+        columns = vars(self)
+        num_rows = len(columns["reason"])
+        return pd.DataFrame({name: [None] * num_rows if of is None else of for name, of in columns.items()})
+
+    def to_arrow(self) -> Any:
+        """Return an Arrow table with one column per field; NaN and None become nulls.
+
+        Raises:
+            ModuleNotFoundError: pyarrow is not installed.
+        """
+        pa = _optional("pyarrow", "to_arrow()")
+        columns = vars(self)
+        kinds = {"p_value": pa.float64(), "is_anomaly": pa.bool_(), "reason": pa.string()}
+        empty = [None] * len(columns["reason"])
+        return pa.table(
+            {
+                name: pa.array(empty if of is None else of, type=kinds.get(name), from_pandas=True)
+                for name, of in columns.items()
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Scores of N rows; every array has shape (N,), log-densities are nats in data units, higher is more normal.
+class Scores(_Table):
+    """Scores of N rows. Log-densities are nats in data units; higher is more normal.
+
+    Every array has shape (N,). ``scores[3]`` is one row, ``scores[3:5]`` are some rows, ``len(scores)`` is N.
 
     Attributes:
-        log_px: Importance-sampled log p(x), of the cells that are there.
-        score: ``log_px`` made comparable between rows with different cells missing, and equal to it where none is: see
-            :mod:`anomaly_vae.adjustment`. Threshold, p-value and flag are about the score.
-        elbo: Evidence lower bound of the encoder's own q(z|x), at most ``log_px``.
+        log_px: Importance-sampled log p(x) of the cells that are present.
+        score: ``log_px``, made comparable between rows with different missing cells: see
+            :mod:`anomaly_vae.columns.adjustment`. It equals ``log_px`` where no cell is missing. Threshold, p-value
+            and flag use the score.
+        elbo: Evidence lower bound under the encoder's own q(z|x), at most ``log_px``.
         std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
-        ess_ratio: Effective sample size over the samples behind ``log_px``, in (0, 1].
-        pareto_k: Tail of the importance weights: the larger, the heavier; NaN with fewer than 256 samples behind
-            ``log_px``.
-        reliable: Whether ``log_px`` and its error can be taken at their word: see :mod:`anomaly_vae.diagnostics`.
-        p_value: Conformal p-value, in (0, 1]; None at another budget than the calibrated one or with ``max_std_error``.
-        is_anomaly: Whether the score is below the threshold; None where there is no p-value.
-        num_samples: Decoder evaluations spent.
-        reason: Why a row ranks below all others (a constant column changed, a category is new), or that all of it is
-            missing; else None.
+        ess_ratio: Effective sample size divided by the number of samples behind ``log_px``, in (0, 1].
+        pareto_k: Tail index of the importance weights; larger means a heavier tail. NaN with fewer than 256 samples
+            behind ``log_px``.
+        reliable: Whether ``log_px`` and ``std_error`` can be trusted: see :mod:`anomaly_vae.density.diagnostics`.
+        p_value: Conformal p-value, in (0, 1]; None if ``num_samples`` is not the calibrated number, or with
+            ``max_std_error``.
+        is_anomaly: Whether the score is below the threshold; None where ``p_value`` is None.
+        num_samples: Decoder evaluations used.
+        reason: Why a row ranks below all others (a constant column changed, a category is new), or that all its cells
+            are missing; otherwise None.
     """
 
     log_px: FloatArray
@@ -49,28 +111,32 @@ class Scores:
     reason: list[str | None]
 
     def __len__(self) -> int:
-        """Number of rows."""
         return len(self.log_px)
 
-    def __getitem__(self, rows: slice) -> Scores:
-        """The scores of some rows."""
-        some: dict[str, Any] = {name: None if of is None else of[rows] for name, of in vars(self).items()}
-        return Scores(**some)
+    @overload
+    def __getitem__(self, rows: SupportsIndex) -> ScoreRow: ...
+
+    @overload
+    def __getitem__(self, rows: slice) -> Scores: ...
+
+    def __getitem__(self, rows: SupportsIndex | slice) -> ScoreRow | Scores:
+        if isinstance(rows, slice):
+            return Scores(**_sliced(self, rows))
+        return ScoreRow(**_row(self, rows))
 
     def __repr__(self) -> str:
-        """Rows and flags at a glance."""
         flagged = "uncalibrated" if self.is_anomaly is None else f"{int(self.is_anomaly.sum())} anomalies"
         return f"Scores({len(self)} rows, {flagged}, fields {', '.join(f.name for f in fields(self))})"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags:
-    """Decisions on N rows; every array has shape (N,).
+class Flags(_Table):
+    """Decisions on N rows; every array has shape (N,). Rows are taken and counted as in :class:`Scores`.
 
     Attributes:
         is_anomaly: Whether the score is below the threshold.
-        num_samples: Decoder evaluations spent.
-        reason: As for :class:`Scores`.
+        num_samples: Decoder evaluations used.
+        reason: As in :class:`Scores`.
     """
 
     is_anomaly: NDArray[np.bool_]
@@ -78,15 +144,20 @@ class Flags:
     reason: list[str | None]
 
     def __len__(self) -> int:
-        """Number of rows."""
         return len(self.is_anomaly)
 
-    def __getitem__(self, rows: slice) -> Flags:
-        """The decisions on some rows."""
-        return Flags(**{name: values[rows] for name, values in vars(self).items()})
+    @overload
+    def __getitem__(self, rows: SupportsIndex) -> FlagRow: ...
+
+    @overload
+    def __getitem__(self, rows: slice) -> Flags: ...
+
+    def __getitem__(self, rows: SupportsIndex | slice) -> FlagRow | Flags:
+        if isinstance(rows, slice):
+            return Flags(**_sliced(self, rows))
+        return FlagRow(**_row(self, rows))
 
     def __repr__(self) -> str:
-        """Rows and flags at a glance."""
         return f"Flags({len(self)} rows, {int(self.is_anomaly.sum())} anomalies)"
 
 
@@ -94,7 +165,7 @@ Part = TypeVar("Part", bound=Scores | Flags)
 
 
 def join(parts: Sequence[Part]) -> Part:
-    """What was found for consecutive rows as one, in order; all of one budget, and at least one part."""
+    """Concatenate the results of consecutive rows, at least one part; all parts must have the same budget."""
     if len(parts) == 1:
         return parts[0]
     joined: dict[str, Any] = {}
@@ -107,17 +178,19 @@ def join(parts: Sequence[Part]) -> Part:
     return type(parts[0])(**joined)
 
 
-def warn_uncalibrated(num_samples: int | None, calibrated: int, max_std_error: float | None = None) -> None:
-    """Warn the caller's caller if what was asked for has neither p-values nor flags."""
-    if max_std_error is not None:
-        warnings.warn(
-            "with max_std_error rows have fewer samples than in the calibration: there is no p-value and no flag",
-            stacklevel=3,
-        )
-        return
-    if num_samples is not None and num_samples != calibrated:
-        warnings.warn(
-            f"{num_samples} samples a row were asked for, the calibration used {calibrated}: "
-            "there is no p-value and no flag",
-            stacklevel=3,
-        )
+def _sliced(results: Scores | Flags, rows: slice) -> dict[str, Any]:
+    return {name: None if of is None else of[rows] for name, of in vars(results).items()}
+
+
+def _row(results: Scores | Flags, row: SupportsIndex) -> dict[str, Any]:
+    """Return row ``row`` as Python values; raise IndexError if there is no such row."""
+    values = {name: None if of is None else of[row] for name, of in vars(results).items()}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+
+
+def _optional(package: str, method: str) -> Any:
+    """Import a package by its name; scoring and serving must work where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{method} needs {package}: pip install {package}", name=package) from error

@@ -1,4 +1,4 @@
-"""Files and directories that appear under their name only when complete, and files read with suspicion."""
+"""Files and directories that appear under their name only when complete, and a careful reader of files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from anomaly_vae.errors import BundleError, ConfigError
 
 __all__ = ["STRAY_NAMES", "atomic_file", "read_file", "refuse_directory", "refuse_existing", "write_directory"]
 
-# What macOS, Windows and the check of a file system leave in folders.
+# Files that macOS, Windows and file system checks leave in folders.
 STRAY_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"})
 
+# The largest file that is read, bytes: 1 GiB. Chosen, not measured: it bounds the memory that a hostile file can take.
 _FILE_LIMIT = 2**30
-_LINKED = "{}: is a link or no regular file; copy the folder's files themselves"
+
+_LINKED = "{}: is a link or not a regular file; copy the files themselves into the folder"
 _MOUNTED = (
-    "{}: a file system is mounted there, and --overwrite replaces the folder itself, which a mount forbids; "
+    "{}: a file system is mounted there, and --overwrite cannot replace the folder of a mount; "
     "give a folder in it, such as {}/model"
 )
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise ConfigError if something has that name already, or if its folder does not exist or cannot be written."""
+    """Raise ConfigError if the path exists, or if its parent folder does not exist or cannot be written."""
     if os.path.lexists(path) and not overwrite:
         raise ConfigError(f"{path} exists already; choose another name, or pass --overwrite (Python: overwrite=True)")
     parent = path.absolute().parent
@@ -39,7 +41,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def refuse_directory(path: Path, names: Iterable[str], *, overwrite: bool) -> None:
-    """:func:`refuse_existing`, and never overwrite anything but a directory of files of these names."""
+    """Raise ConfigError if the path may not be replaced by a directory: it may hold only files of these names."""
     refuse_existing(path, overwrite=overwrite)
     if not os.path.lexists(path):
         return
@@ -49,28 +51,28 @@ def refuse_directory(path: Path, names: Iterable[str], *, overwrite: bool) -> No
         raise ConfigError(_MOUNTED.format(path, path))
     foreign = sorted(name for name in set(os.listdir(path)) - set(names) if not _is_stray(path / name))
     if foreign:
-        raise ConfigError(f"{path} holds {foreign[0]!r}, which is no part of a bundle; --overwrite would delete it")
+        raise ConfigError(f"{path} holds {foreign[0]!r}, which is not part of a bundle; --overwrite would delete it")
 
 
 def _is_stray(path: Path) -> bool:
-    """Whether this may go with the folder it is in: a folder of recovered files may not."""
+    """Return whether the file may be deleted with its folder; lost+found may not if it holds recovered files."""
     if path.name not in STRAY_NAMES:
         return False
     if path.is_symlink() or not path.is_dir():
         return True
     try:
         return not os.listdir(path)
-    except OSError:  # the administrator's
+    except OSError:  # only the administrator may read it
         return False
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary sibling to write; on success flush it and rename it to ``path``, otherwise remove it."""
+    """Yield a temporary file beside ``path``; on success flush and rename it to ``path``, otherwise remove it."""
     refuse_existing(path, overwrite=overwrite)
     if path.is_dir():
         raise ConfigError(f"{path} is a directory; give the name of a file")
-    part = _beside(path, "part")
+    part = _temporary_path(path)
     try:
         part.touch(exist_ok=False)
         yield part
@@ -81,23 +83,25 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
             _publish(part, path)
         _sync(path.absolute().parent)
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error  # the user's name, not ours
+        raise OSError(
+            error.errno, error.strerror or str(error), str(path)
+        ) from error  # the user's path, not the temporary one
     finally:
         part.unlink(missing_ok=True)
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    """A hidden name beside the path, known before anything has it: what Ctrl-C interrupts can be removed."""
-    return path.absolute().parent / f".{path.name}.{secrets.token_hex(4)}.{suffix}"
+def _temporary_path(path: Path) -> Path:
+    """Return a hidden path beside ``path``, known before the file exists so that Ctrl-C at any moment removes it."""
+    return path.absolute().parent / f".{path.name}.{secrets.token_hex(4)}.part"
 
 
 def _publish(part: Path, path: Path) -> None:
-    """Give the file its name unless another job was faster: a link, unlike a rename, never replaces."""
+    """Rename a file, but not over a file that another job wrote meanwhile: a hard link never replaces a file."""
     try:
         path.hardlink_to(part)
     except FileExistsError as error:
-        raise ConfigError(f"{path} appeared meanwhile; it was left as it is") from error
-    except OSError:  # a file system without links
+        raise ConfigError(f"{path} appeared meanwhile; it was not replaced") from error
+    except OSError:  # the file system has no hard links
         refuse_existing(path, overwrite=False)
         part.replace(path)
 
@@ -105,14 +109,14 @@ def _publish(part: Path, path: Path) -> None:
 def write_directory(path: Path, files: Mapping[str, bytes], *, replaceable: Iterable[str], overwrite: bool) -> None:
     """Write a directory of files under a temporary name, flush it, and rename it to ``path``.
 
-    With ``overwrite`` a directory already there is replaced, provided it holds nothing but ``replaceable`` files.
+    With ``overwrite``, an existing directory is replaced if it holds only files named in ``replaceable``.
 
     Raises:
-        ConfigError: ``path`` exists and may not be replaced, or its parent does not exist.
+        ConfigError: ``path`` exists and cannot be replaced, or its parent does not exist.
     """
     refuse_directory(path, replaceable, overwrite=overwrite)
     parent = path.absolute().parent
-    part = _beside(path, "part")
+    part = _temporary_path(path)
     try:
         part.mkdir()
         for name, data in files.items():
@@ -126,7 +130,10 @@ def write_directory(path: Path, files: Mapping[str, bytes], *, replaceable: Iter
 
 
 def _replace_directory(part: Path, path: Path) -> None:
-    """Renaming onto a non-empty directory fails, so the old one steps aside first and comes back on failure."""
+    """Rename the new directory to ``path``. A rename cannot replace a directory with files, so move the old one away.
+
+    If the second rename fails, move the old directory back.
+    """
     if not path.exists():
         part.rename(path)
         return
@@ -135,23 +142,29 @@ def _replace_directory(part: Path, path: Path) -> None:
         path.rename(aside / path.name)
     except OSError as error:
         aside.rmdir()
-        if error.errno == errno.EBUSY:  # a folder of the same file system may be mounted, which is hard to see before
+        if error.errno == errno.EBUSY:  # os.path.ismount does not see bind mounts of the same file system
             raise ConfigError(_MOUNTED.format(path, path)) from error
         raise
     try:
         part.rename(path)
     except BaseException:
-        (aside / path.name).rename(path)  # if this fails too, the old directory stays where it is
+        (aside / path.name).rename(path)  # if this fails too, the old directory stays in ``aside``
         aside.rmdir()
         raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
-    """Read a regular file of at most ``limit`` bytes that is no link, through the open directory.
+    """Read a regular file of at most ``limit`` bytes through an open directory.
+
+    Args:
+        folder: File descriptor of the directory.
+        name: Name of the file in it.
+        path: Path of the directory, for error messages.
+        limit: Largest size, bytes.
 
     Raises:
-        BundleError: It is missing (from FileNotFoundError), or another thing than that.
+        BundleError: The file is missing (raised from FileNotFoundError), a link, not a regular file, or too large.
     """
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)

@@ -1,4 +1,4 @@
-"""A walk over the fields of a protobuf message, one level deep, for bytes that nobody trusts yet."""
+"""The fields of a protobuf message, one level deep, for bytes that are not trusted."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ __all__ = ["WireError", "fields", "varint"]
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message."""
+    """The bytes are not a protobuf message."""
 
 
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of every field of a message, in order: an integer, or the bytes of any other type.
+    """Yield the number and value of every field, in order; the value is an integer, or the bytes of any other type.
 
     Raises:
-        WireError: The bytes are no protobuf message.
+        WireError: The bytes are not a protobuf message.
+
+    References:
+        https://protobuf.dev/programming-guides/encoding/
     """
     position, end = 0, len(data)
     while position < end:
@@ -31,16 +34,20 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             width, position = varint(data, position)
             value, position = data[position : position + width], position + width
         else:
-            raise WireError(f"protobuf wire type {wire}")
+            raise WireError(f"protobuf wire type {wire} is not supported")
         if position > end:
             raise WireError("its protobuf ends too early")
         yield number, value
 
 
 def varint(data: bytes, position: int) -> tuple[int, int]:
-    """The integer at a position and the position after it."""
+    """Return the integer at a position, and the position after it.
+
+    Raises:
+        WireError: The bytes end too early, or the integer has more than 10 bytes.
+    """
     value = 0
-    for shift in range(0, 70, 7):
+    for shift in range(0, 70, 7):  # 64 bits take at most 10 bytes of 7 bits
         if position >= len(data):
             raise WireError("its protobuf ends too early")
         byte = data[position]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make an environment with what serving needs, each file checked against its hash, and nothing else, not even pip:
+# Create an environment with the packages that serving needs and no others, not even pip. Hashes are checked:
 #   deploy/install_dependencies.sh PYTHON FOLDER
 set -eu
 python=$1 folder=$2

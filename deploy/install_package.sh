@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build anomaly_vae and install it into an environment that install_dependencies.sh has made:
+# Build anomaly_vae and install it into an environment made by install_dependencies.sh:
 #   deploy/install_package.sh PYTHON FOLDER
 set -eu
 python=$1 folder=$2
@@ -9,7 +9,7 @@ trap 'rm -rf "$tools"' EXIT
 "$python" -m venv "$tools"
 "$tools/bin/pip" --quiet --disable-pip-version-check \
     install --no-deps --require-hashes --only-binary :all: --requirement "$(dirname "$0")/build.lock"
-# A copy, since a build leaves files beside its sources, and takes old ones from there.
+# Build from a copy: a build writes files beside its sources and would reuse old ones.
 mkdir "$tools/source" "$tools/wheel"
 (cd "$(dirname "$0")/.." && cp -R pyproject.toml README.md LICENSE anomaly_vae "$tools/source")
 "$tools/bin/pip" --quiet --disable-pip-version-check \

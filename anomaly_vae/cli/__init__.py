@@ -1,4 +1,4 @@
-"""The command line: one module per command, imported when it runs."""
+"""The command line: one module per command, imported when the command runs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import importlib
 
 import click
 
-import anomaly_vae
 from anomaly_vae.cli import options
-from anomaly_vae.cli.errors import run
+from anomaly_vae.cli.reporting import run
+from anomaly_vae.version import __version__
 
 __all__ = ["cli", "main"]
 
 _COMMANDS = {
-    "demo": "Train, calibrate, export, score and serve on a real table, and show the flags.",
-    "train": "Train a model on a table and write it as a bundle.",
-    "calibrate": "Set the threshold of a model anew from other normal rows.",
-    "score": "Compute log p(x), its error, a p-value and a flag for every row of a table.",
-    "serve": "Serve a model over gRPC, with probes and Prometheus metrics.",
-    "token": "Make a token with which a client may call a served model.",
-    "encode": "Write where each row lies in the latent space of a model.",
+    "demo": "Try everything on a real table: train, calibrate, score, serve, and show the anomalies.",
+    "train": "Train a model on a table of normal rows.",
+    "calibrate": "Set a new threshold for a model, from other normal rows.",
+    "score": "Score the rows of a table: log p(x), its standard error, a p-value and a flag.",
+    "serve": "Serve a model over gRPC, with health checks and Prometheus metrics.",
+    "token": "Make a token that lets a client call a served model.",
+    "encode": "Write the position of each row in the latent space of a model.",
     "sample": "Draw synthetic rows from a model.",
-    "inspect": "Show what a model is, how it was trained and where its threshold lies.",
+    "inspect": "Show the columns, training, calibration and threshold of a model.",
 }
 
 
@@ -36,16 +36,16 @@ class _LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands without importing them."""
+        """List the commands without importing their modules."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(anomaly_vae.__version__, message="anomaly-vae %(version)s")
+@click.version_option(__version__, message="anomaly-vae %(version)s")
 @options.verbose
 def cli() -> None:
-    """Find the rows that do not belong, by log p(x) with an error bar and a calibrated threshold.
+    """Find anomalous rows in tables: log p(x) with a standard error, and a calibrated threshold.
 
     \b
     Try it:      anomaly-vae demo
@@ -53,9 +53,9 @@ def cli() -> None:
                  anomaly-vae score model new.csv -o scores.csv
     A service:   anomaly-vae serve model
 
-    Tables are .csv or .parquet files with one named column of numbers or texts per feature. Log-densities are in nats,
-    in the units of the data: higher is more normal.
-    """  # noqa: D301 (click reads the backspace as: keep these lines)
+    A table is a .csv or .parquet file with one named column of numbers or texts per feature. log p(x) is in nats and in
+    the units of the data; higher means more normal.
+    """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
 
 
 def main() -> None:

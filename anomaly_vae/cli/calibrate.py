@@ -8,23 +8,26 @@ from pathlib import Path
 import click
 
 from anomaly_vae.cli import options
-from anomaly_vae.cli.errors import warn
+from anomaly_vae.cli.reporting import warn
 from anomaly_vae.errors import ConfigError
 
 
 @click.command("calibrate")
 @click.argument("model")
 @click.argument("input_", metavar="INPUT")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model (directory) to write.")
 @click.option(
-    "--target-fpr", type=options.Rate, help="Share of normal rows that may be flagged.  [default: the model's]"
+    "--target-fpr", type=options.Rate, help="Share of normal rows that may be flagged.  [default: that of MODEL]"
 )
 @click.option(
     "--confidence",
     type=options.Rate,
-    help="Hold the false-positive rate with this confidence, not just on average over calibration sets.",
+    help="Probability with which the share must hold. Without it, the share holds on average over calibration sets.",
 )
-@click.option("--label", help="0/1 column; rows marked 1 are left out.  [default: the model's label, if it is there]")
+@click.option(
+    "--label",
+    help="0/1 column; rows with 1 (anomalies) are left out.  [default: the label column of MODEL, if INPUT has it]",
+)
 @options.threads
 @options.overwrite
 @options.quiet
@@ -40,20 +43,21 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Write a copy of MODEL whose threshold comes from the normal rows of INPUT.
+    """Write a copy of MODEL with a new threshold, computed from the normal rows of INPUT.
 
-    Use rows the model has not seen in training. With n rows and a target of 0.01 the threshold is the
-    floor(0.01 (n + 1))-th smallest score, so at least 99 rows are needed; --confidence needs more. MODEL itself is
-    never changed. Needs no torch.
+    Use this when normal data have changed, or for another false-positive rate. INPUT must hold normal rows that the
+    model was not trained on. With n rows and --target-fpr 0.01 the threshold is the floor(0.01 (n + 1))-th smallest
+    score, so it needs 99 rows or more; --confidence needs more. MODEL itself is never changed.
 
     \b
-    anomaly-vae calibrate model january.csv -o model-january --target-fpr 0.001 --confidence 0.95
-    """  # noqa: D301 (click reads the backspace as: keep these lines)
-    from anomaly_vae.bundle import refuse_output, with_calibration, write_bundle
+    anomaly-vae calibrate model january.csv -o model-january
+    anomaly-vae calibrate model january.csv -o model-strict --target-fpr 0.001 --confidence 0.95
+    """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
+    from anomaly_vae.bundle.files import refuse_output, with_calibration, write_bundle
     from anomaly_vae.calibration import caveats, rows_needed, threshold_rank
-    from anomaly_vae.cli.progress import rows_progress
-    from anomaly_vae.cli.rows import read_normal_rows
-    from anomaly_vae.rows import match_columns
+    from anomaly_vae.cli.console import rows_progress
+    from anomaly_vae.cli.labelled_rows import read_normal_rows
+    from anomaly_vae.columns.rows import match_columns
     from anomaly_vae.scorer import load
     from anomaly_vae.table import CodeBook, open_table
 

@@ -1,4 +1,4 @@
-"""What the demo shows: the most anomalous rows, how good the ranking is, and a picture of it."""
+"""The output of the demo: the most anomalous rows, the quality of the ranking, and a picture."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import pyarrow.csv
 from rich.console import Console
 from rich.table import Table
 
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.arrays import FloatArray
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.storage import atomic_file
 
 __all__ = ["print_report", "save_picture"]
 
+# Rows that the printed table has.
 _SHOWN = 10
 _NO_ERROR = "n/a"
 
 
 def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
-    """Print the rows of the lowest log p(x), AUROC, average precision and the false-positive rate."""
-    from anomaly_vae.training.report import detection_quality
+    """Print the rows with the lowest log p(x), AUROC, average precision and the false-positive rate."""
+    from anomaly_vae.training.quality import detection_quality
 
     values = _read(scores)
     log_px, malignant = values["log_px"], values["malignant"] == 1
@@ -35,7 +36,7 @@ def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
         console.print(_worst_rows(values))
         if np.isnan(values["std_error"]).any():
             console.print(
-                f"{_NO_ERROR}: so far out that a few samples carry the whole estimate; no error can be given",
+                f"{_NO_ERROR}: a few samples carry the whole estimate of these far rows, so that it has no valid error",
                 soft_wrap=True,
             )
     rate, target = flagged[~malignant].mean(), scorer.info["calibration"]["effective_fpr"]
@@ -48,12 +49,12 @@ def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
 
 
 def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
-    """Save the distributions of log p(x) of benign and malignant rows, with the threshold, as PNG."""
+    """Save histograms of log p(x) of benign and malignant rows, with the threshold, as PNG."""
     pyplot = _pyplot(path.parent)
     values = _read(scores)
     malignant = values["malignant"] == 1
     log_px = values["log_px"]
-    # Far anomalies lie thousands of nats down: linear around the benign rows, logarithmic beyond.
+    # Far anomalies lie thousands of nats below: the axis is linear around the benign rows and logarithmic beyond.
     center = float(np.median(log_px[~malignant]))
     width = float(np.subtract(*np.percentile(log_px[~malignant], [75, 25])))
 
@@ -82,7 +83,7 @@ def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
 
 
 def _pyplot(folder: Path) -> Any:
-    """matplotlib.pyplot, whose list of fonts goes to a folder of its own for as long as it is imported, not to HOME."""
+    """Import matplotlib.pyplot. Its font cache goes to a temporary folder instead of HOME."""
     with tempfile.TemporaryDirectory(prefix=".matplotlib-", dir=folder) as own:
         os.environ.setdefault("MPLCONFIGDIR", own)
         import matplotlib

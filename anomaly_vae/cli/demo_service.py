@@ -1,4 +1,4 @@
-"""The demo's service: started as a user would, asked over a real channel, stopped."""
+"""The service of the demo: started as a user would start it, called over gRPC, stopped."""
 
 from __future__ import annotations
 
@@ -17,30 +17,38 @@ from anomaly_vae.table import open_table
 
 __all__ = ["check_service"]
 
+# Seconds until a service that does not stop is killed. It answers its last calls for 10 s at most (--grace).
 _SECONDS_TO_STOP = 30
 
 
 def check_service(model: Path, rows: Path, expected: Path, output: Path, keep: tuple[str, ...]) -> str:
-    """Serve a model, score a table over gRPC, and compare the output with the command line's, bit for bit.
+    """Serve a model, score a table over gRPC, and compare the output byte for byte with that of the command line.
+
+    Args:
+        model: The bundle.
+        rows: The table to score.
+        expected: The output of the command line.
+        output: The output of the service, written here.
+        keep: Input columns to copy to the output.
 
     Returns:
-        What happened, for the user.
+        The address, the number of rows and the seconds, in one line.
 
     Raises:
-        AnomalyVaeError: The service did not start, did not stop, or scored differently.
+        AnomalyVaeError: The service did not start, did not stop, or gave other scores.
     """
     with _running(model) as address, Client(address) as client:
         start = time.perf_counter()
         summary = score_table(client, open_table(str(rows)), str(output), keep=keep, overwrite=True)
         seconds = time.perf_counter() - start
     if output.read_bytes() != expected.read_bytes():
-        raise AnomalyVaeError(f"{output}: the service's scores are not those of the command line, {expected}")
+        raise AnomalyVaeError(f"{output}: the scores of the service differ from those of the command line, {expected}")
     return f"served on {address}: {summary.rows} rows over gRPC in {seconds:.2f} s, same bits as from the command line"
 
 
 @contextlib.contextmanager
 def _running(model: Path) -> Iterator[str]:
-    """Run ``anomaly-vae serve`` on free ports, and give the address of gRPC."""
+    """Run ``anomaly-vae serve`` on free ports and yield the address of gRPC."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_VAE_")}
     command = [sys.executable, "-m", "anomaly_vae", "serve", str(model), "--port", "0", "--metrics-port", "0"]
     process = subprocess.Popen(  # noqa: S603 (our own program)

@@ -27,16 +27,16 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Write where each row of INPUT lies in the latent space of MODEL: the mean of q(z|x), columns z0, z1, ...
+    """Write the position of each row of INPUT in the latent space of MODEL: the mean of q(z|x), columns z0, z1, ...
 
-    For plots and for clustering; it is no score. Of a mixture, the dimensions of its models stand side by side. Rows
-    that cannot be read have empty cells.
+    Use it for plots and for clustering; it is not an anomaly score. For an ensemble, the columns of its members stand
+    side by side. Rows that cannot be read get empty cells.
 
     \b
     anomaly-vae encode model new.csv -o latent.csv --keep id
-    """  # noqa: D301 (click reads the backspace as: keep these lines)
+    """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     from anomaly_vae.batch import encode_table
-    from anomaly_vae.cli.progress import table_progress
+    from anomaly_vae.cli.console import table_progress
     from anomaly_vae.scorer import load
     from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import check_ending, open_table

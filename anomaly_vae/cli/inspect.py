@@ -16,16 +16,24 @@ from anomaly_vae.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Categories of a column that are listed.
+# Categories listed per column.
 _SHOWN = 5
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for programs.")
 @options.verbose
 def command(model: Path, as_json: bool) -> None:
-    """Show the columns, the training, the calibration and the estimator of MODEL, after checking the whole bundle."""
+    """Show the columns, the training, the calibration and the estimator of MODEL.
+
+    The whole bundle is checked first: its files must be unchanged since they were written, and the model must
+    reproduce the scores that it had at training.
+
+    \b
+    anomaly-vae inspect model
+    anomaly-vae inspect model --json
+    """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     from anomaly_vae.scorer import load
 
     info = load(model).info
@@ -56,7 +64,7 @@ def _print(model: Path, info: dict[str, Any]) -> None:
         f"rank {calibration['rank']} of {calibration['num_rows']:,} rows",
         "false-positive rate": f"at most {calibration['effective_fpr']:.4g}"
         + (f" with confidence {confidence:g}" if confidence else "")
-        + f" (asked for {calibration['target_fpr']:g})",
+        + f" (requested {calibration['target_fpr']:g})",
         "label column": info["schema"]["label"] or "none",
     }
     for name, value in facts.items():
@@ -102,8 +110,11 @@ def _candidates(candidates: list[dict[str, Any]]) -> Table:
 
 
 def _columns(info: dict[str, Any]) -> Table:
-    """What each column was taken for, and its heads, one for each member of the mixture."""
+    """Return a table with the kind of each column and its heads, one head per member of the ensemble."""
+    import msgspec
     from rich.markup import escape
+
+    from anomaly_vae.columns.heads import Head
 
     table = _table("column", "kind", "values", "center", "scale", "head")
     modelled = zip(*(member["columns"] for member in info["members"]), strict=True)
@@ -115,7 +126,7 @@ def _columns(info: dict[str, Any]) -> Table:
         transform = models[0]["transform"] or {}
         center, scale = (transform.get(key, math.nan) for key in ("center", "scale"))
         numbers = ["" if math.isnan(number) else f"{number:.6g}" for number in (center, scale)]
-        heads = " | ".join(_head(model["head"]) for model in models)
+        heads = " | ".join(msgspec.convert(model["head"], Head).summary for model in models)
         table.add_row(escape(column["name"]), column["kind"], escape(_values(column)), *numbers, heads)
     return table
 
@@ -129,16 +140,6 @@ def _values(column: dict[str, Any]) -> str:
         more = len(column["categories"]) - _SHOWN
         return shown if more <= 0 else f"{shown} and {more} more"
     return "" if column["step"] is None else f"steps of {column['step']:.4g}"
-
-
-def _head(head: dict[str, Any]) -> str:
-    """The kind, and its spread given z in standard deviations of the column."""
-    kind = str(head["kind"])
-    if kind == "gaussian":
-        return f"gaussian {math.exp(0.5 * head['log_var']):.3g}"
-    if kind == "student_t":
-        return f"student_t {math.exp(head['log_scale']):.3g}, df {head['freedom']:.3g}"
-    return f"logistic {math.exp(head['log_scale']):.3g}" if kind == "logistic" else kind
 
 
 def _table(*names: str) -> Table:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from anomaly_vae.cli.errors import DETAILS
+from anomaly_vae.cli.reporting import DETAILS
 
 __all__ = ["Names", "Rate", "overwrite", "quiet", "threads", "verbose"]
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """Comma-separated column names."""
+    """A click type: comma-separated column names."""
 
     name = "columns"
 
@@ -25,9 +25,11 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 Rate = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
-overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that exists already.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary; errors and warnings only.")
-threads = click.option("--threads", type=click.IntRange(1, 1024), help="Compute threads.  [default: all cores]")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only: no progress bar, no summary.")
+threads = click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Number of compute threads.  [default: all cores]"
+)
 
 
 def _show_details(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -41,5 +43,5 @@ verbose = click.option(
     expose_value=False,
     is_eager=True,
     callback=_show_details,
-    help="Show the traceback of an error.",
+    help="Print the traceback of an error.",
 )

@@ -11,22 +11,27 @@ from anomaly_vae.cli import options
 
 @click.command("sample")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-n", "--rows", "num_rows", type=click.IntRange(1, 10**9), default=1000, show_default=True)
+@click.option(
+    "-n", "--rows", "num_rows", type=click.IntRange(1, 10**9), default=1000, show_default=True, help="Number of rows."
+)
 @click.option("-o", "--output", required=True, help="Table to write: .csv, .parquet, or - for standard output.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="The same seed gives the same rows."
+)
 @options.overwrite
 @options.quiet
 @options.verbose
 def command(model: Path, num_rows: int, output: str, seed: int, overwrite: bool, quiet: bool) -> None:
-    """Draw synthetic rows from MODEL, in the columns and units of its training table.
+    """Draw synthetic rows from MODEL, with the columns and units of its training table.
 
-    They show what the model takes for normal. Rows of training are not copied, but nothing is promised about privacy.
+    The rows show what the model considers normal. They are not copies of training rows, but they are not guaranteed to
+    protect privacy.
 
     \b
     anomaly-vae sample model -n 1000 -o synthetic.csv
-    """  # noqa: D301 (click reads the backspace as: keep these lines)
+    """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     from anomaly_vae.batch import sample_table
-    from anomaly_vae.cli.progress import rows_progress
+    from anomaly_vae.cli.console import rows_progress
     from anomaly_vae.scorer import load
     from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import check_ending

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 import click
 
 from anomaly_vae.cli import options
-from anomaly_vae.cli.errors import require_serving, warn
+from anomaly_vae.cli.reporting import require_serving, warn
 from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
     from anomaly_vae.batch import RowScorer
 
-# For a service that was started a moment ago: where nothing at all has answered so long, the address is likely wrong.
+# Seconds to wait for the first answer of a service. A service starts in about 0.5 s; if nothing answers for longer than
+# this, the address is probably wrong.
 _SECONDS_TO_START = 3.0
+# Seconds; the default of the client as well.
 _DEFAULT_TIMEOUT = 60.0
 
 _FILE = click.Path(path_type=Path)
+_PYTHON_NAMES = re.compile(r"\b(num_samples|max_std_error|target_fpr|flag_only)\b")
 _SECONDS = click.FloatRange(min=0.0, min_open=True)
 
 
@@ -31,15 +34,27 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
 @click.argument("input_", metavar="INPUT")
 @click.option("-o", "--output", required=True, help="Table to write: .csv, .parquet, or - for standard output.")
 @click.option("--keep", type=options.Names(), default="", help="Input columns to copy to the output, comma-separated.")
-@click.option("--num-samples", type=int, help="Decoder evaluations a row; only the calibrated budget gives flags.")
-@click.option("--max-std-error", type=float, help="Stop at a row once its standard error is at most this, in nats.")
-@click.option("--flag-only", is_flag=True, help="Decide only, many times faster: is_anomaly, reason, num_samples.")
-@click.option("--target-fpr", type=options.Rate, help="Flag at another false-positive rate than the model's.")
-@click.option("--strict", is_flag=True, help="Refuse input columns the model does not know.")
-@click.option("--timeout", type=_SECONDS, help="Seconds a call to a service may take, with its retries.  [default: 60]")
-@click.option("--tls-ca", type=_FILE, help="Certificates of the authorities that may sign the service's, PEM.")
-@click.option("--tls-cert", type=_FILE, help="Certificate to show to a service that asks for one, PEM.")
-@click.option("--tls-key", type=_FILE, help="Its private key, PEM, not encrypted.")
+@click.option(
+    "--num-samples",
+    type=int,
+    help="Decoder evaluations per row. Another number than in the calibration gives no p-values and no flags.",
+)
+@click.option(
+    "--max-std-error",
+    type=float,
+    help="Stop sampling a row when its standard error is at most this many nats. Gives no p-values and no flags.",
+)
+@click.option("--flag-only", is_flag=True, help="Write only is_anomaly, reason and num_samples; many times faster.")
+@click.option(
+    "--target-fpr",
+    type=options.Rate,
+    help="Share of normal rows that may be flagged.  [default: that of the calibration]",
+)
+@click.option("--strict", is_flag=True, help="Refuse an INPUT with columns that the model does not use.")
+@click.option("--timeout", type=_SECONDS, help="Service: seconds for one call with all its retries.  [default: 60]")
+@click.option("--tls-ca", type=_FILE, help="Service: certificates of the authorities to trust, PEM.")
+@click.option("--tls-cert", type=_FILE, help="Service: the client's own certificate, PEM.")
+@click.option("--tls-key", type=_FILE, help="Service: the private key of --tls-cert, PEM, not encrypted.")
 @options.threads
 @options.overwrite
 @options.quiet
@@ -64,50 +79,55 @@ def command(
 ) -> None:
     """Score every row of INPUT (.csv, .parquet, or - for CSV on standard input) with MODEL.
 
-    MODEL is a bundle, or grpc://HOST:PORT, by TLS grpcs://HOST:PORT, for a running service, which gives the same
-    scores. A service that wants a token finds it in the environment variable ANOMALY_VAE_TOKEN.
+    MODEL is a directory written by `train`, or the address of a running service: grpc://HOST:PORT, with TLS
+    grpcs://HOST:PORT. Both give the same scores. If the service needs a token, put it in the environment variable
+    ANOMALY_VAE_TOKEN.
 
-    The output has one row per input row, in input order: the kept columns, then log_px (nats, data units; higher is
-    more normal), elbo, std_error, ess_ratio, p_value (small for anomalies), is_anomaly, reason, pareto_k, reliable,
-    num_samples. Rows that cannot be scored have empty cells and a reason. The file appears under its name only when it
-    is complete.
+    The output has one row per input row, in input order. Its columns are the kept columns, then log_px (nats, in data
+    units; higher means more normal), elbo, std_error, ess_ratio, p_value (small for anomalies), is_anomaly, reason,
+    pareto_k, reliable, num_samples and score. Rows that cannot be scored have empty cells and a reason. The file
+    appears under its name only when it is complete.
 
-    With --flag-only, rows that are clearly normal take a fraction of the samples, and every flagged row the full
-    budget: the flags are those of a full run.
+    --flag-only uses few samples for clearly normal rows and all samples for rows that it flags, so that every row it
+    flags is flagged without it too.
 
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id
     anomaly-vae score model new.parquet -o flags.parquet --flag-only
     cat new.csv | anomaly-vae score model - -o - > scores.csv
     anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
-    """  # noqa: D301 (click reads the backspace as: keep these lines)
-    from anomaly_vae.batch import ScoreOptions, score_table
-    from anomaly_vae.cli.progress import table_progress
+    """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
+    from anomaly_vae.batch import score_table
+    from anomaly_vae.cli.console import table_progress
+    from anomaly_vae.score_options import ScoreOptions
     from anomaly_vae.storage import refuse_existing
     from anomaly_vae.table import check_ending, open_table
 
-    asked = ScoreOptions(
-        num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr, flag_only=flag_only
-    )
+    try:
+        scoring = ScoreOptions(
+            num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr, flag_only=flag_only
+        )
+    except ConfigError as error:
+        raise ConfigError(_with_option_names(str(error))) from error
     if output != "-":
         refuse_existing(check_ending(output), overwrite=overwrite)
     table = open_table(input_)
     with contextlib.ExitStack() as stack:
         if model.startswith(("grpc://", "grpcs://")):
-            _refuse({"--threads": threads, "--target-fpr": target_fpr}, "the service's to set; give a bundle as MODEL")
+            _refuse({"--threads": threads, "--target-fpr": target_fpr}, "set by the service; give a directory as MODEL")
             scorer: RowScorer = stack.enter_context(_connected(model, timeout, tls_ca, tls_cert, tls_key, quiet=quiet))
         else:
-            of_a_service = {"--timeout": timeout, "--tls-ca": tls_ca, "--tls-cert": tls_cert, "--tls-key": tls_key}
-            _refuse(of_a_service, "about a service; give grpcs://HOST:PORT as MODEL")
+            service_options = {"--timeout": timeout, "--tls-ca": tls_ca, "--tls-cert": tls_cert, "--tls-key": tls_key}
+            _refuse(service_options, "only for a service; give grpcs://HOST:PORT as MODEL")
             scorer = _loaded(model, threads)
-        _mention_extra(table.names, {*scorer.schema.names, *keep, scorer.schema.label}, strict=strict)
+        _warn_extra_columns(table.names, {*scorer.schema.names, *keep, scorer.schema.label}, strict=strict)
         on_batch = stack.enter_context(table_progress("scoring", table, quiet=quiet))
         summary = score_table(
             scorer,
             table,
             output,
             keep=keep,
-            options=asked,
+            options=scoring,
             overwrite=overwrite,
             on_batch=on_batch,
         )
@@ -117,9 +137,16 @@ def command(
         warn(summary.describe())
 
 
+def _with_option_names(text: str) -> str:
+    """Replace the Python names of options by those of the command line."""
+    return _PYTHON_NAMES.sub(lambda name: "--" + name[0].replace("_", "-"), text)
+
+
 def _loaded(model: str, threads: int | None) -> RowScorer:
     if "://" in model or (re.fullmatch(r"[^/]+:\d+", model) and not Path(model).exists()):
-        raise ConfigError(f"{model}: no model has such a name; a service is grpc://HOST:PORT, by TLS grpcs://HOST:PORT")
+        raise ConfigError(
+            f"{model}: this is not a model; for a service use grpc://HOST:PORT, or grpcs://HOST:PORT with TLS"
+        )
     from anomaly_vae.scorer import load
 
     return load(model, threads=threads)
@@ -130,8 +157,8 @@ def _connected(
     model: str, timeout: float | None, ca: Path | None, cert: Path | None, key: Path | None, *, quiet: bool
 ) -> Iterator[RowScorer]:
     require_serving()
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print lines of its own beside ours
-    from anomaly_vae.cli.progress import shown_log
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # otherwise gRPC's core prints lines of its own
+    from anomaly_vae.cli.console import shown_log
     from anomaly_vae.client import Client, Tls
 
     tls = Tls(ca=ca, cert=cert, key=key) if ca or cert or key else None
@@ -147,11 +174,11 @@ def _refuse(given: Mapping[str, object], why: str) -> None:
             raise ConfigError(f"{name} is {why}, or leave it out")
 
 
-def _mention_extra(found: tuple[str, ...], known: set[str | None], *, strict: bool) -> None:
+def _warn_extra_columns(found: tuple[str, ...], known: set[str | None], *, strict: bool) -> None:
     extra = [name for name in found if name not in known]
     if not extra:
         return
-    text = f"input columns that the model does not know: {', '.join(extra[:5])}"
+    text = f"input columns that the model does not use: {', '.join(extra[:5])}"
     if len(extra) > 5:
         text += f" and {len(extra) - 5} more"
     if strict:

@@ -11,13 +11,13 @@ from anomaly_vae.cli import options
 
 @click.command("token")
 @click.argument("name")
-@click.option("--file", "path", type=click.Path(path_type=Path), help="Token file to add it to; made if there is none.")
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Token file to add it to, created if missing.")
 @options.verbose
 def command(name: str, path: Path | None) -> None:
-    """Make a token with which a client may call the service. NAME tells you later whose it is.
+    """Make a token that lets a client call the service. NAME says later whose token it is.
 
-    The token goes to standard output, this once: the file holds only its digest, NAME sha256:HEX, and cannot give it
-    back. A running service reads the file again by itself. To revoke a token, delete its line.
+    The token is printed on standard output only once: the file holds its digest, NAME sha256:HEX, from which the token
+    cannot be computed. A running service reads a changed file by itself. To revoke a token, delete its line.
 
     \b
     anomaly-vae token billing --file tokens > billing.token
@@ -25,9 +25,9 @@ def command(name: str, path: Path | None) -> None:
     ANOMALY_VAE_TOKEN=$(cat billing.token) anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
 
     Clients in other languages send the metadata "authorization: Bearer TOKEN". Without --file the line for the file
-    goes to standard error.
+    is printed on standard error.
     """  # noqa: D301 (click reads the backspace as: keep these lines)
-    from anomaly_vae.service.token_file import add_token, make_token, token_line
+    from anomaly_vae.service.access.token_file import add_token, make_token, token_line
 
     token = make_token()
     if path is None:

@@ -1,4 +1,7 @@
-"""Scores rows by a running service: numpy, DataFrame or Arrow table in, Scores out. Needs the [serve] extra."""
+"""Clients that score rows through a running service: arrays, DataFrames or Arrow tables in, Scores out.
+
+They need the [serve] extra.
+"""
 
 from anomaly_vae.client.asynchronous import AsyncClient
 from anomaly_vae.client.blocking import Client

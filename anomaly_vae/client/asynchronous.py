@@ -9,29 +9,30 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from anomaly_vae.client.calls import Line
-from anomaly_vae.client.connection import Connection, connection_to
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.client.calls import Sender
+from anomaly_vae.client.connection import ConnectionSettings, connection_settings
 from anomaly_vae.client.credentials import Tls
 from anomaly_vae.client.requests import schema_of
 from anomaly_vae.client.session import Session, Transport
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import ConfigError, ServiceError
-from anomaly_vae.schema import Schema
-from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
+from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
+from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 
 __all__ = ["AsyncClient"]
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class AsyncClient:
     """:class:`anomaly_vae.client.Client` for asyncio, in one event loop; any number of tasks may share it.
 
-    What asks the service is awaited. There is no attribute that would have to ask: ``(await client.get_model())`` has
-    ``calibration.threshold``, ``estimator.num_samples`` and the rest, ``await client.get_schema()`` the columns. A
-    cancelled task, such as by ``asyncio.timeout``, cancels its calls.
+    Every method that calls the service is awaited. The threshold and the budget are in the description of the model:
+    ``(await client.get_model()).calibration.threshold`` and ``.estimator.num_samples``. The columns are
+    ``await client.get_schema()``. Cancelling a task, for example by ``asyncio.timeout``, cancels its calls.
 
     Example:
         async with AsyncClient("127.0.0.1:50051") as client:
@@ -50,18 +51,18 @@ class AsyncClient:
         token: str | None = None,
         concurrency: int = 4,
     ) -> None:
-        """Connect lazily.
+        """Prepare a connection; it is made when the first call is sent.
 
         Args:
             target, model_name, model_version, timeout, retries, tls, token: As for :class:`anomaly_vae.client.Client`.
-            concurrency: How many calls of one :meth:`score` or :meth:`flag` are under way at a time.
+            concurrency: How many calls one :meth:`score` or :meth:`flag` sends in parallel.
 
         Raises:
-            ConfigError: One of these cannot be, or a file of ``tls`` cannot be used.
+            ConfigError: An argument is wrong, or a file of ``tls`` cannot be used.
         """
         if concurrency < 1:
             raise ConfigError(f"concurrency must be 1 or more, got {concurrency!r}")
-        self._connection = connection_to(
+        self._settings = connection_settings(
             target,
             model_name=model_name,
             model_version=model_version,
@@ -70,15 +71,15 @@ class AsyncClient:
             tls=tls,
             token=token,
         )
-        self._channel = _Channel(self._connection, concurrency)
-        self._session = Session(self._connection, self._channel)
+        self._transport = _AsyncTransport(self._settings, concurrency)
+        self._session = Session(self._settings, self._transport)
 
     def __repr__(self) -> str:
-        """The address; never the token."""
-        return f"AsyncClient({str(self._connection.target)!r})"
+        """Return the address; the token is never shown."""
+        return f"AsyncClient({str(self._settings.target)!r})"
 
     async def __aenter__(self) -> Self:
-        """The client itself."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(
@@ -88,8 +89,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls under way fail."""
-        await self._channel.close()
+        """Close the connection; calls in progress fail."""
+        await self._transport.close()
 
     async def wait_until_ready(self, timeout: float = 30.0, *, first_answer: float | None = None) -> None:
         """As :meth:`anomaly_vae.client.Client.wait_until_ready`."""
@@ -100,39 +101,49 @@ class AsyncClient:
         return await self._session.get_model()
 
     async def get_schema(self) -> Schema:
-        """The model's columns, asked anew; ``names`` lists them in order."""
+        """Request the model's columns; ``names`` lists them in order."""
         return schema_of(await self._session.get_model())
 
-    async def score(self, data: Any, num_samples: int | None = None, max_std_error: float | None = None) -> Scores:
+    async def score(
+        self,
+        X: Any,  # noqa: N803 (the name that scikit-learn uses)
+        *,
+        num_samples: int | None = None,
+        max_std_error: float | None = None,
+        target_fpr: float | None = None,
+    ) -> Scores:
         """As :meth:`anomaly_vae.client.Client.score`."""
-        scores = await self._session.score(data, num_samples, max_std_error)
-        warn_uncalibrated(num_samples, (await self._session.model()).estimator.num_samples, max_std_error)
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        scores = await self._session.score(X, options)
+        warn_uncalibrated(options, (await self._session.model()).estimator.num_samples)
         return scores
 
-    async def flag(self, data: Any) -> Flags:
+    async def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (scikit-learn's name)
         """As :meth:`anomaly_vae.client.Client.flag`."""
-        return await self._session.flag(data)
+        return await self._session.flag(X, target_fpr)
 
     async def score_rows(
         self,
         rows: FloatArray,
+        *,
         num_samples: int | None = None,
-        target_fpr: float | None = None,
         max_std_error: float | None = None,
+        target_fpr: float | None = None,
     ) -> Scores:
-        """As :meth:`anomaly_vae.client.Client.score_rows`, in the order of the model last asked for."""
-        return await self._session.score_rows(rows, num_samples, target_fpr, max_std_error)
+        """As :meth:`anomaly_vae.client.Client.score_rows`, in the column order of the last requested model."""
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        return await self._session.score_rows(rows, options)
 
-    async def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
-        """As :meth:`anomaly_vae.client.Client.flag_rows`, in the order of the model last asked for."""
+    async def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
+        """As :meth:`anomaly_vae.client.Client.flag_rows`, in the column order of the last requested model."""
         return await self._session.flag_rows(rows, target_fpr)
 
 
-class _Channel(Transport):
-    """Calls on the event loop of the first of them."""
+class _AsyncTransport(Transport):
+    """A gRPC channel on the event loop in which the first call is sent."""
 
-    def __init__(self, connection: Connection, concurrency: int) -> None:
-        self._connection = connection
+    def __init__(self, settings: ConnectionSettings, concurrency: int) -> None:
+        self._settings = settings
         self._concurrency = concurrency
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
@@ -146,40 +157,38 @@ class _Channel(Transport):
             self._stub = ScoringServiceStub(self._channel)  # type: ignore[no-untyped-call]
         call = getattr(self._stub, method)
         try:
-            return await call(
-                request, timeout=timeout, metadata=self._connection.metadata, wait_for_ready=wait_for_ready
-            )
+            return await call(request, timeout=timeout, metadata=self._settings.metadata, wait_for_ready=wait_for_ready)
         except grpc.RpcError:
             if self._closed:
                 raise self._is_closed() from None
             raise
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self._closed and not (task and task.cancelling()):  # gRPC says so of a call whose channel was closed
+            if self._closed and not (task and task.cancelling()):  # closing the channel cancels the call, not the task
                 raise self._is_closed() from None
             raise
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def together(self, asks: Iterable[Callable[[Line], Coroutine[Any, Any, Found]]]) -> list[Found]:
-        asks = list(asks)
-        if len(asks) == 1:
-            return [await asks[0](self)]
-        waiting, found = iter(enumerate(asks)), dict[int, Found]()
+    async def gather(self, tasks: Iterable[Callable[[Sender], Coroutine[Any, Any, Result]]]) -> list[Result]:
+        tasks = list(tasks)
+        if len(tasks) == 1:
+            return [await tasks[0](self)]
+        waiting, results = iter(enumerate(tasks)), dict[int, Result]()
 
         async def work() -> None:
-            for i, ask in waiting:
-                found[i] = await ask(self)
+            for i, task in waiting:
+                results[i] = await task(self)
 
-        workers = [asyncio.ensure_future(work()) for _ in range(min(self._concurrency, len(asks)))]
+        workers = [asyncio.ensure_future(work()) for _ in range(min(self._concurrency, len(tasks)))]
         try:
             await asyncio.gather(*workers)
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.wait(workers)
-        return [found[i] for i in range(len(asks))]
+        return [results[i] for i in range(len(tasks))]
 
     async def close(self) -> None:
         self._closed = True
@@ -187,10 +196,10 @@ class _Channel(Transport):
             await self._channel.close()
 
     def _open(self) -> grpc.aio.Channel:
-        address, options = self._connection.target.address, self._connection.options
-        if self._connection.credentials is None:
+        address, options = self._settings.target.address, self._settings.options
+        if self._settings.credentials is None:
             return grpc.aio.insecure_channel(address, options)
-        return grpc.aio.secure_channel(address, self._connection.credentials, options)
+        return grpc.aio.secure_channel(address, self._settings.credentials, options)
 
     def _is_closed(self) -> ServiceError:
-        return ServiceError(f"{self._connection.target.address}: the client is closed; make another", code="CANCELLED")
+        return ServiceError(f"{self._settings.target.address}: the client is closed; make another", code="CANCELLED")

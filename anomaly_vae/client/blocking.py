@@ -5,30 +5,31 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from anomaly_vae.client.channel import Channel, finish
-from anomaly_vae.client.connection import connection_to
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.client.blocking_transport import BlockingTransport, run_blocking
+from anomaly_vae.client.connection import connection_settings
 from anomaly_vae.client.credentials import Tls
 from anomaly_vae.client.requests import schema_of
 from anomaly_vae.client.session import Session
-from anomaly_vae.densities import FloatArray
-from anomaly_vae.schema import Schema
-from anomaly_vae.scores import Flags, Scores, warn_uncalibrated
+from anomaly_vae.columns.schema import Schema
+from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
+from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
 __all__ = ["Client"]
 
 
 class Client:
-    """A connection to a scoring service; use it as a context manager. Calls from several threads are safe.
+    """A connection to a scoring service; use it as a context manager. Several threads may use one client.
 
-    Many rows go in several calls, two of them under way at a time; scores come back in the order of the rows, and the
-    first call that fails ends the others.
+    Many rows are sent in several calls, two at a time. The scores come back in the order of the rows. The first call
+    that fails cancels the others.
 
-    A call is sent again, until its timeout, if the service is not there, ends or is killed meanwhile, or has too many
-    rows waiting. The waits are random, grow to a second (five where rows wait), and are never shorter than the service
-    asks for; if that is longer than the timeout allows, the error is raised at once. So is one that will not pass:
-    wrong certificates, or TLS on one side only. The logger "anomaly_vae.client" warns after two seconds without a
-    service.
+    A failed call is sent again until its timeout if the service is not reachable, stops during the call, or has a full
+    queue. The waits between attempts are random. They grow to 1 s, or to 5 s if the queue is full, and are never
+    shorter than the service requests. If the service requests a wait that is longer than the time left, the error is
+    raised at once. Errors that would repeat are also raised at once: wrong certificates, or TLS on one side only. The
+    logger "anomaly_vae.client" warns after 2 s without a service.
 
     Example:
         with Client("127.0.0.1:50051") as client:
@@ -46,25 +47,26 @@ class Client:
         tls: Tls | None = None,
         token: str | None = None,
     ) -> None:
-        """Connect lazily.
+        """Prepare a connection; it is made when the first call is sent.
 
         Args:
-            target: "host:port", in plaintext unless ``tls`` is given; "grpc://host:port" for plaintext,
+            target: "host:port", plaintext unless ``tls`` is given; "grpc://host:port" for plaintext,
                 "grpcs://host:port" for TLS.
-            model_name: The model meant; empty for whatever is served.
-            model_version: Its version; empty for whatever is served.
-            timeout: Seconds each call may take, with all its retries; None for ever. Many rows go in several calls,
-                so that the whole may take longer.
-            retries: How often a call is sent again, at most; 0 for never, None for as often as the timeout allows.
-                Without a timeout either, a call whose service never comes back never ends.
-            tls: Whom to trust, and a certificate of one's own; None for the public authorities and no certificate.
-            token: Proves to the service who calls, by TLS or on this machine only. None for that of the environment
-                variable ANOMALY_VAE_TOKEN, if it is set; empty for none.
+            model_name: The expected name of the model; empty for any.
+            model_version: The expected version of the model; empty for any.
+            timeout: Seconds for one call with all its retries; None for no limit. Many rows need several calls, so
+                that scoring them may take longer.
+            retries: How often a call is sent again at most: 0 for never, None for as often as the timeout allows. With
+                ``timeout=None`` as well, a call waits without limit for a service that stays away.
+            tls: The authorities to trust, and the client's own certificate; None for the public authorities and no
+                client certificate.
+            token: Identifies the caller to the service; sent only by TLS or within this machine. None for the value
+                of the environment variable ANOMALY_VAE_TOKEN, if it is set; empty for no token.
 
         Raises:
-            ConfigError: One of these cannot be, or a file of ``tls`` cannot be used.
+            ConfigError: An argument is wrong, or a file of ``tls`` cannot be used.
         """
-        self._connection = connection_to(
+        settings = connection_settings(
             target,
             model_name=model_name,
             model_version=model_version,
@@ -73,15 +75,16 @@ class Client:
             tls=tls,
             token=token,
         )
-        self._channel = Channel(self._connection)
-        self._session = Session(self._connection, self._channel)
+        self._settings = settings
+        self._transport = BlockingTransport(settings)
+        self._session = Session(settings, self._transport)
 
     def __repr__(self) -> str:
-        """The address; never the token."""
-        return f"Client({str(self._connection.target)!r})"
+        """Return the address; the token is never shown."""
+        return f"Client({str(self._settings.target)!r})"
 
     def __enter__(self) -> Self:
-        """The client itself."""
+        """Return the client itself."""
         return self
 
     def __exit__(
@@ -91,34 +94,35 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way fail."""
-        self._channel.close()
+        """Close the connection; calls in progress fail."""
+        self._transport.close()
 
     def wait_until_ready(self, timeout: float = 30.0, *, first_answer: float | None = None) -> None:
         """Wait until the service answers and its model is loaded.
 
         Args:
             timeout: Seconds to wait at most.
-            first_answer: Seconds after which to give up if nothing at all answers there, such as at a mistyped
-                address; a service that starts or ends says so, and is waited for. None for the timeout.
+            first_answer: Seconds to wait at most if nothing answers at the address, for example because it is
+                mistyped. A service that is starting or stopping does answer, and is waited for until the timeout.
+                None for the timeout.
 
         Raises:
-            ServiceError: It did not within that time.
+            ServiceError: The time passed.
         """
-        finish(self._session.wait_until_ready(timeout, first_answer))
+        run_blocking(self._session.wait_until_ready(timeout, first_answer))
 
     def get_model(self) -> pb.Model:
-        """What is served, asked anew: columns, threshold, calibration, estimator, limits.
+        """Request the description of the model: columns, threshold, calibration, estimator, limits.
 
         Raises:
             ServiceError: The call failed.
         """
-        return finish(self._session.get_model())
+        return run_blocking(self._session.get_model())
 
     @property
     def model(self) -> pb.Model:
-        """:meth:`get_model` as it was when last asked."""
-        return finish(self._session.model())
+        """The description of the model at the last request; the first use requests it, as :meth:`get_model`."""
+        return run_blocking(self._session.model())
 
     @property
     def schema(self) -> Schema:
@@ -127,54 +131,67 @@ class Client:
 
     @property
     def num_samples(self) -> int:
-        """The calibrated budget of decoder evaluations a row."""
+        """Decoder evaluations per row in the calibration."""
         return int(self.model.estimator.num_samples)
 
     @property
     def threshold(self) -> float:
-        """Rows with a score strictly below it are anomalies, nats in data units."""
+        """The threshold, nats in data units: a row is an anomaly if its score is strictly below it."""
         return float(self.model.calibration.threshold)
 
-    def score(self, data: Any, num_samples: int | None = None, max_std_error: float | None = None) -> Scores:
-        """Score every row, or none, as :meth:`anomaly_vae.scorer.Scorer.score` does, with the same bits.
+    def score(
+        self,
+        X: Any,  # noqa: N803 (the name that scikit-learn uses)
+        *,
+        num_samples: int | None = None,
+        max_std_error: float | None = None,
+        target_fpr: float | None = None,
+    ) -> Scores:
+        """Score every row, with exactly the result of :meth:`anomaly_vae.scorer.Scorer.score`.
 
         Args:
-            data: Rows in data units: an array (N, D) in the model's order, a DataFrame or an Arrow table with its
+            X: Rows in data units: an array (N, D) in the model's column order, or a DataFrame or Arrow table with its
                 columns in any order.
-            num_samples: Another budget than the calibrated one; then there is no p-value and no flag.
-            max_std_error: Stop at a row when its standard error is at most this, nats; no p-value and no flag either.
+            num_samples: Decoder evaluations per row; None for the number used in the calibration. With another number
+                there is no p-value and no flag.
+            max_std_error: Stop sampling a row when its standard error is at most this, nats. There is no p-value and
+                no flag.
+            target_fpr: Must be None: a service flags at the target of its model.
 
         Raises:
-            InvalidInput: Columns missing, text where numbers are expected, or an infinite value.
-            ConfigError: A budget or an error that cannot be.
-            Overloaded: Too many rows wait at the service.
+            InvalidInput: A column is missing, a number is expected but text is found, or a value is infinite.
+            ConfigError: An option is wrong.
+            Overloaded: The service's queue is full.
             ServiceError: The call failed for another reason.
         """
-        scores = finish(self._session.score(data, num_samples, max_std_error))
-        warn_uncalibrated(num_samples, self.num_samples, max_std_error)
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        scores = run_blocking(self._session.score(X, options))
+        warn_uncalibrated(options, self.num_samples)
         return scores
 
-    def flag(self, data: Any) -> Flags:
-        """Decide only which rows are anomalies, as :meth:`anomaly_vae.scorer.Scorer.flag` does.
+    def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (the name that scikit-learn uses)
+        """Decide which rows are anomalies, with exactly the result of :meth:`anomaly_vae.scorer.Scorer.flag`.
 
         Args:
-            data: As for :meth:`score`.
+            X, target_fpr: As for :meth:`score`.
 
         Raises:
-            InvalidInput, Overloaded, ServiceError: As for :meth:`score`.
+            InvalidInput, ConfigError, Overloaded, ServiceError: As for :meth:`score`.
         """
-        return finish(self._session.flag(data))
+        return run_blocking(self._session.flag(X, target_fpr))
 
     def score_rows(
         self,
         rows: FloatArray,
+        *,
         num_samples: int | None = None,
-        target_fpr: float | None = None,
         max_std_error: float | None = None,
+        target_fpr: float | None = None,
     ) -> Scores:
-        """:meth:`score` of float64 rows (N, D) in the order of :attr:`schema`; the service has one target only."""
-        return finish(self._session.score_rows(rows, num_samples, target_fpr, max_std_error))
+        """Like :meth:`score`, for float64 rows (N, D) in the order of :attr:`schema`; never warns."""
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        return run_blocking(self._session.score_rows(rows, options))
 
-    def flag_rows(self, rows: FloatArray, target_fpr: float | None = None) -> Flags:
-        """:meth:`flag` of float64 rows (N, D) in the order of :attr:`schema`; the service has one target only."""
-        return finish(self._session.flag_rows(rows, target_fpr))
+    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
+        """Like :meth:`flag`, for float64 rows (N, D) in the order of :attr:`schema`."""
+        return run_blocking(self._session.flag_rows(rows, target_fpr))

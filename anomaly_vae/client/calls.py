@@ -1,4 +1,4 @@
-"""One call: sent again where that may help, until it is answered or its time is over."""
+"""One call with retries: sent again until it is answered, fails for good, or its timeout passes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,41 @@ from typing import Any, Protocol
 
 import grpc
 
-from anomaly_vae.client.connection import Connection
-from anomaly_vae.client.failures import cause, is_closed_early, is_unconnected
-from anomaly_vae.client.replies import explained, retry_delay
-from anomaly_vae.client.retries import may_pass, seconds_to_wait
+from anomaly_vae.client.connection import ConnectionSettings
+from anomaly_vae.client.failures import is_closed_early, is_unconnected, root_cause
+from anomaly_vae.client.replies import requested_delay_s, to_error
+from anomaly_vae.client.retries import backoff_s, is_retryable
 from anomaly_vae.errors import ServiceError
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
-__all__ = ["Caller", "Line"]
+__all__ = ["Caller", "Sender"]
 
 _LOG = logging.getLogger("anomaly_vae.client")
 
-# A failure that lasts longer is told: the service starts in 0.5 s, and a person begins to wonder.
-_SECONDS_UNTIL_TOLD = 2.0
-# So long, a service that was never heard may close every connection: gRPC tries a new one at least every 1.2 s.
+# Seconds of failures before a warning is logged. A restart takes 0.5 s and needs no warning.
+_SECONDS_UNTIL_WARNING = 2.0
+# Seconds in which a service that never answered may close every connection. gRPC makes a new one every 1.2 s or less.
 _SECONDS_OF_CLOSING = 3.0
-# A call that waits for a connection does not hear why there is none; one that is sent after so long does.
+# Seconds to wait for a connection before the call is sent again. A waiting call gets no reason for a failed connection;
+# a call that is sent gets it.
 _SECONDS_TO_CONNECT = 1.0
-# With less time left, no call is sent: a reply takes milliseconds.
-_LEAST_SECONDS = 0.02
+# With less time left than this, seconds, no call is sent: a reply takes milliseconds.
+_MIN_SECONDS_LEFT = 0.02
 
 
-class Line(Protocol):
-    """How a call is made and time passes."""
+class Sender(Protocol):
+    """Sends single calls and waits."""
 
     async def send(self, method: str, request: object, timeout: float | None, *, wait_for_ready: bool = False) -> Any:
-        """The reply to one call; grpc.RpcError if it fails.
+        """Send one call and return its reply.
 
-        Without a connection, it fails as soon as one cannot be made, or with ``wait_for_ready`` goes out once it can.
+        Args:
+            method, request: What to send.
+            timeout: Seconds; None for no limit.
+            wait_for_ready: Wait for a connection, instead of failing as soon as one cannot be made.
+
+        Raises:
+            grpc.RpcError: The call failed.
         """
         ...
 
@@ -49,36 +56,36 @@ class Line(Protocol):
 
 
 @dataclass(kw_only=True)
-class _Course:
-    """What one call has met so far; times on the clock of its caller.
+class _CallState:
+    """The state of one call between its attempts. Times are on the clock of :class:`Caller`.
 
     Attributes:
-        began: When it was first sent.
-        until: When its time is over.
-        heard_until: When it is over if nothing at all has answered there.
-        retries: How often it may be sent again; None for as often as there is time.
-        tries: How often it was sent.
+        start: When the call was first sent.
+        deadline: When its timeout passes.
+        first_answer_deadline: When it ends if the service never answered any call of this client.
+        retries: How often it may be sent again; None for no limit.
+        attempts: How often it was sent.
         failing_since: When it first failed.
         closing_since: Since when every connection was closed early; None if the last failure was another.
-        unconnected: The last failure, if there was no connection since.
+        unconnected: The last failure, if there was no connection since then.
     """
 
-    began: float
-    until: float
-    heard_until: float
+    start: float
+    deadline: float
+    first_answer_deadline: float
     retries: int | None
-    tries: int = 0
+    attempts: int = 0
     failing_since: float = math.inf
     closing_since: float | None = None
     unconnected: grpc.RpcError | None = None
 
-    def note(self, error: grpc.RpcError, now: float) -> None:
-        """Take down a failure."""
-        code, details = error.code(), error.details() or ""
+    def add_failure(self, failure: grpc.RpcError, now: float) -> None:
+        """Record a failed attempt."""
+        code, details = failure.code(), failure.details() or ""
         self.failing_since = min(self.failing_since, now)
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:  # which tells nothing about the connection
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:  # says nothing about the connection
             return
-        self.unconnected = error if is_unconnected(code, details) else None
+        self.unconnected = failure if is_unconnected(code, details) else None
         if self.unconnected is None or not is_closed_early(details):
             self.closing_since = None
         elif self.closing_since is None:
@@ -86,119 +93,120 @@ class _Course:
 
 
 class Caller:
-    """Sends the calls of one client.
+    """Sends the calls of one client, with retries.
 
     Attributes:
         now: The clock, seconds.
-        draw: Random numbers in [0, 1).
+        draw: Returns random numbers in [0, 1).
     """
 
-    def __init__(self, connection: Connection) -> None:
-        """Nothing is sent yet."""
+    def __init__(self, settings: ConnectionSettings) -> None:
+        """Prepare; nothing is sent yet."""
         self.now: Callable[[], float] = time.monotonic
         self.draw: Callable[[], float] = random.SystemRandom().random
-        self._connection = connection
-        self._was_heard = False
-        self._has_told = False
+        self._settings = settings
+        self._was_answered = False
+        self._has_warned = False
 
     async def call(
         self,
-        line: Line,
+        sender: Sender,
         method: str,
         request: object,
         timeout: float | None,
         retries: int | None,
         first_answer: float | None = None,
     ) -> Any:
-        """The reply to a call, sent again where that may help while there is time.
+        """Return the reply to a call. A failed call is sent again while it may still succeed in time.
 
         Args:
-            line: How it is sent.
-            method, request: What is sent.
-            timeout: Seconds that it may take in all; None for ever.
-            retries: How often it is sent again at most; None for as often as there is time.
-            first_answer: Seconds that it may take if nothing has ever answered there; None for the timeout.
+            sender: Sends the attempts.
+            method, request: What to send.
+            timeout: Seconds for all attempts together; None for no limit.
+            retries: How often the call is sent again at most; None for no limit.
+            first_answer: Seconds for all attempts if the service never answered any call; None for the timeout.
 
         Raises:
-            InvalidInput, ServiceError: The last failure, explained.
+            InvalidInput, ServiceError: The last attempt failed.
         """
-        began = self.now()
-        until, heard_until = (began + (math.inf if seconds is None else seconds) for seconds in (timeout, first_answer))
-        course = _Course(began=began, until=until, heard_until=heard_until, retries=retries)
+        start = self.now()
+        deadline, first = (start + (math.inf if seconds is None else seconds) for seconds in (timeout, first_answer))
+        state = _CallState(start=start, deadline=deadline, first_answer_deadline=first, retries=retries)
         while True:
-            course.tries += 1
+            state.attempts += 1
             try:
-                reply = await line.send(method, request, self._left(course))
+                reply = await sender.send(method, request, self._timeout(state))
             except grpc.RpcError as error:
                 failure = error
             else:
-                self._was_heard, self._has_told = True, False
+                self._was_answered, self._has_warned = True, False
                 return reply
-            await line.sleep(self._seconds_to_wait(failure, course))
-            if course.unconnected is not None:
-                await self._connect(line, course)
-            if self._until(course) - self.now() < _LEAST_SECONDS:
-                raise self._error(failure, course) from failure
+            await sender.sleep(self._wait_s(failure, state))
+            if state.unconnected is not None:
+                await self._wait_for_connection(sender, state)
+            if self._deadline(state) - self.now() < _MIN_SECONDS_LEFT:
+                raise self._error(failure, state) from failure
 
-    def _seconds_to_wait(self, failure: grpc.RpcError, course: _Course) -> float:
-        """Seconds until the call is sent again; raises what the caller gets if it is not."""
-        code, details, retry_after, now = failure.code(), failure.details() or "", retry_delay(failure), self.now()
-        course.note(failure, now)
-        if course.unconnected is None and code is not grpc.StatusCode.DEADLINE_EXCEEDED:
-            self._was_heard = True
-        wait = seconds_to_wait(code, retry_after, course.tries, self.draw)
-        left = self._until(course) - now
-        is_last = course.retries is not None and course.tries > course.retries
-        is_late = left < _LEAST_SECONDS or (retry_after or 0.0) >= left
-        if wait is None or is_last or is_late or not may_pass(code, details, retry_after):
-            raise self._error(failure, course) from failure
-        if code is not grpc.StatusCode.RESOURCE_EXHAUSTED and now - course.failing_since >= _SECONDS_UNTIL_TOLD:
-            self._tell(details, left, is_there=course.unconnected is None)
-        return max(retry_after or 0.0, min(wait, left / 2))  # so that a last try is left
+    def _wait_s(self, failure: grpc.RpcError, state: _CallState) -> float:
+        """Return the seconds until the next attempt; raise the error of the call if there is no next attempt."""
+        code, details, now = failure.code(), failure.details() or "", self.now()
+        requested_s = requested_delay_s(failure)
+        state.add_failure(failure, now)
+        if state.unconnected is None and code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._was_answered = True
+        wait_s = backoff_s(code, requested_s, state.attempts, self.draw)
+        left_s = self._deadline(state) - now
+        is_last = state.retries is not None and state.attempts > state.retries
+        is_late = left_s < _MIN_SECONDS_LEFT or (requested_s or 0.0) >= left_s
+        if wait_s is None or is_last or is_late or not is_retryable(code, details, requested_s):
+            raise self._error(failure, state) from failure
+        if code is not grpc.StatusCode.RESOURCE_EXHAUSTED and now - state.failing_since >= _SECONDS_UNTIL_WARNING:
+            self._warn(details, left_s, is_connected=state.unconnected is None)
+        return max(requested_s or 0.0, min(wait_s, left_s / 2))  # half of the time is left for the next attempt
 
-    async def _connect(self, line: Line, course: _Course) -> None:
-        """Wait a moment for a connection, by a small call that goes out as soon as there is one.
+    async def _wait_for_connection(self, sender: Sender, state: _CallState) -> None:
+        """Wait up to 1 s for a connection, by a small call that is sent as soon as there is one.
 
-        The call itself does not wait so: bounded, it would be cut off while it is scored, and unbounded, it would never
-        hear that the service has come back with another certificate.
+        The call itself cannot wait like this: with a limit of 1 s it would be cut off while it is scored, and without
+        a limit it would never get the reason if the service returns with a wrong certificate.
         """
-        seconds = min(_SECONDS_TO_CONNECT, max(self._until(course) - self.now(), 0.0))
+        seconds = min(_SECONDS_TO_CONNECT, max(self._deadline(state) - self.now(), 0.0))
         try:
-            await line.send("GetModel", pb.GetModelRequest(), seconds, wait_for_ready=True)
+            await sender.send("GetModel", pb.GetModelRequest(), seconds, wait_for_ready=True)
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""
             if code is grpc.StatusCode.DEADLINE_EXCEEDED or is_unconnected(code, details):
                 return
-        self._was_heard, course.unconnected = True, None
+        self._was_answered, state.unconnected = True, None
 
-    def _error(self, failure: grpc.RpcError, course: _Course) -> Exception:
-        """What the caller gets: of a call whose time was over before there was a connection, why there was none."""
+    def _error(self, failure: grpc.RpcError, state: _CallState) -> Exception:
+        """Return the error for the caller. If the time passed without a connection, it says why there was none."""
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            if course.unconnected is not None:
-                return explained(course.unconnected, self._connection)
-            if not self._was_heard:
-                where, seconds = self._connection.target.address, self.now() - course.began
-                text = f"{where}: no service answers there: nothing came in {seconds:.2g} s; is it the right address?"
+            if state.unconnected is not None:
+                return to_error(state.unconnected, self._settings)
+            if not self._was_answered:
+                address, seconds = self._settings.target.address, self.now() - state.start
+                text = f"{address}: no service answers there: nothing came in {seconds:.2g} s; is it the right address?"
                 return ServiceError(text, code=grpc.StatusCode.UNAVAILABLE.name)
-        return explained(failure, self._connection)
+        return to_error(failure, self._settings)
 
-    def _until(self, course: _Course) -> float:
-        """When the time of a call is over."""
-        if self._was_heard:
-            return course.until
-        closing = math.inf if course.closing_since is None else course.closing_since + _SECONDS_OF_CLOSING
-        return min(course.until, course.heard_until, closing)
+    def _deadline(self, state: _CallState) -> float:
+        """Return the time at which a call ends."""
+        if self._was_answered:
+            return state.deadline
+        closing = math.inf if state.closing_since is None else state.closing_since + _SECONDS_OF_CLOSING
+        return min(state.deadline, state.first_answer_deadline, closing)
 
-    def _left(self, course: _Course) -> float | None:
-        """Seconds until then, as gRPC takes them."""
-        left = self._until(course) - self.now()
-        return None if left == math.inf else max(left, 0.0)
+    def _timeout(self, state: _CallState) -> float | None:
+        """Return the seconds left until :meth:`_deadline`; None for no limit."""
+        left_s = self._deadline(state) - self.now()
+        return None if left_s == math.inf else max(left_s, 0.0)
 
-    def _tell(self, details: str, left: float, *, is_there: bool) -> None:
-        """Log why nothing comes, once until something does; not if the error itself comes soon."""
-        if self._has_told or left < _SECONDS_UNTIL_TOLD:
+    def _warn(self, details: str, left_s: float, *, is_connected: bool) -> None:
+        """Log why no reply comes, once per outage; not if the call ends within 2 s, since its error says the same."""
+        if self._has_warned or left_s < _SECONDS_UNTIL_WARNING:
             return
-        self._has_told = True
-        where = self._connection.target.address
-        what = f"cannot answer ({details})" if is_there else f"does not answer ({cause(details)})"
-        _LOG.warning("%s %s; trying again%s", where, what, "" if left == math.inf else f" for up to {left:.0f} s")
+        self._has_warned = True
+        address = self._settings.target.address
+        what = f"cannot answer ({details})" if is_connected else f"does not answer ({root_cause(details)})"
+        _LOG.warning("%s %s; trying again%s", address, what, "" if left_s == math.inf else f" for up to {left_s:.0f} s")

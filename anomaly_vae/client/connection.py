@@ -1,4 +1,4 @@
-"""The settings of a connection, checked once: where to, how, and as whom."""
+"""The settings of a connection, checked once: the address, TLS, the token, the timeout and the retries."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from anomaly_vae.client.credentials import Tls, bearer, channel_credentials
 from anomaly_vae.client.target import Target, parse_target
 from anomaly_vae.errors import ConfigError
 
-__all__ = ["Connection", "connection_to"]
+__all__ = ["ConnectionSettings", "connection_settings"]
 
-_MOST_SECONDS = 1e9  # gRPC cannot count much further; whoever asks for more means for ever
+# gRPC cannot represent much longer timeouts; a longer one (over 31 years) means no timeout.
+_MAX_TIMEOUT_S = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Connection:
-    """What both clients open a channel with, and send with every call.
+class ConnectionSettings:
+    """What both clients need to open a channel and to send calls.
 
     Attributes:
-        target: Where to.
-        credentials: Those of TLS; None for plaintext.
-        metadata: What goes with every call: the token, where there is one.
-        options: Those of the channel.
-        model_name, model_version: The model meant; empty for whatever is served.
-        timeout: Seconds that a call may take, with all its retries; None for ever.
+        target: The address.
+        credentials: TLS credentials; None for plaintext.
+        metadata: Sent with every call: the token, if there is one.
+        options: Options of the gRPC channel.
+        model_name, model_version: The expected model; empty for any.
+        timeout: Seconds for one call with all its retries; None for no limit.
         retries: How often a call is sent again at most; None for as often as the timeout allows.
     """
 
@@ -40,7 +41,7 @@ class Connection:
     retries: int | None
 
 
-def connection_to(
+def connection_settings(
     target: str,
     *,
     model_name: str,
@@ -49,26 +50,26 @@ def connection_to(
     retries: int | None,
     tls: Tls | None,
     token: str | None,
-) -> Connection:
-    """Check what a client is given; its docstring tells what each is.
+) -> ConnectionSettings:
+    """Check the arguments of a client (see :class:`anomaly_vae.client.Client`) and return its settings.
 
     Raises:
-        ConfigError: One of them cannot be.
+        ConfigError: An argument is wrong, or a file of ``tls`` cannot be used.
     """
     if timeout is not None and not timeout > 0:
-        raise ConfigError(f"timeout must be a positive number of seconds, or None for ever, got {timeout!r}")
+        raise ConfigError(f"timeout must be a positive number of seconds, or None for no limit, got {timeout!r}")
     if retries is not None and retries < 0:
         raise ConfigError(f"retries must be 0 or more, or None for as many as the timeout allows, got {retries!r}")
-    found = parse_target(target, with_tls=tls is not None)
+    parsed = parse_target(target, with_tls=tls is not None)
     tls = tls or Tls()
-    return Connection(
-        target=found,
-        credentials=channel_credentials(tls) if found.secure else None,
-        metadata=bearer(token, found),
-        options=_options(found, tls),
+    return ConnectionSettings(
+        target=parsed,
+        credentials=channel_credentials(tls) if parsed.secure else None,
+        metadata=bearer(token, parsed),
+        options=_options(parsed, tls),
         model_name=model_name,
         model_version=model_version,
-        timeout=None if timeout is None or min(timeout, math.inf) > _MOST_SECONDS else timeout,
+        timeout=None if timeout is None or min(timeout, math.inf) > _MAX_TIMEOUT_S else timeout,
         retries=retries,
     )
 
@@ -77,18 +78,18 @@ def _options(target: Target, tls: Tls) -> list[tuple[str, int | str]]:
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
-        ("grpc.enable_retries", 0),  # ours are the only ones, or they would multiply
-        # Between attempts to connect. By default they would grow to two minutes, and the service be back long before.
+        ("grpc.enable_retries", 0),  # the client retries itself; gRPC's retries would multiply with them
+        # Time between attempts to connect. gRPC's default grows to two minutes, far longer than a restart takes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
-        # For one attempt, which takes milliseconds where somebody listens. By default 20 s: as long, a host that drops
-        # packets would give no reason.
+        # Time for one attempt to connect, which usually takes milliseconds. With gRPC's default of 20 s the reason for
+        # a failure would come late if the host drops packets.
         ("grpc.min_reconnect_backoff_ms", 5_000),
-        # By default a name is looked up every 30 s at most; a service that restarts may have another address.
+        # By default gRPC looks a name up every 30 s at most; a service that restarts may have another address.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     if target.is_loopback:
-        options.append(("grpc.enable_http_proxy", 0))  # a proxy of the environment leads off this machine
+        options.append(("grpc.enable_http_proxy", 0))  # a proxy from the environment would leave this machine
     if tls.server_name is not None:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     return options

@@ -1,4 +1,4 @@
-"""How a client knows the service, and the service the client: TLS and the bearer token."""
+"""How client and service authenticate each other: TLS certificates and the bearer token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anomaly_vae.errors import ConfigError
 
 __all__ = ["TOKEN_VARIABLE", "Tls", "bearer", "channel_credentials"]
 
-TOKEN_VARIABLE = "ANOMALY_VAE_TOKEN"  # noqa: S105 (where a token is, not one)
+TOKEN_VARIABLE = "ANOMALY_VAE_TOKEN"  # noqa: S105 (the name of a variable, not a token)
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -24,14 +24,16 @@ Pem = str | Path | bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """What a TLS connection takes. Files are read, and checked, when a client is made.
+    """Settings of a TLS connection. The files are read and checked when a client is made.
 
     Attributes:
-        ca: Certificates of the authorities that may sign the service's, a PEM file or its bytes; None for those that
-            gRPC trusts: the public ones, which come with it, or the file that GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names.
-        cert: The client's own certificate, followed by intermediate ones if any, for a service that asks for it.
-        key: Its private key, not encrypted.
-        server_name: The name that the service's certificate must have, if it is not the host that is connected to.
+        ca: Certificates of the authorities that may sign the service's certificate, a PEM file or its bytes. None for
+            the public authorities that come with gRPC, or those in the file that the environment variable
+            GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names.
+        cert: The client's own certificate, followed by intermediate ones if there are any, for a service that requires
+            client certificates.
+        key: The private key of ``cert``, not encrypted.
+        server_name: The name in the service's certificate, if it differs from the host in the address.
     """
 
     ca: Pem | None = None
@@ -40,17 +42,17 @@ class Tls:
     server_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that certificate and key come together."""
+        """Raise ConfigError if only one of certificate and key is given."""
         if (self.cert is None) != (self.key is None):
             given, missing = ("cert", "key") if self.key is None else ("key", "cert")
-            raise ConfigError(f"TLS: {given} is given without {missing}; a client certificate takes both")
+            raise ConfigError(f"TLS: {given} is given without {missing}; a client certificate needs both")
 
 
 def channel_credentials(tls: Tls) -> grpc.ChannelCredentials:
-    """The credentials of a channel.
+    """Return the credentials of a gRPC channel.
 
     Raises:
-        ConfigError: A file cannot be read, or is not what it should be.
+        ConfigError: A file cannot be read or has the wrong content.
     """
     ca = None if tls.ca is None else _certificates("ca", tls.ca)
     if tls.cert is None or tls.key is None:
@@ -64,10 +66,14 @@ def channel_credentials(tls: Tls) -> grpc.ChannelCredentials:
 
 
 def bearer(token: str | None, target: Target) -> tuple[tuple[str, str], ...]:
-    """The metadata that carry a token, or the environment's if it is None; none for no token.
+    """Return the metadata that carry the token; empty if there is no token.
+
+    Args:
+        token: The token; None for the value of ANOMALY_VAE_TOKEN, empty for no token.
+        target: The address.
 
     Raises:
-        ConfigError: It is no token, or others could read it on its way.
+        ConfigError: The token has characters that no token has, or it would leave this machine in plaintext.
     """
     where = "token" if token is not None else TOKEN_VARIABLE
     token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
@@ -75,12 +81,12 @@ def bearer(token: str | None, target: Target) -> tuple[tuple[str, str], ...]:
         return ()
     if not _TOKEN.fullmatch(token):
         raise ConfigError(
-            f"{where}: a token has printable ASCII characters only, without blanks and line ends, this one has others; "
-            "was a whole file read, or cut at the wrong place?"
+            f"{where}: a token has printable ASCII characters only, without spaces and line ends; this one has others. "
+            "Was too much or too little of a file read?"
         )
     if not target.secure and not target.is_loopback:
         raise ConfigError(
-            f"{where}: {target} is plaintext, and whoever sees the token on its way can use it; "
+            f"{where}: {target} is plaintext, so that others on the network could read and use the token; "
             f"connect by TLS, {TLS_SCHEME}{target.address}"
         )
     return (("authorization", f"Bearer {token}"),)
@@ -97,11 +103,11 @@ def _certificates(name: str, source: Pem) -> bytes:
 
 def _check_pair(cert: str | Path, key: str | Path) -> None:
     try:
-        # Without a password of ours OpenSSL would ask for one at the terminal.
+        # With no password given, OpenSSL would prompt for one at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
     except (ssl.SSLError, ValueError) as error:
         raise ConfigError(
-            f"TLS: {key} is not the private key of {cert}, or it is encrypted; give the one it was made with, decrypted"
+            f"TLS: {key} is not the private key of {cert}, or it is encrypted; give its key, decrypted"
         ) from error
 
 

@@ -1,6 +1,8 @@
-"""Replies and failures as clients see them: wire to numpy, status codes to errors of ours."""
+"""Replies to arrays, and failed calls to the package's errors."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -8,18 +10,18 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpc_status import rpc_status
 
-from anomaly_vae.client.connection import Connection
+from anomaly_vae.client.connection import ConnectionSettings
 from anomaly_vae.client.credentials import TOKEN_VARIABLE
-from anomaly_vae.client.failures import is_unconnected, unreachable
+from anomaly_vae.client.failures import explain_unconnected, is_unconnected
 from anomaly_vae.errors import InvalidInput, Overloaded, ServiceError
 from anomaly_vae.scores import Flags, Part, Scores
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
-__all__ = ["explained", "no_scores", "retry_delay", "to_flags", "to_scores"]
+__all__ = ["empty_flags", "empty_scores", "requested_delay_s", "to_error", "to_flags", "to_scores"]
 
 
 def to_scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
-    """The scores of a reply to so many rows; ServiceError if it has another number."""
+    """Return the scores in a reply to ``num_rows`` rows; raise ServiceError if it has another number of rows."""
     calibrated = len(reply.p_value) > 0
     scores = Scores(
         log_px=np.array(reply.log_px, dtype=np.float64),
@@ -38,7 +40,7 @@ def to_scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
 
 
 def to_flags(reply: pb.ScoreResponse, num_rows: int) -> Flags:
-    """The decisions of a reply to so many rows; ServiceError if it has another number."""
+    """Return the flags in a reply to ``num_rows`` rows; raise ServiceError if it has another number of rows."""
     flags = Flags(
         is_anomaly=np.array(reply.is_anomaly, dtype=bool),
         num_samples=np.array(reply.num_samples, dtype=np.int64),
@@ -47,66 +49,59 @@ def to_flags(reply: pb.ScoreResponse, num_rows: int) -> Flags:
     return _checked(flags, num_rows)
 
 
-def _checked(found: Part, num_rows: int) -> Part:
-    for name, values in vars(found).items():
+def _checked(results: Part, num_rows: int) -> Part:
+    for name, values in vars(results).items():
         if values is not None and len(values) != num_rows:
             raise ServiceError(f"the reply has {len(values)} entries of {name} for {num_rows} rows", code="INTERNAL")
-    return found
+    return results
 
 
-def no_scores(*, calibrated: bool) -> Scores:
-    """Scores of no rows."""
-    none = np.empty(0)
-    return Scores(
-        log_px=none,
-        score=none,
-        elbo=none,
-        std_error=none,
-        ess_ratio=none,
-        pareto_k=none,
-        reliable=np.empty(0, dtype=bool),
-        p_value=none if calibrated else None,
-        is_anomaly=np.empty(0, dtype=bool) if calibrated else None,
-        num_samples=np.empty(0, dtype=np.int64),
-        reason=[],
-    )
+def empty_scores(*, calibrated: bool) -> Scores:
+    """Return scores of 0 rows, with or without p-values and flags."""
+    scores = to_scores(pb.ScoreResponse(), 0)
+    return replace(scores, p_value=np.empty(0), is_anomaly=np.empty(0, dtype=bool)) if calibrated else scores
 
 
-def explained(error: grpc.RpcError, connection: Connection) -> Exception:
-    """A failed call as an error of ours, that says what to do."""
-    code, address, details = error.code(), connection.target.address, error.details() or ""
+def empty_flags() -> Flags:
+    """Return flags of 0 rows."""
+    return to_flags(pb.ScoreResponse(), 0)
+
+
+def to_error(failure: grpc.RpcError, settings: ConnectionSettings) -> Exception:
+    """Return the package's error for a failed call: what happened and what to do."""
+    code, address, details = failure.code(), settings.target.address, failure.details() or ""
     text = f"{address}: {details}"
-    field, retry_after = _details(error)
+    field, delay_s = _details(failure)
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return InvalidInput(text, field=field)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after is not None:
-        return Overloaded(text, retry_after=retry_after)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and delay_s is not None:
+        return Overloaded(text, retry_after=delay_s)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        text = f"{address}: no reply in time; ask for fewer rows a call, or allow a longer timeout"
+        text = f"{address}: no reply in time; send fewer rows per call or set a longer timeout"
     if code is grpc.StatusCode.UNAUTHENTICATED:
-        advice = "is the token the right one?" if connection.metadata else f"set {TOKEN_VARIABLE}, or pass token"
+        advice = "is the token the right one?" if settings.metadata else f"set {TOKEN_VARIABLE}, or pass token"
         text = f"{text}; {advice}"
     if is_unconnected(code, details):
-        text = f"{address}: {unreachable(details, secure=connection.target.secure)}"
+        text = f"{address}: {explain_unconnected(details, secure=settings.target.secure)}"
     return ServiceError(text, code=code.name)
 
 
-def retry_delay(error: grpc.RpcError) -> float | None:
-    """Seconds after which the service asks to be called again, where it does."""
-    return _details(error)[1]
+def requested_delay_s(failure: grpc.RpcError) -> float | None:
+    """Return the seconds that the service requests to wait before the next call, or None."""
+    return _details(failure)[1]
 
 
-def _details(error: grpc.RpcError) -> tuple[str | None, float | None]:
-    """The field at fault and the seconds to wait, where the status has them."""
-    field, retry_after = None, None
+def _details(failure: grpc.RpcError) -> tuple[str | None, float | None]:
+    """Return the field at fault and the seconds to wait, where the status has them."""
+    field, delay_s = None, None
     try:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(failure)
         for detail in status.details if status else ():
             violations, retry = BadRequest(), RetryInfo()
             if detail.Unpack(violations) and violations.field_violations:
                 field = violations.field_violations[0].field
             elif detail.Unpack(retry):
-                retry_after = retry.retry_delay.ToMilliseconds() / 1000
-    except (ValueError, DecodeError):  # not what the service sends: something between it and us
+                delay_s = retry.retry_delay.ToMilliseconds() / 1000
+    except (ValueError, DecodeError):  # not from our service: a proxy answered, for example
         pass
-    return field, retry_after
+    return field, delay_s

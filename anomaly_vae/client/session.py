@@ -1,4 +1,4 @@
-"""What a client and a service say to each other, written once for the blocking and the asynchronous client."""
+"""The exchange between a client and a service, shared by the blocking and the asynchronous client."""
 
 from __future__ import annotations
 
@@ -6,142 +6,146 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
-from anomaly_vae.client.calls import Caller, Line
-from anomaly_vae.client.connection import Connection
-from anomaly_vae.client.replies import no_scores, to_flags, to_scores
-from anomaly_vae.client.requests import Wish, in_parts, refuse_target, schema_of, wish_of
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.client.calls import Caller, Sender
+from anomaly_vae.client.connection import ConnectionSettings
+from anomaly_vae.client.replies import empty_flags, empty_scores, to_flags, to_scores
+from anomaly_vae.client.requests import budget_of, refuse_target, schema_of, score_request, split_rows
+from anomaly_vae.columns.rows import to_rows
 from anomaly_vae.errors import ConfigError, InvalidInput, ServiceError
-from anomaly_vae.rows import to_rows
+from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Part, Scores, join
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
 __all__ = ["Session", "Transport"]
 
+# Code of the error for a model that was replaced while its rows were scored.
 _REPLACED = "ABORTED"
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-class Transport(Line, Protocol):
-    """How several calls are made at a time. If its methods never suspend, those of a session do not either."""
+class Transport(Sender, Protocol):
+    """Sends calls, several at a time.
 
-    async def together(self, asks: Iterable[Callable[[Line], Coroutine[Any, Any, Found]]]) -> list[Found]:
-        """Ask several things, a few at a time, each by the line it is given; the first error cancels the others.
+    A transport whose methods never suspend makes the methods of :class:`Session` never suspend either.
+    """
+
+    async def gather(self, tasks: Iterable[Callable[[Sender], Coroutine[Any, Any, Result]]]) -> list[Result]:
+        """Run tasks, a few at a time, each with the sender it is given; the first error cancels the other tasks.
 
         Returns:
-            What they found, in their order.
+            The results, in the order of the tasks.
         """
         ...
 
 
 class Session:
-    """A conversation with one service.
+    """The exchange with one service.
 
     Attributes:
-        caller: Who makes the calls.
+        caller: Sends the calls, with retries.
     """
 
-    def __init__(self, connection: Connection, transport: Transport) -> None:
-        """Nothing is sent yet."""
-        self.caller = Caller(connection)
-        self._connection = connection
+    def __init__(self, settings: ConnectionSettings, transport: Transport) -> None:
+        """Prepare; nothing is sent yet."""
+        self.caller = Caller(settings)
+        self._settings = settings
         self._transport = transport
-        self._named = {"model_name": connection.model_name, "model_version": connection.model_version}
-        self._described: pb.Model | None = None
+        self._model_id = {"model_name": settings.model_name, "model_version": settings.model_version}
+        self._model: pb.Model | None = None
 
     async def wait_until_ready(self, timeout: float, first_answer: float | None) -> None:
-        """Ask for the model until it is there."""
-        await self._describe(timeout, retries=None, first_answer=first_answer)
+        """Request the model until the service returns it."""
+        await self._request_model(timeout, retries=None, first_answer=first_answer)
 
     async def get_model(self) -> pb.Model:
-        """What is served, asked anew."""
-        return await self._describe(self._connection.timeout, self._connection.retries)
+        """Request the description of the model."""
+        return await self._request_model(self._settings.timeout, self._settings.retries)
 
     async def model(self) -> pb.Model:
-        """What was served when last asked."""
-        return self._described or await self.get_model()
+        """Return the description of the last request; request it if there was none."""
+        return self._model or await self.get_model()
 
-    async def score(self, data: Any, num_samples: int | None, max_std_error: float | None) -> Scores:
-        """Scores of rows in any form."""
+    async def score(self, data: Any, options: ScoreOptions) -> Scores:
+        """Score rows in any form."""
+        refuse_target(options.target_fpr)
 
-        async def by(model: pb.Model) -> Scores:
-            return await self._score(model, to_rows(data, schema_of(model)), num_samples, max_std_error)
+        async def attempt(model: pb.Model) -> Scores:
+            return await self._score(model, to_rows(data, schema_of(model)), options)
 
-        return await self._by_what_is_served(by)
+        return await self._with_current_model(attempt)
 
-    async def flag(self, data: Any) -> Flags:
-        """Decisions on rows in any form."""
+    async def flag(self, data: Any, target_fpr: float | None) -> Flags:
+        """Flag rows in any form."""
+        refuse_target(target_fpr)
 
-        async def by(model: pb.Model) -> Flags:
+        async def attempt(model: pb.Model) -> Flags:
             return await self._flag(model, to_rows(data, schema_of(model)))
 
-        return await self._by_what_is_served(by)
+        return await self._with_current_model(attempt)
 
-    async def score_rows(
-        self, rows: FloatArray, num_samples: int | None, target_fpr: float | None, max_std_error: float | None
-    ) -> Scores:
-        """Scores of rows in the order of the model last asked for."""
-        refuse_target(target_fpr)
-        return await self._score(await self.model(), rows, num_samples, max_std_error)
+    async def score_rows(self, rows: FloatArray, options: ScoreOptions) -> Scores:
+        """Score rows (N, D) in the column order of :meth:`model`."""
+        refuse_target(options.target_fpr)
+        return await self._score(await self.model(), rows, options)
 
     async def flag_rows(self, rows: FloatArray, target_fpr: float | None) -> Flags:
-        """Decisions on rows in the order of the model last asked for."""
+        """Flag rows (N, D) in the column order of :meth:`model`."""
         refuse_target(target_fpr)
         return await self._flag(await self.model(), rows)
 
-    async def _by_what_is_served(self, ask: Callable[[pb.Model], Awaitable[Part]]) -> Part:
-        """Ask, and once more if a failure may be due to another model in this one's place, with other columns."""
+    async def _with_current_model(self, attempt: Callable[[pb.Model], Awaitable[Part]]) -> Part:
+        """Run an attempt, and once more if it failed and the service has another model by now."""
         model = await self.model()
         try:
-            return await ask(model)
+            return await attempt(model)
         except (InvalidInput, ConfigError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.code != _REPLACED:
                 raise
-            served = await self.get_model()
-            if served.bundle_digest == model.bundle_digest:
+            current = await self.get_model()
+            if current.bundle_digest == model.bundle_digest:
                 raise
-        return await ask(served)
+        return await attempt(current)
 
-    async def _score(
-        self, model: pb.Model, rows: FloatArray, num_samples: int | None, max_std_error: float | None
-    ) -> Scores:
-        wish = wish_of(model, num_samples, max_std_error)
+    async def _score(self, model: pb.Model, rows: FloatArray, options: ScoreOptions) -> Scores:
+        budget = budget_of(options, model)
         if len(rows) == 0:
-            calibrated = wish.num_samples == model.estimator.num_samples and max_std_error is None
-            return no_scores(calibrated=calibrated)
-        return await self._in_parts(model, rows, wish, to_scores)
+            reason = options.uncalibrated_reason(model.estimator.num_samples)
+            return empty_scores(calibrated=reason is None)
+        return await self._call(model, rows, options, budget, to_scores)
 
     async def _flag(self, model: pb.Model, rows: FloatArray) -> Flags:
         if len(rows) == 0:
-            return Flags(is_anomaly=np.empty(0, dtype=bool), num_samples=np.empty(0, dtype=np.int64), reason=[])
-        return await self._in_parts(
-            model, rows, Wish(num_samples=model.estimator.num_samples, flag_only=True), to_flags
-        )
+            return empty_flags()
+        return await self._call(model, rows, ScoreOptions(flag_only=True), model.estimator.num_samples, to_flags)
 
-    async def _in_parts(
-        self, model: pb.Model, rows: FloatArray, wish: Wish, read: Callable[[pb.ScoreResponse, int], Part]
+    async def _call(
+        self,
+        model: pb.Model,
+        rows: FloatArray,
+        options: ScoreOptions,
+        budget: int,
+        read: Callable[[pb.ScoreResponse, int], Part],
     ) -> Part:
-        async def ask(part: FloatArray, line: Line) -> Part:
-            connection = self._connection
-            request = wish.request(part, **self._named)
-            reply = await self.caller.call(line, "Score", request, connection.timeout, connection.retries)
+        """Send the rows in as many calls as they need, and join the replies."""
+
+        async def call(part: FloatArray, sender: Sender) -> Part:
+            settings = self._settings
+            request = score_request(part, options, budget, **self._model_id)
+            reply = await self.caller.call(sender, "Score", request, settings.timeout, settings.retries)
             if reply.bundle_digest != model.bundle_digest:
-                text = "another model is served now than a moment ago; score the rows again"
-                raise ServiceError(f"{connection.target.address}: {text}", code=_REPLACED)
+                text = "the service has another model than a moment ago; score the rows again"
+                raise ServiceError(f"{settings.target.address}: {text}", code=_REPLACED)
             return read(reply, len(part))
 
-        parts = in_parts(rows, model, wish.num_samples)
-        return join(await self._transport.together([partial(ask, part) for part in parts]))
+        parts = split_rows(rows, model, budget)
+        return join(await self._transport.gather([partial(call, part) for part in parts]))
 
-    async def _describe(
+    async def _request_model(
         self, timeout: float | None, retries: int | None, first_answer: float | None = None
     ) -> pb.Model:
-        request = pb.GetModelRequest(**self._named)
-        described: pb.Model = await self.caller.call(
-            self._transport, "GetModel", request, timeout, retries, first_answer
-        )
-        self._described = described
-        return described
+        request = pb.GetModelRequest(**self._model_id)
+        model: pb.Model = await self.caller.call(self._transport, "GetModel", request, timeout, retries, first_answer)
+        self._model = model
+        return model

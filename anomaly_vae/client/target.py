@@ -1,4 +1,4 @@
-"""Where a service is: "host:port", grpc://host:port, or grpcs://host:port for TLS."""
+"""Addresses of services: host:port, grpc://host:port, or grpcs://host:port for TLS."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ PLAIN_SCHEME = "grpc://"
 TLS_SCHEME = "grpcs://"
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[^\s:/\[\]]+):([0-9]{1,5})")
-_LAST_PORT = 65_535
+_MAX_PORT = 65_535
 
 
 @dataclass(frozen=True)
 class Target:
-    """An address of a service.
+    """The address of a service.
 
     Attributes:
-        address: "host:port", as gRPC takes it.
-        secure: Whether it is spoken to by TLS.
-        is_loopback: Whether what is sent there surely stays on this machine.
+        address: "host:port", as gRPC expects it.
+        secure: Whether to use TLS.
+        is_loopback: Whether everything sent there certainly stays on this machine.
     """
 
     address: str
@@ -32,31 +32,31 @@ class Target:
     is_loopback: bool
 
     def __str__(self) -> str:
-        """The address with its scheme."""
+        """Return the address with its scheme."""
         return f"{TLS_SCHEME if self.secure else PLAIN_SCHEME}{self.address}"
 
 
 def parse_target(text: str, *, with_tls: bool = False) -> Target:
-    """Read an address; one without a scheme is spoken to by TLS if ``with_tls``.
+    """Parse an address. ``with_tls`` decides about TLS where the address has no scheme.
 
     Raises:
-        ConfigError: It is no host and port, or grpc:// where TLS is asked for.
+        ConfigError: The text is not a host and a port, or it starts with grpc:// and ``with_tls`` is True.
     """
     if with_tls and text.startswith(PLAIN_SCHEME):
-        raise ConfigError(f"{text}: {PLAIN_SCHEME} is plaintext and TLS is asked for; give {TLS_SCHEME}HOST:PORT")
+        raise ConfigError(f"{text}: {PLAIN_SCHEME} is plaintext, but TLS options are given; give {TLS_SCHEME}HOST:PORT")
     secure = with_tls or text.startswith(TLS_SCHEME)
     address = text.removeprefix(TLS_SCHEME if secure else PLAIN_SCHEME).rstrip("/")
     found = _ADDRESS.fullmatch(address)
-    if not found or int(found[2]) > _LAST_PORT:
+    if not found or int(found[2]) > _MAX_PORT:
         raise ConfigError(
-            f"{text!r} is no address of a service; give {PLAIN_SCHEME}HOST:PORT, such as 127.0.0.1:50051, or "
+            f"{text!r} is not the address of a service; give {PLAIN_SCHEME}HOST:PORT, such as 127.0.0.1:50051, or "
             f"{TLS_SCHEME}HOST:PORT for TLS"
         )
     return Target(address, secure, _is_loopback(found[1].strip("[]")))
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether the host is this machine by its very name; "127.0.0.1.example.com" is not."""
+    """Return True for localhost and loopback IP addresses; "127.0.0.1.example.com" is not one."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""A model made ready to serve: loaded, checked against the limits, and its pace on this machine measured."""
+"""Load a model to serve, check it against the limits, and measure its speed on this machine."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.density.runtime import Slots
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.runtime import Slots
+from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scorer import load
-from anomaly_vae.service.config import ServeConfig
-from anomaly_vae.service.served import Served, Work
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.settings import ServeConfig
 
-__all__ = ["Measured", "load_served", "measure_pace"]
+__all__ = ["Measured", "load_served", "measure_speed"]
 
+# Rows of the measured batch: the smallest full batch. A smaller one takes longer for a row.
 _ROWS = 32
-_TIMES = 2  # the first makes ready what all later ones need
+# Number of measurements, of which the fastest counts. The first one includes one-time work, such as memory allocation.
+_REPEATS = 2
 
 
 class Measured(NamedTuple):
-    """Seconds that one thread took for some rows of a work."""
+    """Seconds that one thread took for rows with these options."""
 
-    work: Work
+    options: ScoreOptions
     num_rows: int
     seconds: float
 
 
 def load_served(config: ServeConfig, threads: int) -> Served:
-    """The model of the settings, whose networks run in ``threads`` threads at a time.
+    """Load the model of the settings; at most ``threads`` of its networks run at a time.
 
     Raises:
         BundleError: The bundle is refused.
-        ConfigError: The model needs more samples a row, or columns, than a request may have.
+        ConfigError: The model needs more samples for a row, or more columns, than the settings allow.
     """
     scorer = load(config.model, threads=1, slots=Slots(threads))
     if scorer.num_samples > config.max_samples:
@@ -48,15 +51,17 @@ def load_served(config: ServeConfig, threads: int) -> Served:
     return Served(config.model_name, config.model_version, scorer, budgets)
 
 
-def measure_pace(served: Served) -> list[Measured]:
-    """Score and flag the model's golden rows, with the calibrated budget, before there are requests."""
+def measure_speed(served: Served) -> list[Measured]:
+    """Score, then flag, the model's golden rows with the calibrated budget, and measure the time."""
     golden = served.scorer.bundle.golden_rows
     rows = np.ascontiguousarray(np.resize(golden, (_ROWS, golden.shape[1])))
-    works = [Work(served, served.scorer.num_samples, flag_only=flag_only) for flag_only in (False, True)]
-    return [Measured(work, _ROWS, min(_seconds(work, rows) for _ in range(_TIMES))) for work in works]
+    return [
+        Measured(options, _ROWS, min(_seconds(served, options, rows) for _ in range(_REPEATS)))
+        for options in (served.options(), served.options(flag_only=True))
+    ]
 
 
-def _seconds(work: Work, rows: FloatArray) -> float:
+def _seconds(served: Served, options: ScoreOptions, rows: FloatArray) -> float:
     start = time.perf_counter()
-    work.run(rows)
+    served.compute(rows, options)
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What the services have in common: the model that is served, admission, and the way through the queue."""
+"""What all services share: the served model, and the queue of rows to score."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import time
 
 import grpc
 
-from anomaly_vae.densities import FloatArray
-from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.service.config import ServeConfig
-from anomaly_vae.service.faults import Fault
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.score_options import ScoreOptions
+from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.loading import Measured
-from anomaly_vae.service.metrics import Metrics
-from anomaly_vae.service.queueing import ScoringQueue
-from anomaly_vae.service.records import current_call
-from anomaly_vae.service.served import Served, Work
+from anomaly_vae.service.queue.admission import Reservation
+from anomaly_vae.service.queue.scoring_queue import ScoredRows, ScoringQueue
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.settings import ServeConfig
+from anomaly_vae.service.telemetry.metrics import Metrics
+from anomaly_vae.service.telemetry.records import current_call
 
-__all__ = ["LARGE_MESSAGE", "Scoring", "expiry"]
+__all__ = ["Scoring", "expiry"]
 
-# Above this many bytes, reading a request or writing a reply would hold up the event loop.
-LARGE_MESSAGE = 2**18
+# Delay before a retry while the model is being loaded, seconds. Chosen, not measured: about as long as loading takes.
+_LOADING_RETRY = 0.5
+
+_BYTES_OF_A_CELL = 8  # float64
 
 
 class Scoring:
-    """Scores the rows of whatever service they come by.
+    """The served model and its queue.
 
     Attributes:
-        served: The model; None while it is loading.
+        config: The settings.
+        metrics: Where everything is counted.
+        served: The model; None while it is being loaded.
         drained: Set once new requests are refused.
     """
 
@@ -48,60 +53,48 @@ class Scoring:
         )
 
     def serve(self, served: Served, measured: list[Measured]) -> None:
-        """Serve a model whose pace is known."""
-        for work, num_rows, seconds in measured:
-            self._queue.learn(work, num_rows, seconds)
+        """Serve a model whose speed was measured."""
+        for options, num_rows, seconds in measured:
+            self._queue.learn(served, options, num_rows, seconds)
         self.served = served
 
     def model(self) -> Served:
-        """The model.
+        """Return the model.
 
         Raises:
-            Fault: UNAVAILABLE while it is loading, and once the service drains.
+            CallError: UNAVAILABLE while the model is being loaded, and once the service drains.
         """
         if self.drained.is_set():
             self.metrics.rejected.labels("draining").inc()
-            raise Fault(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
+            raise CallError(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
         if self.served is None:
-            raise Fault(grpc.StatusCode.UNAVAILABLE, "the model is still being loaded; try again soon", retry_after=0.5)
+            text = "the model is still being loaded; try again soon"
+            raise CallError(grpc.StatusCode.UNAVAILABLE, text, retry_after=_LOADING_RETRY)
         return self.served
 
-    def check_model(self, served: Served, name: str, version: str) -> None:
-        """Raise NOT_FOUND if another name or version than the served one is asked for."""
-        for field, asked, here in (("model_name", name, served.name), ("model_version", version, served.version)):
-            if asked not in ("", here):
-                raise Fault(
-                    grpc.StatusCode.NOT_FOUND,
-                    f"{asked[:100]!r} is not served here, {here!r} is; leave it empty for whatever is served",
-                    field=field,
-                )
+    def reservation(self, served: Served, options: ScoreOptions, num_rows: int) -> Reservation:
+        """Return a reservation for rows of the current call: see :meth:`ScoringQueue.reservation`."""
+        num_bytes = _BYTES_OF_A_CELL * num_rows * len(served.scorer.schema.columns)
+        return self._queue.reservation(served, options, num_rows, num_bytes, current_call().caller)
 
-    def check_room(self, work: Work, num_rows: int, expires: float) -> None:
-        """Refuse rows before they are made, if too many wait: see :meth:`ScoringQueue.check_room`."""
-        self._queue.check_room(work, num_rows, _num_bytes(work, num_rows), expires, current_call().caller)
-
-    async def score(self, work: Work, rows: FloatArray, expires: float, *, patient: bool = False) -> Scores | Flags:
-        """What the work gives for checked rows (N, D): see :meth:`ScoringQueue.submit`."""
-        return await self._queue.submit(work, rows, expires, patient=patient, caller=current_call().caller)
+    async def score(self, reservation: Reservation, rows: FloatArray, expires: float) -> ScoredRows:
+        """Score checked rows (N, D): see :meth:`ScoringQueue.submit`."""
+        return await self._queue.submit(reservation, rows, expires)
 
     def drain(self) -> None:
-        """Refuse new requests, and compute the admitted ones in the order in which most are done in time."""
+        """Refuse new requests, and compute the shortest admitted ones first."""
         self.drained.set()
         self._queue.drain()
 
     def cut(self) -> tuple[int, int]:
-        """Fail the requests that are not done yet with UNAVAILABLE; their number, and that of their rows."""
+        """End all unfinished requests with UNAVAILABLE; return how many requests and unscored rows these were."""
         return self._queue.cut()
 
     async def close(self) -> None:
-        """Let the threads finish what they have begun."""
+        """Wait until the threads have computed the batches that they have begun, and end them."""
         await asyncio.to_thread(self._queue.close)
 
 
 def expiry(time_remaining: float | None) -> float:
-    """When so many seconds have passed, on the clock of ``time.monotonic``; None for never."""
+    """Return when this many seconds have passed, on the clock of ``time.monotonic``; infinite for None."""
     return math.inf if time_remaining is None else time.monotonic() + time_remaining
-
-
-def _num_bytes(work: Work, num_rows: int) -> int:
-    return 8 * num_rows * len(work.served.scorer.schema.columns)

@@ -1,30 +1,32 @@
-"""What is served, and what can be asked of it."""
+"""The model that is served, under the name and version that clients use."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass
 
-from anomaly_vae.densities import FloatArray
-from anomaly_vae.estimator import default_threads
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.density.estimator import default_threads
+from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.service.config import ServeConfig
-from anomaly_vae.service.logs import event
+from anomaly_vae.service.settings import ServeConfig
+from anomaly_vae.service.telemetry.logs import event
 
-__all__ = ["Served", "Work", "log_start"]
+__all__ = ["Served", "log_start"]
 
 _LOG = logging.getLogger("anomaly_vae.service")
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A loaded model under the name and version that clients know.
+    """A loaded model with its name and version.
 
     Attributes:
         name, version: What clients call it.
         scorer: The model.
-        budgets: What clients may ask for as the number of samples of a row.
+        budgets: The values that ``num_samples`` of a request may have.
     """
 
     name: str
@@ -32,37 +34,36 @@ class Served:
     scorer: Scorer
     budgets: tuple[int, ...]
 
+    def options(
+        self, num_samples: int = 0, *, max_std_error: float | None = None, flag_only: bool = False
+    ) -> ScoreOptions:
+        """Return the options of a request, where 0 samples stand for the calibrated budget.
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be computed for rows. Rows of equal work, of whatever requests, are computed together.
+        Requests for the same computation have equal options, so that their rows may share a batch.
+        """
+        if flag_only:
+            return _shared_options(flag_only=True)
+        return _shared_options(num_samples=num_samples or self.scorer.num_samples, max_std_error=max_std_error)
 
-    Attributes:
-        served: The model.
-        num_samples: The budget of a row.
-        max_std_error: Nats at which to stop at a row, or None.
-        flag_only: Whether decisions are enough.
-    """
+    def compute(self, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
+        """Score or flag checked rows, (N, D)."""
+        if options.flag_only:
+            return self.scorer.flag_rows(rows, target_fpr=options.target_fpr)
+        return self.scorer.score_rows(
+            rows,
+            num_samples=options.num_samples,
+            max_std_error=options.max_std_error,
+            target_fpr=options.target_fpr,
+        )
 
-    served: Served
-    num_samples: int
-    max_std_error: float | None = None
-    flag_only: bool = False
 
-    @property
-    def pace(self) -> tuple[bool, bool, int]:
-        """Works with the same pace take about as long for a row."""
-        return self.flag_only, self.max_std_error is not None, self.num_samples
-
-    def run(self, rows: FloatArray) -> Scores | Flags:
-        """Compute it for checked rows (N, D)."""
-        if self.flag_only:
-            return self.served.scorer.flag_rows(rows)
-        return self.served.scorer.score_rows(rows, num_samples=self.num_samples, max_std_error=self.max_std_error)
+# Requests with the same options share one object. A new one for each, compared by value, took 3 µs more per request
+# (measured with 32 requests at a time). The number of objects kept is chosen, not measured.
+_shared_options = functools.lru_cache(maxsize=64)(ScoreOptions)
 
 
 def log_start(served: Served, config: ServeConfig, port: int, metrics_port: int) -> None:
-    """Log what is served, where and within which limits: as a sentence, and each part as a field of its own."""
+    """Log the model, the addresses and the limits, as one sentence and as separate fields."""
     facts = {
         "model_name": served.name,
         "model_version": served.version,

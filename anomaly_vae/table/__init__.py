@@ -1,7 +1,7 @@
 """Tables of numbers and categories as streams of batches, in bounded memory: CSV and Parquet, CSV on standard input.
 
-An empty cell is a missing value. A cell that should hold a number and does not makes its row a faulty row, never a
-failed file; a column of the wrong type does fail the file.
+An empty cell is a missing value. A cell that should be a number and is not makes its row faulty; the other rows are
+read. A column of the wrong type raises InvalidInput for the whole table.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Batch", "CodeBook", "Fault", "Table", "Writer", "check_ending", "fit
 
 
 def open_table(path: str) -> Table:
-    """Open a table by its ending; ``-`` is CSV on standard input.
+    """Open a table; its format follows from the ending, and ``-`` is CSV on standard input.
 
     Raises:
-        InvalidInput: No such file, an ending we do not read, or a damaged file.
+        InvalidInput: The file does not exist, its ending is unknown, or it is damaged.
     """
     if path == "-":
         if sys.stdin is None:
@@ -40,7 +40,7 @@ def open_table(path: str) -> Table:
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read: {error.strerror or error}") from error
     except pa.ArrowInvalid as error:
-        raise InvalidInput(f"{path}: damaged, or not what its ending says: {first_line(error)}") from error
+        raise InvalidInput(f"{path}: damaged, or not the format of its ending: {first_line(error)}") from error
 
 
 def _open_csv(path: Path) -> Table:

@@ -1,4 +1,4 @@
-"""Texts of categorical columns to the numbers that stand for them in rows."""
+"""Convert the texts of categorical columns to the codes that represent them in rows."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from anomaly_vae.densities import FloatArray
-from anomaly_vae.schema import UNSEEN
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.schema import UNSEEN
 
 __all__ = ["CodeBook"]
 
 
 class CodeBook:
-    """The categories of text columns: those of a model, or those met while a table is read for training."""
+    """The categories of text columns and their codes 0, 1, 2, ...: those of a model, or those of a training table."""
 
     def __init__(
         self, categories: Mapping[str, Sequence[str]] | None = None, *, grows: bool = False, text: Sequence[str] = ()
     ) -> None:
-        """Start with these.
+        """Use the given categories.
 
         Args:
             categories: The texts of each categorical column, by name.
-            grows: Whether further columns of text, and further categories, are welcome.
-            text: Columns to read as text whatever they hold.
+            grows: Whether new text columns and new categories are added. True for training, False for scoring.
+            text: Columns to read as text even if they contain numbers.
         """
         self.grows = grows
         self._codes = {
@@ -32,7 +32,7 @@ class CodeBook:
         self._codes |= {name: {} for name in text}
 
     def __contains__(self, name: str) -> bool:
-        """Whether a column is read as text."""
+        """Return whether a column is read as text."""
         return name in self._codes
 
     def add(self, name: str) -> None:
@@ -40,7 +40,7 @@ class CodeBook:
         self._codes.setdefault(name, {})
 
     def encode(self, name: str, texts: Sequence[str | None]) -> FloatArray:
-        """Numbers for the texts of a column, NaN for None, -1 for what is no category."""
+        """Return the codes of texts, NaN for None, and -1 for a text that is not a category."""
         codes = self._codes[name]
         if self.grows:
             for text in texts:
@@ -50,5 +50,5 @@ class CodeBook:
 
     @property
     def categories(self) -> dict[str, tuple[str, ...]]:
-        """The texts of each column, in the order of their numbers."""
+        """The categories of each column, in the order of their codes."""
         return {name: tuple(codes) for name, codes in self._codes.items()}

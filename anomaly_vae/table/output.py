@@ -1,4 +1,4 @@
-"""Writers of score tables: CSV, Parquet, or CSV on standard output; complete files only."""
+"""Writers of tables: CSV, Parquet, or CSV on standard output. A file appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ __all__ = ["ENDINGS", "Writer", "check_ending", "fits_csv", "open_writer"]
 
 ENDINGS = (".csv", ".parquet")
 
-_ROW_GROUP = 65_536
+# Rows in a Parquet row group. Readers skip and parallelise by row group; more rows need more memory here. Chosen, not
+# measured.
+_ROWS_PER_GROUP = 65_536
 
 
 class Writer(Protocol):
-    """Takes record batches of one schema."""
+    """Writes record batches of one schema."""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch."""
@@ -32,10 +34,10 @@ class Writer(Protocol):
 
 @contextlib.contextmanager
 def open_writer(path: str, schema: pa.Schema, *, overwrite: bool) -> Iterator[Writer]:
-    """Write a table that appears under its name only when the block ends well; ``-`` is CSV on standard output.
+    """Open a writer; the file appears only if the block ends without an error. ``-`` is CSV on standard output.
 
     Raises:
-        ConfigError: An ending we do not write, or a file that exists already.
+        ConfigError: The ending is unknown, or the file exists and ``overwrite`` is False.
     """
     if path == "-":
         if sys.stdout is None:
@@ -54,38 +56,38 @@ def open_writer(path: str, schema: pa.Schema, *, overwrite: bool) -> Iterator[Wr
 
 
 def check_ending(path: str) -> Path:
-    """The path, if it ends in a format we write."""
+    """Return the path; raise ConfigError if its ending is not one of ``ENDINGS``."""
     if Path(path).suffix.lower() not in ENDINGS:
         raise ConfigError(f"{path}: expected a file ending in {' or '.join(ENDINGS)}, or - for CSV on standard output")
     return Path(path)
 
 
 def fits_csv(kind: pa.DataType) -> bool:
-    """Whether a column of that type can be written as CSV."""
+    """Return whether a column of this type can be written as CSV."""
     types = pa.types
     return not (types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
 
 
 class _RowGroups:
-    """Gathers small batches into row groups of a useful size."""
+    """Collects small batches and writes them as row groups."""
 
     def __init__(self, writer: pyarrow.parquet.ParquetWriter) -> None:
-        self._writer, self._waiting = writer, list[pa.RecordBatch]()
+        self._writer, self._batches = writer, list[pa.RecordBatch]()
         self._rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._waiting.append(batch)
+        self._batches.append(batch)
         self._rows += batch.num_rows
-        if self._rows >= _ROW_GROUP:
+        if self._rows >= _ROWS_PER_GROUP:
             self._flush()
 
     def __enter__(self) -> _RowGroups:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._waiting:
+        if kind is None and self._batches:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_batches(self._waiting))
-        self._waiting, self._rows = [], 0
+        self._writer.write_table(pa.Table.from_batches(self._batches))
+        self._batches, self._rows = [], 0

@@ -1,4 +1,4 @@
-"""Parquet tables, page by page."""
+"""Parquet tables."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from anomaly_vae.columns.rows import text_of
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.rows import text_of
-from anomaly_vae.table.arrays import to_float64
+from anomaly_vae.table.arrow import to_float64
 from anomaly_vae.table.base import BATCH_ROWS, Batch, faults_of, first_line, wrong_type
 from anomaly_vae.table.codes import CodeBook
 
@@ -19,33 +19,33 @@ __all__ = ["ParquetTable"]
 
 
 class ParquetTable:
-    """Parquet; types are judged by the schema."""
+    """A Parquet table. The types of its columns come from its schema."""
 
     def __init__(self, path: Path) -> None:
         self._where = str(path)
-        # Without pre-buffering and with a small buffer a row group of a million rows is read page by page.
+        # Without pre-buffering and with a buffer of 1 MiB, large row groups are read page by page, in bounded memory.
         self._file = pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
         self.names = tuple(self._file.schema_arrow.names)
         self._total, self._done = self._file.metadata.num_rows, 0
 
     def schema_of(self, keep: Sequence[str]) -> pa.Schema:
-        """See :class:`Table`."""
+        """See :class:`~.base.Table`."""
         return pa.schema([self._file.schema_arrow.field(name) for name in keep])
 
     def batches(
         self, columns: Sequence[str], keep: Sequence[str] = (), book: CodeBook | None = None
     ) -> Iterator[Batch]:
-        """See :class:`Table`."""
+        """See :class:`~.base.Table`."""
         book = book or CodeBook()
         for name in columns:
-            found = self._file.schema_arrow.field(name).type
-            if book.grows and _is_text(found):
+            kind = self._file.schema_arrow.field(name).type
+            if book.grows and _is_text(kind):
                 book.add(name)
-            if not (_is_number(found) or (name in book and _is_text(found))):
-                raise wrong_type(self._where, name, str(found))
-        wanted = list(dict.fromkeys([*columns, *keep]))
+            if not (_is_number(kind) or (name in book and _is_text(kind))):
+                raise wrong_type(self._where, name, str(kind))
+        names = list(dict.fromkeys([*columns, *keep]))
         try:
-            for batch in self._file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+            for batch in self._file.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
                 rows = np.empty((batch.num_rows, len(columns)))
                 for d, name in enumerate(columns):
                     cells = batch.column(name)
@@ -59,17 +59,17 @@ class ParquetTable:
             raise InvalidInput(f"{self._where}: damaged after {self._done} rows: {first_line(error)}") from error
 
     def progress(self) -> tuple[float, float | None]:
-        """Rows read."""
+        """Return the rows read and the rows in the file."""
         return self._done, self._total
 
 
-def _is_text(found: pa.DataType) -> bool:
+def _is_text(kind: pa.DataType) -> bool:
     types = pa.types
-    if types.is_dictionary(found):
-        return _is_text(found.value_type)
-    return any(check(found) for check in (types.is_string, types.is_large_string, types.is_string_view))
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return any(check(kind) for check in (types.is_string, types.is_large_string, types.is_string_view))
 
 
-def _is_number(found: pa.DataType) -> bool:
+def _is_number(kind: pa.DataType) -> bool:
     types = pa.types
-    return any(check(found) for check in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal))
+    return any(check(kind) for check in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal))

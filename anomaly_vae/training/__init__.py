@@ -1,1 +1,1 @@
-"""Training, calibration and export: the only part that needs torch, scikit-learn, scipy and onnx."""
+"""Training, calibration and export. Only this package needs torch, scikit-learn, scipy and onnx."""

@@ -13,15 +13,15 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from anomaly_vae.bundle import Bundle, write_bundle
-from anomaly_vae.config import TrainConfig
-from anomaly_vae.densities import FloatArray
-from anomaly_vae.rows import column_names, to_matrix, to_rows
-from anomaly_vae.schema import Kind
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.bundle.files import Bundle, write_bundle
+from anomaly_vae.columns.rows import column_names, to_matrix, to_rows
+from anomaly_vae.columns.schema import Kind
 from anomaly_vae.scorer import Scorer
+from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.gates import refuse_failed
 from anomaly_vae.training.pipeline import train_model
-from anomaly_vae.training.progress import training_progress
+from anomaly_vae.training.progress_bar import training_progress
 
 __all__ = ["VAEDetector"]
 
@@ -29,37 +29,37 @@ __all__ = ["VAEDetector"]
 class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """Anomaly detector that scores rows by log p(x) under a variational autoencoder.
 
-    The defaults are meant to be left alone. Fit on normal rows; 20 % of them calibrate the threshold.
+    The defaults suit most tables. Fit on normal rows; 20 % of them calibrate the threshold.
 
     Args:
         latent_dim: Dimensions of z, or "auto": half the columns, between 1 and 16.
         hidden: Widths of the hidden layers of encoder and decoder, or "auto".
-        architecture: "mlp" (further kinds will come).
-        decoder_variance: Of Gaussian heads: "learned" (one per column), "fixed" (the column's own) or "conditional"
-            (given by z).
-        likelihood: p(x|z) of numbers: "auto" (left to the search), "gaussian", "student_t", "logistic", "bernoulli" or
-            "count"; columns of 0 and 1 and of categories have their own.
-        column_transform: "standardise", or "auto" to bend skewed columns.
-        columns: Kinds of columns that are not as their values suggest, by name, such as {"zip": "categorical"}.
-        beta: Final weight of the KL term in the training loss; scores always use 1.
+        architecture: Kind of network: "mlp".
+        decoder_variance: Variance of Gaussian heads: "learned" (one per column), "fixed" (the column's own variance) or
+            "conditional" (depends on z).
+        likelihood: p(x|z) of numeric columns: "auto" (the search chooses), "gaussian", "student_t", "logistic",
+            "bernoulli" or "count". Binary and categorical columns have heads of their own.
+        column_transform: "standardise", or "auto" for a power transform (Yeo-Johnson) of skewed columns.
+        columns: Kinds of columns by name, if the values suggest a wrong kind, such as {"zip": "categorical"}.
+        beta: Final weight of the KL term in the training loss. Scores always use 1.
         kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
-        free_bits: Nats a latent dimension may use before the KL term counts.
-        masking: Share of the steps in which cells are hidden, so that rows with missing cells are scored well.
-        trim_fraction: Share of the rows that may be anomalies, and are not trained on.
-        search: "off" (one model), "fast" (two likelihoods, scored as a mixture) or "full" (more settings; the best by a
+        free_bits: Nats of KL that each latent dimension may use at no cost.
+        masking: Share of the steps that hide random cells, so that the encoder learns to handle missing cells.
+        trim_fraction: Share of the rows of each step, the least likely, to leave out. For rows that contain anomalies.
+        search: "off" (one model), "fast" (an ensemble of two likelihoods) or "full" (more settings; the best ones by a
             criterion that needs no labels).
-        ensemble: Models in the mixture that is scored: 1, 2, 4, 8, 16 or "auto".
-        target_fpr: Share of normal rows that may be flagged.
+        ensemble: Number of models that are scored together: 1, 2, 4, 8, 16, or "auto" (chosen by ``search``).
+        target_fpr: Target false-positive rate, the share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None.
         max_steps: Limit in optimiser steps; "auto" takes 400 without a search and 900 with one.
-        device: "auto" (CUDA where there is one) or a torch device.
-        random_state: Seed, RandomState or None; the same seed gives the same model on one machine.
-        verbose: 1 shows a progress bar on standard error.
+        device: "auto" (CUDA if available, else the CPU) or the name of a torch device.
+        random_state: Seed, RandomState or None (a random seed). The same seed gives the same model on the same machine.
+        verbose: 0, or 1 to show a progress bar on standard error.
 
     Attributes:
         offset_: The threshold, nats; ``decision_function`` is ``score_samples - offset_``.
         n_features_in_: Number of columns.
-        feature_names_in_: Their names, if ``fit`` got named columns.
+        feature_names_in_: Column names, if the table passed to ``fit`` has them.
         bundle_: The model bundle that ``save`` writes.
 
     Examples:
@@ -120,8 +120,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             y: Ignored.
 
         Raises:
-            InvalidInput: Too few rows, infinite values, or columns that are neither numbers nor categories.
-            ConfigError: A parameter that cannot be.
+            InvalidInput: Too few rows, infinite values, or columns that are neither numeric nor categorical.
+            ConfigError: A parameter with an invalid value.
         """
         config = self._config()
         texts = frozenset(name for name, kind in config.columns.items() if kind == "categorical")
@@ -147,31 +147,32 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> FloatArray:  # noqa: N803
-        """log p(x) of each row, nats in data units, shape (N,).
+        """Return log p(x) of each row, nats in data units, shape (N,).
 
-        Of a row with missing cells, log p(x) made comparable with that of complete rows, so that one threshold serves
-        all: see :class:`anomaly_vae.Scores`.
+        For a row with missing cells, the value is adjusted to the scale of complete rows, so that one threshold is
+        valid for all rows: see ``score`` of :class:`anomaly_vae.Scores`.
         """
         scorer = self.scorer()
         return scorer.score_rows(to_rows(X, scorer.schema, type(self).__name__)).score
 
     def decision_function(self, X: Any) -> FloatArray:  # noqa: N803
-        """``score_samples(X) - offset_``: negative for anomalies, shape (N,)."""
+        """Return ``score_samples(X) - offset_``: negative for anomalies, shape (N,)."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: N803
-        """+1 for normal rows, -1 for anomalies, shape (N,)."""
+        """Return +1 for normal rows and -1 for anomalies, shape (N,)."""
         return np.where(self.decision_function(X) < 0.0, -1, 1)
 
     def score(self, X: Any, y: object = None) -> float:  # noqa: N803, ARG002
-        """Mean log p(x), so that ``cross_val_score`` and ``GridSearchCV`` work."""
+        """Return the mean of ``score_samples``, so that ``cross_val_score`` and ``GridSearchCV`` work."""
         return float(self.score_samples(X).mean())
 
     def save(self, path: str | Path, *, overwrite: bool = False, force: bool = False) -> None:
         """Write the model bundle, a directory that ``anomaly_vae.load`` and the command line read.
 
         Raises:
-            GateFailed: The model failed a release gate, and ``force`` is not given.
+            GateFailed: The model failed a release gate, and ``force`` is False.
+            ConfigError: The path exists, and ``overwrite`` is False.
         """
         check_is_fitted(self, "bundle_")
         if not force:
@@ -179,20 +180,21 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         write_bundle(self.bundle_, Path(path), overwrite=overwrite)
 
     def scorer(self) -> Scorer:
-        """The torch-free scorer of the fitted model: all scores, p-values and flags of a row."""
+        """Return the scorer of the fitted model, which gives all scores, p-values and flags. It does not need torch."""
         check_is_fitted(self, "bundle_")
         if self._scorer is None:
             self._scorer = Scorer(self.bundle_)
         return self._scorer
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the sessions out: they start again from the bundle."""
+        """Leave the scorer out: it cannot be pickled, and is built again from the bundle."""
         state = dict(super().__getstate__())
         if "_scorer" in state:
             state["_scorer"] = None
         return state
 
     def _config(self) -> TrainConfig:
+        """Return the validated parameters; a RandomState gives a seed."""
         parameters = {name: value for name, value in self.get_params().items() if name != "verbose"}
         seed = self.random_state
         if isinstance(seed, np.random.RandomState):
@@ -200,7 +202,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return TrainConfig(**(parameters | {"random_state": seed, "columns": self.columns or {}}))
 
     def __sklearn_tags__(self) -> Tags:
-        """Missing cells and texts are welcome."""
+        """Declare that missing cells, texts and categories are accepted."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True

@@ -1,7 +1,7 @@
 """ONNX graphs written node by node.
 
-A traced graph carries file names of the machine that made it, takes seconds, and its nodes change with the version of
-torch.
+A graph traced by torch contains file names of the machine that made it, takes seconds to make, and its nodes change
+with the version of torch.
 """
 
 from __future__ import annotations
@@ -14,27 +14,36 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-__all__ = ["Graph"]
+from anomaly_vae.arrays import FloatArray
 
+__all__ = ["Graph", "to_numpy"]
+
+# The reader of bundles accepts exactly this operator set: see anomaly_vae.bundle.onnx_wire.
 _OPSET = 18
+
+# The file format of ONNX 1.14, which onnxruntime reads from release 1.15 on.
 _IR_VERSION = 9
 
 
 class Graph:
-    """A list of nodes under construction; every method returns the name of the value it made."""
+    """A list of nodes under construction; methods that add nodes return the name of their output."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
     def add(self, operator: str, *inputs: str, outputs: Sequence[str] = (), **attributes: int) -> str:
-        """Append a node."""
+        """Add a node."""
         names = list(outputs) or [f"v{len(self._nodes)}"]
         self._nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
         return names[0]
 
+    def clip(self, value: str, limit: float) -> str:
+        """Add a node that clips a value to +-limit."""
+        return self.add("Clip", value, self.scalar(-limit), self.scalar(limit))
+
     def split(self, value: str, sizes: Sequence[int], axis: int = -1) -> list[str]:
-        """Cut a value into pieces of these sizes."""
+        """Add a node that splits a value into pieces of these sizes."""
         if len(sizes) == 1:
             return [value]
         names = [f"{value}.{len(self._nodes)}.{i}" for i in range(len(sizes))]
@@ -42,20 +51,24 @@ class Graph:
         return names
 
     def weight(self, array: NDArray[np.floating] | Tensor) -> str:
-        """A constant in float32."""
+        """Add a constant in float32."""
         values = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
         return self._constant(values.astype(np.float32))
 
     def scalar(self, value: float) -> str:
-        """One number in float32."""
+        """Add one number in float32."""
         return self._constant(np.asarray(value, dtype=np.float32))
 
     def integers(self, values: list[int]) -> str:
-        """Shapes, axes and sizes."""
+        """Add a shape, axes or sizes, in int64."""
         return self._constant(np.asarray(values, dtype=np.int64))
 
     def mlp(self, net: nn.Sequential, value: str, output: str | None = None) -> str:
-        """Linear and SiLU layers."""
+        """Add Linear and SiLU layers.
+
+        Raises:
+            TypeError: The network has another layer.
+        """
         for i, layer in enumerate(net):
             outputs = [output] if output and i == len(net) - 1 else []
             if isinstance(layer, nn.Linear):
@@ -68,7 +81,7 @@ class Graph:
         return value
 
     def bytes(self, name: str, inputs: dict[str, list[str | int]], outputs: dict[str, list[str | int]]) -> bytes:
-        """The checked model."""
+        """Return the bytes of the model, checked by onnx."""
         infos = [
             [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in values.items()]
             for values in (inputs, outputs)
@@ -87,3 +100,8 @@ class Graph:
         name = f"w{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name))
         return name
+
+
+def to_numpy(values: Tensor) -> FloatArray:
+    """Return the values in float64."""
+    return values.detach().double().cpu().numpy()

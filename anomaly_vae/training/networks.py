@@ -1,4 +1,4 @@
-"""Multilayer perceptrons for q(z|x) and p(x|z)."""
+"""Multilayer perceptrons: the encoder q(z|x), and the layers of the decoder p(x|z)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from anomaly_vae.heads import CountHead
-from anomaly_vae.layout import Layout
-from anomaly_vae.transforms import FAR
+from anomaly_vae.columns.layout import Layout
+from anomaly_vae.columns.transforms import FAR
 
 __all__ = ["INPUT_LIMIT", "LOG_VAR_LIMIT", "Encoder", "mlp"]
 
-# The encoder only proposes, so it may see far values cut, as training does: it then stays sane on anomalies, while
-# p(x|z) is always evaluated at the true value.
+# Limit of the encoder's inputs, in standard deviations, the same as in training. The encoder only gives a proposal
+# distribution, so clipping is safe and keeps it stable on outliers. p(x|z) is always evaluated at the true value.
 INPUT_LIMIT = FAR
 
-# Bounds of the proposal's log-variances: standard deviations from 0.0025 to 2.7.
+# Bounds of the encoder's log-variances: standard deviations from 0.0025 to 2.7, where the prior has 1. Chosen, not
+# measured: wider bounds risk overflow, narrower ones a poor proposal.
 LOG_VAR_LIMIT = (-12.0, 2.0)
 
 
 def mlp(sizes: list[int]) -> nn.Sequential:
-    """Linear layers of the given sizes with SiLU between them."""
+    """Return linear layers of the given sizes with SiLU between them."""
     layers: list[nn.Module] = []
     for width_in, width_out in itertools.pairwise(sizes):
         layers += [nn.Linear(width_in, width_out), nn.SiLU()]
@@ -30,7 +30,11 @@ def mlp(sizes: list[int]) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """x, mask -> mean and log-variance of q(z|x) = N(loc, diag exp(log_var))."""
+    """Map x and mask to the mean and log-variance of q(z|x) = N(loc, diag exp(log_var)).
+
+    Attributes:
+        shift, unit: Standardise the inputs of count columns, shape (F,); 0 and 1 for other columns.
+    """
 
     shift: Tensor
     unit: Tensor
@@ -41,13 +45,13 @@ class Encoder(nn.Module):
         shift, unit = torch.zeros(layout.num_features), torch.ones(layout.num_features)
         for block in layout.blocks:
             for j, head in enumerate(block.heads):
-                if isinstance(head, CountHead):  # their likelihood wants them as they are
-                    shift[block.features.start + j], unit[block.features.start + j] = head.center, head.scale
+                first = block.features.start + int(block.starts[j])
+                shift[first], unit[first] = head.input_scaling
         self.register_buffer("shift", shift)
         self.register_buffer("unit", unit)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(N, F), (N, F) -> (N, L), (N, L)."""
-        cut = ((x - self.shift) / self.unit).clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        loc, log_var = self.net(torch.cat([cut * mask, mask], dim=-1)).chunk(2, dim=-1)
+        clipped = ((x - self.shift) / self.unit).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        loc, log_var = self.net(torch.cat([clipped * mask, mask], dim=-1)).chunk(2, dim=-1)
         return loc, torch.clamp(log_var, *LOG_VAR_LIMIT)

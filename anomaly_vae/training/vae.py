@@ -1,4 +1,4 @@
-"""The variational autoencoder: p(z) = N(0, I), q(z|x) and p(x|z) from two networks."""
+"""The variational autoencoder: prior p(z) = N(0, I), encoder q(z|x), decoder p(x|z)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from anomaly_vae.heads import ColumnModel
-from anomaly_vae.training.heads import TableHead
+from anomaly_vae.columns.heads import ColumnModel
 from anomaly_vae.training.networks import Encoder, mlp
+from anomaly_vae.training.torch_heads.table import TableHead
 
 __all__ = ["VAE", "ElboTerms"]
 
@@ -23,7 +23,7 @@ class ElboTerms(NamedTuple):
     Attributes:
         log_likelihood: log p(x|z) at the sampled z, summed over columns.
         kl: KL(q(z|x) || p(z)), closed form, summed over latent dimensions.
-        kl_by_dim: The same by latent dimension, shape (N, L).
+        kl_by_dim: The KL of each latent dimension, shape (N, L).
     """
 
     log_likelihood: Tensor
@@ -43,14 +43,14 @@ class VAE(nn.Module):
         self.decoder = mlp([latent_dim, *reversed(hidden), layout.num_params])
 
     @torch.no_grad()
-    def start_from(self, x: Tensor, mask: Tensor) -> None:
-        """Begin at the marginals of rows (N, F), which are far off where a category or a count is rare."""
+    def init_from_marginals(self, x: Tensor, mask: Tensor) -> None:
+        """Set the output biases to the marginals of rows (N, F); zeros are far off for rare categories and counts."""
         last = self.decoder[-1]
         if isinstance(last, nn.Linear):
             last.bias.add_(self.head.start(x, mask))
 
     def elbo_terms(self, x: Tensor, mask: Tensor, noise: Tensor) -> ElboTerms:
-        r"""ELBO terms at z = loc + scale * noise (reparametrised, so gradients reach the encoder).
+        r"""Return the ELBO terms at z = loc + scale * noise (reparametrised, so gradients reach the encoder).
 
         .. math:: \mathrm{KL} = \tfrac12 \sum_l [\mu_l^2 + \sigma_l^2 - 1 - \log \sigma_l^2]
 
@@ -67,7 +67,7 @@ class VAE(nn.Module):
         return ElboTerms(self.head.log_prob(x, self.decoder(z), mask), kl.sum(dim=-1), kl)
 
     def log_joint(self, x: Tensor, mask: Tensor, loc: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-        """log p(x, z), without the heads' base, at z = loc + scale * noise, shape (N, S).
+        """Return log p(x, z) without the heads' base at z = loc + scale * noise, nats, shape (N, S).
 
         Args:
             x, mask: Shape (N, F).
@@ -81,5 +81,5 @@ class VAE(nn.Module):
 
     @classmethod
     def in_float64(cls, vae: VAE) -> VAE:
-        """A copy in float64, for checks."""
+        """Return a copy in float64."""
         return copy.deepcopy(vae).double()

@@ -26,11 +26,14 @@ if _version_not_supported:
 
 
 class GRPCInferenceServiceStub(object):
-    """One model with one input, x, of rows, and one entry per row in every output.
+    """Serves one model. Its input x holds rows; every output has one entry per row.
 
-    Errors: INVALID_ARGUMENT naming the field; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo when too many rows wait; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server
-    drains.
+    Errors:
+    - INVALID_ARGUMENT with the name of the field.
+    - NOT_FOUND for another model or version.
+    - RESOURCE_EXHAUSTED with google.rpc.RetryInfo if too many rows wait.
+    - DEADLINE_EXCEEDED.
+    - UNAVAILABLE while the model is loading or the server is draining.
     """
 
     def __init__(self, channel):
@@ -87,73 +90,76 @@ class GRPCInferenceServiceStub(object):
 
 
 class GRPCInferenceServiceServicer(object):
-    """One model with one input, x, of rows, and one entry per row in every output.
+    """Serves one model. Its input x holds rows; every output has one entry per row.
 
-    Errors: INVALID_ARGUMENT naming the field; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo when too many rows wait; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server
-    drains.
+    Errors:
+    - INVALID_ARGUMENT with the name of the field.
+    - NOT_FOUND for another model or version.
+    - RESOURCE_EXHAUSTED with google.rpc.RetryInfo if too many rows wait.
+    - DEADLINE_EXCEEDED.
+    - UNAVAILABLE while the model is loading or the server is draining.
     """
 
     def ServerLive(self, request, context):
-        """Says that the server runs.
+        """Returns that the server is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """Says whether rows would be scored: the model is loaded, and the server does not drain.
+        """Returns whether rows can be scored: the model is loaded, and the server is not draining.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """Says the same of a model; an unknown one is not ready.
+        """Returns the same for a model. An unknown model is not ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerMetadata(self, request, context):
-        """Says what the server is.
+        """Returns name, version and extensions of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelMetadata(self, request, context):
-        """Says what tensors the model takes and gives.
+        """Returns the inputs and outputs of the model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelInfer(self, request, context):
-        """Scores every row of the request, or none: one bad value refuses the call.
+        """Scores all rows of the request. One invalid value refuses the whole call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelStreamInfer(self, request_iterator, context):
-        """Answers every request as ModelInfer would, in order. The error of one request comes in its place, and the stream
-        goes on. When too many rows wait the stream is not read on, rather than refused. It ends with UNAVAILABLE when the
-        server drains.
+        """Answers each request as ModelInfer does, in order. A request that fails gets an error in its place, and the stream
+        continues. If too many rows wait, the server stops reading the stream until there is room. When the server drains,
+        the stream ends with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelConfig(self, request, context):
-        """Says the same as ModelMetadata, as Triton's model configuration, with the most rows of a request.
+        """Returns the content of ModelMetadata as Triton's model configuration, with the most rows in a request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """Says what the model has done since it was loaded, by whatever service it was asked.
+        """Returns what the model has done since it was loaded, for requests of all services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,11 +222,14 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GRPCInferenceService(object):
-    """One model with one input, x, of rows, and one entry per row in every output.
+    """Serves one model. Its input x holds rows; every output has one entry per row.
 
-    Errors: INVALID_ARGUMENT naming the field; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo when too many rows wait; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server
-    drains.
+    Errors:
+    - INVALID_ARGUMENT with the name of the field.
+    - NOT_FOUND for another model or version.
+    - RESOURCE_EXHAUSTED with google.rpc.RetryInfo if too many rows wait.
+    - DEADLINE_EXCEEDED.
+    - UNAVAILABLE while the model is loading or the server is draining.
     """
 
     @staticmethod

@@ -28,13 +28,17 @@ if _version_not_supported:
 class ScoringServiceStub(object):
     """Computes log p(x) of rows under one trained model.
 
-    Every log-density is in nats, in the units of the data; higher is more normal. The same row gets the same reply in
+    Every log-density is in nats, in the units of the data. Higher is more normal. The same row gets the same reply in
     any request, bit for bit.
 
-    Errors: INVALID_ARGUMENT with google.rpc.BadRequest, whose field violation names the field and, in its description,
-    the row (counted from 0) and the column; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo when too many rows wait, and without it for a message over Limits.max_message_bytes, which must
-    be split; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server drains.
+    Errors:
+    - INVALID_ARGUMENT with google.rpc.BadRequest. Its field violation names the field, and in its description the row
+    (counted from 0) and the column.
+    - NOT_FOUND for another model or version.
+    - RESOURCE_EXHAUSTED with google.rpc.RetryInfo if too many rows wait. Without RetryInfo if the message is larger than
+    Limits.max_message_bytes: split it.
+    - DEADLINE_EXCEEDED.
+    - UNAVAILABLE while the model is loading or the server is draining.
     """
 
     def __init__(self, channel):
@@ -63,35 +67,40 @@ class ScoringServiceStub(object):
 class ScoringServiceServicer(object):
     """Computes log p(x) of rows under one trained model.
 
-    Every log-density is in nats, in the units of the data; higher is more normal. The same row gets the same reply in
+    Every log-density is in nats, in the units of the data. Higher is more normal. The same row gets the same reply in
     any request, bit for bit.
 
-    Errors: INVALID_ARGUMENT with google.rpc.BadRequest, whose field violation names the field and, in its description,
-    the row (counted from 0) and the column; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo when too many rows wait, and without it for a message over Limits.max_message_bytes, which must
-    be split; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server drains.
+    Errors:
+    - INVALID_ARGUMENT with google.rpc.BadRequest. Its field violation names the field, and in its description the row
+    (counted from 0) and the column.
+    - NOT_FOUND for another model or version.
+    - RESOURCE_EXHAUSTED with google.rpc.RetryInfo if too many rows wait. Without RetryInfo if the message is larger than
+    Limits.max_message_bytes: split it.
+    - DEADLINE_EXCEEDED.
+    - UNAVAILABLE while the model is loading or the server is draining.
     """
 
     def Score(self, request, context):
-        """Scores every row of the request, or none: one bad value refuses the call.
+        """Scores all rows of the request. One invalid value refuses the whole call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScoreStream(self, request_iterator, context):
-        """Scores requests as they come, each as Score does, and answers in their order. The first that fails ends the stream
-        with its status, after the replies to those before it. Where Score says RESOURCE_EXHAUSTED because rows wait, the
-        stream is not read on until there is room: a client that writes faster than rows are scored, or does not read its
-        replies, is held up by flow control. A stream that lives while the server drains ends with UNAVAILABLE once what was
-        read is answered.
+        """Scores each request as Score does, and answers in the order of the requests. The first request that fails ends the
+        stream with its status, after the replies to the requests before it.
+
+        If too many rows wait, the server stops reading the stream until there is room; Score would return
+        RESOURCE_EXHAUSTED. So flow control slows a client that writes faster than rows are scored, or that does not read
+        its replies. When the server drains, it answers the requests that it has read and ends the stream with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Says what the model is: its columns, threshold, calibration, estimator and the limits of a request.
+        """Returns the model: its columns, calibration, estimator, and the limits of a request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,13 +135,17 @@ def add_ScoringServiceServicer_to_server(servicer, server):
 class ScoringService(object):
     """Computes log p(x) of rows under one trained model.
 
-    Every log-density is in nats, in the units of the data; higher is more normal. The same row gets the same reply in
+    Every log-density is in nats, in the units of the data. Higher is more normal. The same row gets the same reply in
     any request, bit for bit.
 
-    Errors: INVALID_ARGUMENT with google.rpc.BadRequest, whose field violation names the field and, in its description,
-    the row (counted from 0) and the column; NOT_FOUND for another model or version; RESOURCE_EXHAUSTED with
-    google.rpc.RetryInfo when too many rows wait, and without it for a message over Limits.max_message_bytes, which must
-    be split; DEADLINE_EXCEEDED; UNAVAILABLE while the model loads or the server drains.
+    Errors:
+    - INVALID_ARGUMENT with google.rpc.BadRequest. Its field violation names the field, and in its description the row
+    (counted from 0) and the column.
+    - NOT_FOUND for another model or version.
+    - RESOURCE_EXHAUSTED with google.rpc.RetryInfo if too many rows wait. Without RetryInfo if the message is larger than
+    Limits.max_message_bytes: split it.
+    - DEADLINE_EXCEEDED.
+    - UNAVAILABLE while the model is loading or the server is draining.
     """
 
     @staticmethod

@@ -1,0 +1,310 @@
+"""The model bundle: a directory of files that is written completely or not at all, and checked when it is read.
+
+========================  =====================================================================================
+``manifest.json``         everything that is not an array, and the sha256 of every file below:
+                          :class:`anomaly_vae.bundle.manifest.Manifest`
+``manifest.sha256``       the sha256 of manifest.json, for this reader and for ``sha256sum -c manifest.sha256``
+``encoder.onnx``          x, mask -> loc, log_var
+``decoder.onnx``          z -> parameters of p(x|z)
+``log_joint.onnx``        x, mask, loc, scale, noise -> log p(x, z) at z = loc + scale * noise
+``encoder-2.onnx`` ...    the graphs of further members, if the model is an ensemble
+``noise.npy``             float32 (R, n, L): R scrambled Sobol sets mapped to standard normal points
+``calibration.npy``       float64 (n,): sorted finite calibration scores, nats
+``golden.npy``            float64 (G, D + 1): G rows sampled from the model, D columns in data units; the last column
+                          is their log p(x) in nats, which is checked whenever the bundle is loaded
+========================  =====================================================================================
+
+So a change of any bit is detected. Files that operating systems leave in folders (``.DS_Store``, ``Thumbs.db``,
+``desktop.ini``, ``lost+found``) are ignored and never opened; any other name is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.bundle.manifest import (
+    FileRecord,
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+    graph_names,
+    refuse_other_version,
+)
+from anomaly_vae.bundle.npy import npy_bytes, parse_npy
+from anomaly_vae.bundle.onnx_wire import check_graph
+from anomaly_vae.calibration import Calibration, threshold_at_rank
+from anomaly_vae.errors import BundleError
+from anomaly_vae.storage import STRAY_NAMES, read_file, refuse_directory, write_directory
+
+__all__ = ["Bundle", "make_bundle", "read_bundle", "refuse_output", "with_calibration", "write_bundle"]
+
+MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
+ARRAYS = ("noise.npy", "calibration.npy", "golden.npy")
+
+# Limits in bytes of the manifest and of all other files together. They bound the memory that a hostile bundle can
+# take. Chosen, not measured: far above what training writes.
+_MANIFEST_LIMIT = 16 * 2**20
+_FOLDER_LIMIT = 2**32
+
+# Points per scrambling, golden rows and members that a bundle may hold. Training writes 256, 16 and at most 16. The
+# limits are chosen, not measured.
+_MOST_POINTS = 4096
+_MOST_GOLDEN = 256
+_MOST_MEMBERS = 16
+
+# The header of a .npy file is shorter than this, bytes.
+_NPY_HEADER_LIMIT = 4096
+
+# Characters of a file name that an error message shows: the limit of usual file systems.
+_SHOWN_NAME = 255
+
+_EVERY_NAME = (*graph_names(_MOST_MEMBERS), *ARRAYS, MANIFEST, CHECKSUM)
+_PARTLY_COPIED = "{}: {} is missing; the bundle was only partly copied. Copy the folder again"
+_CHANGED = "the file was changed after export"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A checked bundle in memory.
+
+    Attributes:
+        manifest: The content of manifest.json.
+        files: The bytes of every file except the manifest and its checksum, by name.
+        digest: sha256 of manifest.json, which holds the digests of these files.
+        noise: Standard normal points, float32 (R, n, L).
+        calibration: Sorted finite calibration scores, nats, (n,).
+        golden_rows: Rows sampled from the model, data units, (G, D).
+        golden_log_px: Their log p(x), nats, (G,).
+    """
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    digest: str
+    noise: NDArray[np.float32]
+    calibration: FloatArray
+    golden_rows: FloatArray
+    golden_log_px: FloatArray
+
+
+def make_bundle(
+    manifest: Manifest,
+    *,
+    graphs: Mapping[str, bytes],
+    noise: NDArray[np.float32],
+    calibration: FloatArray,
+    golden_rows: FloatArray,
+    golden_log_px: FloatArray,
+) -> Bundle:
+    """Make a bundle in memory; fill in the digests in ``manifest.files``."""
+    files = dict(graphs) | {
+        "noise.npy": npy_bytes(noise),
+        "calibration.npy": npy_bytes(calibration),
+        "golden.npy": npy_bytes(np.column_stack([golden_rows, golden_log_px])),
+    }
+    return _with_digests(manifest, files)
+
+
+def with_calibration(bundle: Bundle, calibration: Calibration, scores: FloatArray, created_at: str) -> Bundle:
+    """Return the same model with another calibration."""
+    manifest = msgspec.structs.replace(bundle.manifest, calibration=calibration, created_at=created_at)
+    return _with_digests(manifest, dict(bundle.files) | {"calibration.npy": npy_bytes(scores)})
+
+
+def refuse_output(path: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError if :func:`write_bundle` could not write to this path."""
+    refuse_directory(path, _EVERY_NAME, overwrite=overwrite)
+
+
+def write_bundle(bundle: Bundle, path: Path, *, overwrite: bool = False) -> None:
+    """Write the bundle; the path appears only when it is complete."""
+    manifest = encode_manifest(bundle.manifest)
+    files = dict(bundle.files) | {MANIFEST: manifest, CHECKSUM: _checksum(manifest)}
+    write_directory(path, files, replaceable=_EVERY_NAME, overwrite=overwrite)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle. Each file is read once: the hashed bytes are the bytes in use.
+
+    Raises:
+        BundleError: The path is not a bundle, or a file is missing, unknown, a link, changed or malformed.
+    """
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except (OSError, ValueError) as error:  # ValueError: the path contains a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BundleError(f"{path}: no model bundle there: {reason}; expected the directory made by train") from error
+    try:
+        data = read_file(folder, MANIFEST, path, _MANIFEST_LIMIT)
+        _check_manifest(folder, data, path)
+        manifest = decode_manifest(data, f"{path}/{MANIFEST}")
+        _check_names(folder, manifest, path)
+        _check_sizes(manifest, path)
+        files = {}
+        for name in _file_names(manifest):
+            record = manifest.files[name]
+            files[name] = read_file(folder, name, path, record.size)
+            _check_digest(files[name], record, f"{path}/{name}")
+    finally:
+        os.close(folder)
+    return _parse(manifest, files, hashlib.sha256(data).hexdigest(), str(path))
+
+
+def _file_names(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of all files except the manifest and its checksum."""
+    return (*graph_names(len(manifest.members)), *ARRAYS)
+
+
+def _with_digests(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Fill in ``manifest.files``, then check the bundle as :func:`read_bundle` does."""
+    manifest = msgspec.structs.replace(
+        manifest,
+        files={
+            name: FileRecord(sha256=hashlib.sha256(files[name]).hexdigest(), size=len(files[name]))
+            for name in _file_names(manifest)
+        },
+    )
+    data = encode_manifest(manifest)
+    return _parse(decode_manifest(data, MANIFEST), files, hashlib.sha256(data).hexdigest(), "new bundle")
+
+
+def _parse(manifest: Manifest, files: Mapping[str, bytes], digest: str, where: str) -> Bundle:
+    """Parse the bytes of the files and check that they fit the manifest and each other."""
+    for name in graph_names(len(manifest.members)):
+        check_graph(files[name], f"{where}/{name}")
+    noise = parse_npy(files["noise.npy"], np.dtype("<f4"), 3, f"{where}/noise.npy")
+    calibration = parse_npy(files["calibration.npy"], np.dtype("<f8"), 1, f"{where}/calibration.npy")
+    golden = parse_npy(files["golden.npy"], np.dtype("<f8"), 2, f"{where}/golden.npy")
+    _check_noise(manifest, noise, where)
+    _check_calibration(manifest.calibration, calibration, where)
+    _check_golden_shape(golden, len(manifest.schema.columns), where)
+    return Bundle(
+        manifest=manifest,
+        files=files,
+        digest=digest,
+        noise=noise,
+        calibration=calibration,
+        golden_rows=np.ascontiguousarray(golden[:, :-1]),
+        golden_log_px=np.ascontiguousarray(golden[:, -1]),
+    )
+
+
+def _require(holds: bool, where: str, name: str, rule: str) -> None:
+    if not holds:
+        raise BundleError(f"{where}/{name}: {rule}; {_CHANGED}")
+
+
+def _check_noise(manifest: Manifest, noise: NDArray[np.float32], where: str) -> None:
+    scramblings, points, latent_dim = noise.shape
+    estimator = manifest.estimator
+    expected_dim = max(member.architecture.latent_dim for member in manifest.members)
+    is_power_of_two = points > 0 and points & (points - 1) == 0
+    _require(
+        (scramblings, latent_dim) == (estimator.scramblings, expected_dim)
+        and is_power_of_two
+        and points <= _MOST_POINTS,
+        where,
+        "noise.npy",
+        f"has shape {noise.shape}, expected ({estimator.scramblings}, n, {expected_dim}) with n a "
+        f"power of two up to {_MOST_POINTS}",
+    )
+    _require(
+        scramblings * points >= estimator.num_samples,
+        where,
+        "noise.npy",
+        f"holds {scramblings * points} points, estimator.num_samples is {estimator.num_samples}",
+    )
+
+
+def _check_calibration(calibration: Calibration, scores: FloatArray, where: str) -> None:
+    num_finite = calibration.num_rows - calibration.num_novel
+    _require(
+        len(scores) == num_finite,
+        where,
+        "calibration.npy",
+        f"holds {len(scores)} scores, the manifest says {num_finite}",
+    )
+    _require(bool(np.all(scores[1:] >= scores[:-1])), where, "calibration.npy", "is not sorted")
+    _require(
+        calibration.threshold == threshold_at_rank(scores, calibration.num_novel, calibration.rank),
+        where,
+        MANIFEST,
+        f"calibration.threshold is not the score of rank {calibration.rank}",
+    )
+
+
+def _check_golden_shape(golden: FloatArray, num_columns: int, where: str) -> None:
+    _require(
+        golden.shape[1] == num_columns + 1 and 0 < len(golden) <= _MOST_GOLDEN,
+        where,
+        "golden.npy",
+        f"has shape {golden.shape}, expected (n, {num_columns + 1}) with n up to {_MOST_GOLDEN}",
+    )
+
+
+def _check_names(folder: int, manifest: Manifest, path: Path) -> None:
+    listed, files = set(manifest.files), _file_names(manifest)
+    if listed != set(files):
+        odd = sorted(listed ^ set(files))[0][:_SHOWN_NAME]
+        raise BundleError(
+            f"{path}/{MANIFEST}: files must list exactly {', '.join(files)}; {odd!r} is missing or unknown"
+        )
+    with os.scandir(folder) as entries:  # stop at the first name too many: a folder may hold millions
+        names = (entry.name for entry in entries if entry.name not in STRAY_NAMES)
+        found = set(itertools.islice(names, len(files) + 3))
+    extra, missing = sorted(found - listed - {MANIFEST, CHECKSUM}), sorted(listed - found)
+    if missing and not extra:
+        raise BundleError(_PARTLY_COPIED.format(path, missing[0]))
+    if extra:
+        raise BundleError(f"{path}: {extra[0]!r} is not part of a bundle; remove it, or copy the folder again")
+
+
+def _check_sizes(manifest: Manifest, path: Path) -> None:
+    """Check the sizes before any file is read: a sparse file claims gigabytes and takes no space on disk."""
+    golden = manifest.files["golden.npy"].size
+    most = _MOST_GOLDEN * 8 * (len(manifest.schema.columns) + 1) + _NPY_HEADER_LIMIT
+    if golden > most:
+        raise BundleError(f"{path}/{MANIFEST}: golden.npy has {golden} bytes, expected at most {most}")
+    total = sum(record.size for record in manifest.files.values())
+    if total > _FOLDER_LIMIT:
+        raise BundleError(f"{path}/{MANIFEST}: its files have {total} bytes, a bundle has at most {_FOLDER_LIMIT}")
+
+
+def _check_manifest(folder: int, data: bytes, path: Path) -> None:
+    """Compare the manifest's bytes with their checksum, before they are parsed."""
+    expected = _checksum(data)
+    try:
+        found = read_file(folder, CHECKSUM, path, len(expected))
+    except BundleError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        refuse_other_version(data, f"{path}/{MANIFEST}")  # bundles before format 4 have no checksum
+        raise BundleError(_PARTLY_COPIED.format(path, CHECKSUM)) from error
+    if found != expected:
+        raise BundleError(
+            f"{path}/{MANIFEST}: its sha256 starts {expected[:12].decode()}, {CHECKSUM} has another; one of the two "
+            "was changed after export or only partly copied. Copy the folder again"
+        )
+
+
+def _checksum(manifest: bytes) -> bytes:
+    """Return the line that ``sha256sum manifest.json`` prints."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def _check_digest(data: bytes, record: FileRecord, where: str) -> None:
+    actual = hashlib.sha256(data).hexdigest()
+    if len(data) != record.size or actual != record.sha256:
+        raise BundleError(
+            f"{where}: {len(data)} bytes with sha256 {actual[:12]}, {MANIFEST} expects {record.size} with "
+            f"{record.sha256[:12]}; the file was changed after export or only partly copied. Copy the folder again"
+        )

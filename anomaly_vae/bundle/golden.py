@@ -1,0 +1,39 @@
+"""The golden rows of a bundle: sampled from the model at export, scored again at every load."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly_vae.bundle.files import Bundle
+from anomaly_vae.density.estimator import DensityEstimator
+from anomaly_vae.errors import BundleError
+
+__all__ = ["GOLDEN_TOLERANCE", "check_golden"]
+
+# Largest allowed relative difference of log p(x) between two machines, or between onnxruntime and torch; see
+# DensityEstimator.relative_difference. Chosen, not measured: a smaller value refuses the rounding of other machines, a
+# larger one misses small faults.
+GOLDEN_TOLERANCE = 1e-4
+
+
+def check_golden(bundle: Bundle, estimator: DensityEstimator) -> None:
+    """Raise BundleError if the networks do not reproduce the exported scores of the golden rows."""
+    rows, budget = bundle.golden_rows, bundle.manifest.estimator.num_samples
+    if bundle.manifest.schema.is_novel(rows).any():
+        raise BundleError(
+            "golden.npy: a constant column has another value than in manifest.json; one of the two was changed"
+        )
+    actual = estimator.plain_log_px(rows, budget)
+    mismatch = estimator.joint_mismatch(rows)
+    difference = estimator.relative_difference(rows, actual, bundle.golden_log_px)
+    if not np.all(difference <= GOLDEN_TOLERANCE):
+        raise BundleError(
+            f"golden.npy: log p(x) of its rows differs by up to {difference.max():.2g} (relative) from "
+            f"what was exported, at most {GOLDEN_TOLERANCE:g} is allowed; these are not the exported networks, "
+            "or onnxruntime computes differently here"
+        )
+    if not mismatch <= GOLDEN_TOLERANCE:
+        raise BundleError(
+            f"decoder.onnx: does not fit log_joint.onnx, log p(x, z) differs by {mismatch:.2g} (relative); "
+            "they come from different models"
+        )

@@ -1,0 +1,1 @@
+"""Rows: columns, their kinds and transforms, and their likelihood heads."""

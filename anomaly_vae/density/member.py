@@ -1,0 +1,32 @@
+"""One model of an ensemble."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from anomaly_vae.columns.features import Features
+from anomaly_vae.columns.likelihood import Likelihood, TableLikelihood
+from anomaly_vae.density.network import Network
+
+__all__ = ["Member"]
+
+
+class Member(NamedTuple):
+    """One model of an ensemble; an ensemble may have a single member.
+
+    Attributes:
+        network: Encoder, decoder and log_joint.
+        latent_dim: L.
+        features: Turns rows into the network's inputs.
+        likelihood: p(x|z) as a function of the decoder's output.
+    """
+
+    network: Network
+    latent_dim: int
+    features: Features
+    likelihood: Likelihood
+
+    @classmethod
+    def of(cls, network: Network, latent_dim: int, features: Features) -> Member:
+        """Make a member with the likelihood of the features' layout."""
+        return cls(network, latent_dim, features, TableLikelihood(features.layout))

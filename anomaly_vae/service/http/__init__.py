@@ -1,0 +1,1 @@
+"""HTTP on the metrics port: /metrics, /livez and /readyz."""

@@ -1,0 +1,1 @@
+"""From the event loop to the compute threads and back: admission, order, batches."""

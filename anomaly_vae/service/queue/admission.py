@@ -1,0 +1,184 @@
+"""Room in the queue: limited in rows, bytes and seconds of work, shared among callers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Hashable
+
+import grpc
+
+from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.queue.fair_scheduler import FairScheduler
+from anomaly_vae.service.queue.jobs import BatchKey
+from anomaly_vae.service.queue.shared_limit import SharedLimit
+from anomaly_vae.service.telemetry.metrics import Metrics
+
+__all__ = ["Admission", "Reservation"]
+
+# Bounds of the delay that a refused caller is given, seconds. Chosen, not measured: a shorter delay brings requests
+# back too soon, a longer one leaves the service idle.
+_SHORTEST_RETRY, _LONGEST_RETRY = 0.05, 30.0
+
+
+class Admission:
+    """Decides whether rows may be queued. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        scheduler: FairScheduler,
+        lock: threading.Lock,
+        threads: int,
+        metrics: Metrics,
+        *,
+        limit_rows: int,
+        limit_bytes: int,
+        limit_seconds: float,
+    ) -> None:
+        """Start with an empty queue.
+
+        Args:
+            scheduler: The waiting jobs.
+            lock: Guards the scheduler.
+            threads: Number of threads that compute at a time.
+            metrics: Where refusals are counted.
+            limit_rows, limit_bytes: The most that may be queued or computed.
+            limit_seconds: The most seconds of work, of all threads together. While n callers have work waiting, a
+                caller may have 1/(n + 1) of it ahead of a new request.
+        """
+        self.rows = SharedLimit(limit_rows, "rows are waiting")
+        self.num_bytes = SharedLimit(limit_bytes, "bytes of rows are waiting")
+        self._limit_seconds = limit_seconds
+        self._scheduler, self._lock, self._threads = scheduler, lock, threads
+        self._metrics = metrics
+        self._released = asyncio.Event()
+
+    def seconds_waiting(self) -> float:
+        """Return the seconds until all waiting rows are computed."""
+        with self._lock:
+            return self._scheduler.backlog() / self._threads
+
+    def check(self, reservation: Reservation, expires: float) -> None:
+        """Check that there is room, and time before ``expires`` on the clock of ``time.monotonic``.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED, with the delay before a retry.
+        """
+        text = self._no_room(reservation)
+        if text is None and expires < math.inf:
+            text = self._no_time(reservation, expires - time.monotonic())
+        if text is not None:
+            self._metrics.rejected.labels("queue_full").inc()
+            raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=self._retry_after(reservation))
+
+    async def wait(self, reservation: Reservation) -> None:
+        """Wait until there is room. The rows must be no more than one request may have."""
+        while self._no_room(reservation):
+            self._released.clear()
+            await self._released.wait()
+
+    def take(self, reservation: Reservation) -> None:
+        """Count the rows as queued."""
+        self.rows.take(reservation.caller, reservation.num_rows)
+        self.num_bytes.take(reservation.caller, reservation.num_bytes)
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Count the rows as gone, and wake the requests that wait for room."""
+        self.rows.give_back(reservation.caller, reservation.num_rows)
+        self.num_bytes.give_back(reservation.caller, reservation.num_bytes)
+        self._released.set()
+
+    def _no_room(self, reservation: Reservation) -> str | None:
+        """Return why the rows may not be queued now, whatever their deadline, or None if they may."""
+        return (
+            self.rows.refusal(reservation.caller, reservation.num_rows)
+            or self.num_bytes.refusal(reservation.caller, reservation.num_bytes)
+            or self._too_much_work(reservation)
+        )
+
+    def _too_much_work(self, reservation: Reservation) -> str | None:
+        """Return why the caller's own work ahead is too much, or None. A caller without work ahead is never refused."""
+        caller, key, num_rows = reservation.caller, reservation.key, reservation.num_rows
+        with self._lock:
+            ahead = self._scheduler.own_seconds_ahead(caller, key, num_rows) / self._threads
+            own = self._scheduler.costs.seconds(key.cost, num_rows) / self._threads
+            num_callers = max(self._scheduler.num_callers, 1)
+        most = self._limit_seconds / (num_callers + 1)
+        if not ahead or ahead + own <= most:
+            return None
+        return (
+            f"{ahead:.2g} s of this caller's own work come before it, at most {most:.2g} s may "
+            f"(callers with work waiting: {num_callers}); send it again later"
+        )
+
+    def _no_time(self, reservation: Reservation, remaining: float) -> str | None:
+        """Return why the rows cannot be computed before the deadline, or None. Without work ahead, return None."""
+        caller, key, num_rows = reservation.caller, reservation.key, reservation.num_rows
+        with self._lock:
+            ahead, own = self._scheduler.backlog(), self._scheduler.costs.seconds(key.cost, num_rows)
+            if (ahead + own) / self._threads > remaining:  # only then is the exact value worth its time
+                ahead = self._scheduler.seconds_ahead(caller, key, num_rows)
+        if ahead and (ahead + own) / self._threads > remaining:
+            return f"about {ahead / self._threads:.2g} s of work come before it, the deadline is in {remaining:.2g} s"
+        return None
+
+    def _retry_after(self, reservation: Reservation) -> float:
+        """Return the seconds until about half of the work ahead of the caller is done."""
+        caller, scheduler = reservation.caller, self._scheduler
+        with self._lock:
+            own = scheduler.backlog_of(caller)
+            ahead = own + scheduler.seconds_ahead(caller, reservation.key, 0) if own else scheduler.backlog()
+        return min(max(0.5 * ahead / self._threads, _SHORTEST_RETRY), _LONGEST_RETRY)
+
+
+class Reservation:
+    """Room in the queue for the rows of one request. The end of the ``with`` block gives it back.
+
+    Attributes:
+        key: The model and the options.
+        caller: Whose rows they are.
+        num_rows, num_bytes: The size of the rows.
+        is_taken: Whether the room is taken.
+    """
+
+    def __init__(
+        self, admission: Admission, key: BatchKey, num_rows: int, num_bytes: int, caller: Hashable = None
+    ) -> None:
+        """Take nothing yet."""
+        self._admission = admission
+        self.key, self.caller = key, caller
+        self.num_rows, self.num_bytes = num_rows, num_bytes
+        self.is_taken = False
+
+    def __enter__(self) -> Reservation:
+        """Take nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the room back if it was taken."""
+        if self.is_taken:
+            self.is_taken = False
+            self._admission.give_back(self)
+
+    def take(self, expires: float = math.inf) -> None:
+        """Take the room now.
+
+        Args:
+            expires: When the caller stops waiting, seconds on the clock of ``time.monotonic``.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED if there is no room, or not enough time; with the delay before a retry.
+        """
+        self._admission.check(self, expires)
+        self._take()
+
+    async def wait(self) -> None:
+        """Take the room as soon as there is some."""
+        await self._admission.wait(self)
+        self._take()
+
+    def _take(self) -> None:
+        self._admission.take(self)
+        self.is_taken = True

@@ -1,0 +1,187 @@
+"""The queue between the event loop and the compute threads.
+
+Rows of different requests are computed together. That changes no score: a row's score does not depend on its batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import grpc
+
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.score_options import ScoreOptions
+from anomaly_vae.scores import Flags, Scores, join
+from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.queue.admission import Admission, Reservation
+from anomaly_vae.service.queue.batching_window import BatchingWindow
+from anomaly_vae.service.queue.fair_scheduler import FairScheduler
+from anomaly_vae.service.queue.jobs import BatchKey, Job
+from anomaly_vae.service.queue.workers import ComputedBatch, Workers
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.telemetry.metrics import Metrics
+
+__all__ = ["ScoredRows", "ScoringQueue"]
+
+
+class ScoredRows(NamedTuple):
+    """The result of a request's rows. Times are seconds on the clock of ``time.perf_counter``.
+
+    Attributes:
+        scores: Scores, or decisions only.
+        queued: When the rows were queued.
+        begun: When a thread took the first row.
+        ended: When the scores of all rows had arrived.
+        seconds_computed: The rows' share of the time of their batches.
+    """
+
+    scores: Scores | Flags
+    queued: float
+    begun: float
+    ended: float
+    seconds_computed: float
+
+
+class ScoringQueue:
+    """Scores rows off the event loop. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        threads: int,
+        *,
+        limit_rows: int,
+        limit_bytes: int,
+        metrics: Metrics,
+        limit_seconds: float = math.inf,
+        nice: int = 0,
+    ) -> None:
+        """Start the threads. Needs a running event loop.
+
+        Args:
+            threads: Number of threads that compute at a time.
+            limit_rows, limit_bytes: The most that may be queued or computed.
+            metrics: Where batches, scores and refusals are counted.
+            limit_seconds: The most seconds of work that may wait, at the measured speed.
+            nice: Added to the nice value of all threads but the one for short requests.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._scheduler = FairScheduler()
+        self._metrics = metrics
+        self._admission = admission = Admission(
+            self._scheduler,
+            self._lock,
+            threads,
+            metrics,
+            limit_rows=limit_rows,
+            limit_bytes=limit_bytes,
+            limit_seconds=limit_seconds,
+        )
+        metrics.watch_queue(lambda: admission.rows.total, lambda: admission.num_bytes.total, admission.seconds_waiting)
+        self._jobs: set[Job] = set()
+        self._workers = Workers(
+            self._scheduler, self._lock, threads, nice, on_computed=self._deliver, on_expired=self._expire
+        )
+        self._window = BatchingWindow(self._loop, self._workers.add)
+
+    def learn(self, served: Served, options: ScoreOptions, num_rows: int, seconds: float) -> None:
+        """Set how long one thread takes for rows, from a measurement before the first request."""
+        cost, costs = BatchKey(served, options).cost, self._scheduler.costs
+        with self._lock:
+            if not cost.flag_only:
+                costs.expect(seconds / (num_rows * cost.num_samples))
+            costs.learn(cost, num_rows, seconds)
+
+    def reservation(
+        self, served: Served, options: ScoreOptions, num_rows: int, num_bytes: int, caller: Hashable = None
+    ) -> Reservation:
+        """Return a reservation for the rows of one request, which takes no room yet.
+
+        Args:
+            served: The model.
+            options: What to compute.
+            num_rows, num_bytes: The size of the rows while they are queued.
+            caller: Whose rows they are. Callers get equal shares of the compute time and of the room.
+        """
+        return Reservation(self._admission, BatchKey(served, options), num_rows, num_bytes, caller)
+
+    async def submit(self, reservation: Reservation, rows: FloatArray, expires: float = math.inf) -> ScoredRows:
+        """Compute the rows of a request.
+
+        Args:
+            reservation: Their room. If it is not taken yet, wait for it.
+            rows: Checked rows, (N, D), as many as reserved.
+            expires: When the caller stops waiting, seconds on the clock of ``time.monotonic``.
+
+        Raises:
+            CallError: DEADLINE_EXCEEDED if a row was not begun before ``expires``; UNAVAILABLE if the queue is cut.
+        """
+        if not reservation.is_taken:
+            await reservation.wait()
+        now, queued = time.monotonic(), time.perf_counter()
+        if expires <= now:
+            raise _deadline_exceeded()
+        job = Job(reservation.key, rows, expires, self._loop.create_future(), now, reservation.caller)
+        self._jobs.add(job)
+        try:
+            self._window.add(job)
+            parts: list[Scores | Flags] = await job.answer
+            ended = time.perf_counter()
+            return ScoredRows(join(parts), queued, queued + job.seconds_waited, ended, job.seconds_computed)
+        finally:
+            if job.num_left:
+                self._drop(job)
+            self._jobs.discard(job)
+            self._window.forget(reservation.num_rows)
+
+    def drain(self) -> None:
+        """From now on, compute the shortest requests first, so that most are done in time."""
+        self._window.close()
+        with self._lock:
+            self._scheduler.drain()
+
+    def cut(self) -> tuple[int, int]:
+        """End all unfinished requests with UNAVAILABLE; return how many requests and unscored rows these were."""
+        jobs = [job for job in self._jobs if not job.answer.done()]
+        for job in jobs:
+            text = "the server is shutting down, and its grace is over; send it again"
+            job.answer.set_exception(CallError(grpc.StatusCode.UNAVAILABLE, text))
+        return len(jobs), sum(job.num_left for job in jobs)
+
+    def close(self) -> None:
+        """Wait until the threads have computed the batches that they have begun, and end them."""
+        self._workers.close()
+
+    def _drop(self, job: Job) -> None:
+        if not self._window.drop(job):
+            with self._lock:
+                self._scheduler.drop(job)
+
+    def _expire(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if not job.answer.done():
+                job.answer.set_exception(_deadline_exceeded())
+
+    def _deliver(self, computed: ComputedBatch) -> None:
+        """Give each job its part of a batch. A job whose caller has gone gets none."""
+        batch, num_rows = computed.batch, computed.batch.num_rows
+        self._metrics.batch_rows.observe_one(num_rows)
+        done: list[Scores | Flags] = []
+        is_whole = True  # whether the answered jobs have exactly the rows of this batch
+        for (job, start, stop, _), outcome in zip(batch.shares, computed.outcomes, strict=True):
+            seconds = computed.seconds * (stop - start) / num_rows
+            parts = [] if job.answer.done() else job.put(start, stop, outcome, seconds)
+            is_whole = is_whole and len(parts) == 1
+            done += parts
+        if done:
+            answered = computed.whole if computed.whole is not None and is_whole else join(done)
+            self._metrics.count_scores(batch.key.served.version, answered)
+
+
+def _deadline_exceeded() -> CallError:
+    return CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the rows were scored")

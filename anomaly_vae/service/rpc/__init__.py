@@ -1,0 +1,1 @@
+"""The gRPC services: requests to rows, scores to replies."""

@@ -1,0 +1,63 @@
+"""The reply of GetModel."""
+
+from __future__ import annotations
+
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.settings import ServeConfig
+
+__all__ = ["describe"]
+
+
+def describe(served: Served, config: ServeConfig) -> pb.Model:
+    """Return the model's columns, calibration and estimator, and the limits of a request."""
+    manifest, scorer = served.scorer.bundle.manifest, served.scorer
+    return pb.Model(
+        name=served.name,
+        version=served.version,
+        bundle_digest=scorer.bundle.digest,
+        format_version=manifest.format_version,
+        created_by=manifest.created_by,
+        created_at=manifest.created_at,
+        columns=_columns(served),
+        label=manifest.schema.label or "",
+        calibration=_calibration(served),
+        estimator=pb.Estimator(
+            num_samples=manifest.estimator.num_samples,
+            scramblings=manifest.estimator.scramblings,
+            budgets=served.budgets,
+        ),
+        limits=pb.Limits(
+            max_rows=config.max_rows,
+            max_columns=config.max_columns,
+            max_samples=config.max_samples,
+            max_message_bytes=config.max_message_bytes,
+        ),
+    )
+
+
+def _columns(served: Served) -> list[pb.ModelColumn]:
+    return [
+        pb.ModelColumn(
+            name=column.name,
+            kind=column.kind,
+            value=column.value,
+            categories=column.categories or (),
+            step=column.step,
+            origin=column.origin,
+        )
+        for column in served.scorer.schema.columns
+    ]
+
+
+def _calibration(served: Served) -> pb.Calibration:
+    calibration = served.scorer.bundle.manifest.calibration
+    return pb.Calibration(
+        threshold=calibration.threshold,
+        target_fpr=calibration.target_fpr,
+        effective_fpr=calibration.effective_fpr,
+        confidence=calibration.confidence,
+        num_rows=calibration.num_rows,
+        rank=calibration.rank,
+        num_novel=calibration.num_novel,
+    )

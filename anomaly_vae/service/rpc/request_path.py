@@ -1,0 +1,213 @@
+"""The path of every request for scores: read -> reserve room -> make rows -> score -> write the reply.
+
+Both services, and their streams, take this path. What differs between them is a :class:`MessageFormat`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Generic, ParamSpec, Protocol, TypeVar
+
+import grpc
+
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.score_options import ScoreOptions
+from anomaly_vae.scores import Flags, Scores
+from anomaly_vae.service.call_errors import CallError, internal
+from anomaly_vae.service.queue.admission import Reservation
+from anomaly_vae.service.queue.scoring_queue import ScoredRows
+from anomaly_vae.service.rpc.ordered_stream import Interrupted, in_order
+from anomaly_vae.service.scoring import Scoring
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.telemetry.records import current_call
+
+__all__ = ["MessageFormat", "RequestOptions", "RequestPath"]
+
+# Bytes of a request above which reading it would block the event loop for too long. Chosen, not measured: a thread has
+# a cost of its own, which small requests should not pay.
+_LARGE_REQUEST = 2**18
+# Rows of a reply above which writing it would block the event loop for too long. Chosen in the same way.
+_LARGE_REPLY = 2_048
+
+Message = TypeVar("Message")
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+ErrorWriter = Callable[[bytes, CallError], bytes]
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """The options of a request.
+
+    Attributes:
+        score: What to compute.
+        timeout: Seconds that the request may take; None if only the call's deadline limits it.
+        outputs: Names of the outputs to return, in order. Only the Open Inference Protocol has a choice.
+    """
+
+    score: ScoreOptions
+    timeout: float | None = None
+    outputs: tuple[str, ...] = ()
+
+
+class MessageFormat(Protocol[Message]):
+    """The messages of one service. Methods raise :class:`CallError` if the request is wrong."""
+
+    def parse(self, data: bytes) -> Message:
+        """Parse a request."""
+        ...
+
+    def request_id(self, message: Message) -> str:
+        """Return the caller's name for the request."""
+        ...
+
+    def count_rows(self, served: Served, message: Message) -> int:
+        """Return the number of rows that the request claims; 0 if the claim does not fit its bytes.
+
+        If :meth:`make_rows` returns rows, they are as many.
+        """
+        ...
+
+    def options(self, served: Served, message: Message) -> RequestOptions:
+        """Check that the model is the served one, and return the options."""
+        ...
+
+    def make_rows(self, served: Served, message: Message) -> FloatArray:
+        """Return the checked rows, (N, D)."""
+        ...
+
+    def write_reply(self, served: Served, message: Message, options: RequestOptions, scores: Scores | Flags) -> bytes:
+        """Return the reply's bytes."""
+        ...
+
+
+class RequestPath(Generic[Message]):
+    """Answers requests in one message format."""
+
+    def __init__(self, scoring: Scoring, message_format: MessageFormat[Message]) -> None:
+        """Score with the shared queue and model."""
+        self._scoring = scoring
+        self._metrics = scoring.metrics
+        self._format = message_format
+
+    async def answer(self, data: bytes, expires: float, *, wait_for_room: bool = False) -> bytes:
+        """Return the reply to a request: all rows are scored, or the request is refused.
+
+        Args:
+            data: The request.
+            expires: The call's deadline, seconds on the clock of ``time.monotonic``.
+            wait_for_room: If the queue is full: True waits for room, False refuses the request.
+
+        Raises:
+            CallError: The request is wrong, or cannot be scored now.
+        """
+        with self._metrics.requests.timed():
+            start, now = time.perf_counter(), time.monotonic()
+            served = self._scoring.model()
+            current_call().model_version = served.version
+            is_large = len(data) > _LARGE_REQUEST
+            message, num_rows, options = await _run(is_large, self._read, served, data)
+            times_out = math.inf if options.timeout is None else now + options.timeout
+            reserved = min(num_rows, self._scoring.config.max_rows)  # more than max_rows are refused as invalid, below
+            with self._scoring.reservation(served, options.score, reserved) as reservation:
+                if not wait_for_room:  # refuse before the rows are made: that takes more time and memory
+                    reservation.take(min(expires, times_out))
+                rows = await _run(is_large, self._make_rows, served, message, num_rows)
+                decoded = time.perf_counter()
+                scored = await self._score(reservation, rows, expires, times_out)
+            encoding = time.perf_counter()
+            is_large = num_rows > _LARGE_REPLY
+            reply = await _run(is_large, self._format.write_reply, served, message, options, scored.scores)
+            self._book((start, decoded), scored, (encoding, time.perf_counter()))
+            return reply
+
+    async def answer_stream(
+        self, requests: AsyncIterator[bytes], expires: float, write_error: ErrorWriter | None = None
+    ) -> AsyncIterator[bytes]:
+        """Answer requests in order. When the queue is full, wait for room and stop reading the stream.
+
+        Args:
+            requests: The requests.
+            expires: The call's deadline, seconds on the clock of ``time.monotonic``.
+            write_error: Writes the reply to a request that fails. Without it, the first failure ends the stream.
+
+        Raises:
+            CallError: A request failed without ``write_error``, or the service drains.
+        """
+
+        async def answer(data: bytes) -> bytes:
+            if write_error is None:
+                return await self.answer(data, expires, wait_for_room=True)
+            return await self._answer_or_error(data, expires, write_error)
+
+        try:
+            async for reply in in_order(requests, answer, self._scoring.drained):
+                yield reply
+        except Interrupted:
+            self._scoring.model()  # raises the reason
+
+    async def _answer_or_error(self, data: bytes, expires: float, write_error: ErrorWriter) -> bytes:
+        """Return the reply or the written error. Raise UNAVAILABLE: it concerns the stream, not the request."""
+        try:
+            return await self.answer(data, expires, wait_for_room=True)
+        except CallError as raised:
+            if raised.code is grpc.StatusCode.UNAVAILABLE:
+                raise
+            error = raised
+        except Exception as raised:  # noqa: BLE001 (an error of the service itself, whatever it is)
+            current_call().set_error(raised)
+            error = internal()
+        self._metrics.count_stream_error(error.code)
+        return write_error(data, error)
+
+    def _read(self, served: Served, data: bytes) -> tuple[Message, int, RequestOptions]:
+        """Return the request, its claimed number of rows and its options. Everything but the rows is checked."""
+        num_rows = 0
+        try:
+            message = self._format.parse(data)
+            num_rows = self._format.count_rows(served, message)
+            current_call().add_request(self._format.request_id(message), num_rows)
+            return message, num_rows, self._format.options(served, message)
+        except CallError:
+            self._metrics.count_invalid(served.version, num_rows)
+            raise
+
+    def _make_rows(self, served: Served, message: Message, num_rows: int) -> FloatArray:
+        try:
+            return self._format.make_rows(served, message)
+        except CallError:
+            self._metrics.count_invalid(served.version, num_rows)
+            raise
+
+    async def _score(self, reservation: Reservation, rows: FloatArray, expires: float, times_out: float) -> ScoredRows:
+        """Score the rows before the request's own timeout. gRPC enforces the call's deadline, but not this one."""
+        if times_out == math.inf:
+            return await self._scoring.score(reservation, rows, expires)
+        try:
+            async with asyncio.timeout(times_out - time.monotonic()):
+                return await self._scoring.score(reservation, rows, min(expires, times_out))
+        except TimeoutError as error:
+            text = "the request's timeout passed before the rows were scored"
+            raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from error
+
+    def _book(self, decode: tuple[float, float], scored: ScoredRows, encode: tuple[float, float]) -> None:
+        """Add the stages of an answered request to the metrics and to the call's record."""
+        queue, infer = (scored.queued, scored.begun), (scored.begun, scored.ended)
+        call = current_call()
+        for stage, (start, end) in (("decode", decode), ("queue", queue), ("infer", infer), ("encode", encode)):
+            # A batch's time is divided among its requests, so that the sum over requests is the threads' time.
+            seconds = scored.seconds_computed if stage == "infer" else end - start
+            self._metrics.stage(stage).observe_one(seconds)
+            call.add_stage(stage, start, end)
+        self._metrics.requests.computing.observe_one(scored.ended - scored.begun)
+
+
+async def _run(
+    in_thread: bool, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """Call a function, in a thread if it would block the event loop for too long."""
+    return await asyncio.to_thread(function, *args, **kwargs) if in_thread else function(*args, **kwargs)

@@ -1,0 +1,87 @@
+"""ScoreRequest and ScoreResponse as a message format."""
+
+from __future__ import annotations
+
+import math
+
+import grpc
+
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.scores import Flags, Scores
+from anomaly_vae.service.call_errors import CallError, invalid
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.rpc.request_path import RequestOptions
+from anomaly_vae.service.rpc.score_messages import count_rows, fill_reply, parse_request, rows_of
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.settings import ServeConfig
+
+__all__ = ["ScoreFormat", "check_budget", "check_model"]
+
+
+class ScoreFormat:
+    """The messages of ``anomaly_vae.v1.ScoringService``: see :class:`~.request_path.MessageFormat`."""
+
+    def __init__(self, limits: ServeConfig) -> None:
+        """Refuse requests beyond these limits."""
+        self._limits = limits
+
+    def parse(self, data: bytes) -> pb.ScoreRequest:
+        """Parse a ScoreRequest."""
+        return parse_request(data, self._limits)
+
+    def request_id(self, message: pb.ScoreRequest) -> str:
+        """Return the caller's name for the request."""
+        return message.request_id
+
+    def count_rows(self, served: Served, message: pb.ScoreRequest) -> int:
+        """Return the number of rows that the request claims."""
+        return count_rows(message, served.scorer.schema)
+
+    def options(self, served: Served, message: pb.ScoreRequest) -> RequestOptions:
+        """Check the model's name, and return the options."""
+        check_model(served, message.model_name, message.model_version)
+        budget, error, calibrated = message.num_samples, message.max_std_error, served.scorer.num_samples
+        if not 0.0 <= error < math.inf:
+            raise invalid("max_std_error", f"is {error}, expected a positive number of nats, or 0 for the whole budget")
+        if message.flag_only and error:
+            raise invalid("max_std_error", "flag_only computes no error to compare it with; set only one of the two")
+        if budget:
+            check_budget(served, budget)
+        if message.flag_only and budget not in (0, calibrated):
+            raise invalid("flag_only", f"only the calibrated budget, {calibrated} samples, gives flags")
+        return RequestOptions(served.options(budget, max_std_error=error or None, flag_only=message.flag_only))
+
+    def make_rows(self, served: Served, message: pb.ScoreRequest) -> FloatArray:
+        """Return the checked rows, (N, D)."""
+        return rows_of(message, served.scorer.schema, self._limits)
+
+    def write_reply(
+        self, served: Served, message: pb.ScoreRequest, _options: RequestOptions, scores: Scores | Flags
+    ) -> bytes:
+        """Return a ScoreResponse."""
+        calibration = served.scorer.bundle.manifest.calibration
+        reply = pb.ScoreResponse(
+            threshold=calibration.threshold,
+            target_fpr=calibration.target_fpr,
+            model_name=served.name,
+            model_version=served.version,
+            request_id=message.request_id,
+            bundle_digest=served.scorer.bundle.digest,
+        )
+        fill_reply(reply, scores)
+        return bytes(reply.SerializeToString())
+
+
+def check_model(served: Served, name: str, version: str) -> None:
+    """Raise NOT_FOUND for another name or version than the served one; empty ones stand for it."""
+    for field, asked, here in (("model_name", name, served.name), ("model_version", version, served.version)):
+        if asked not in ("", here):
+            text = f"{asked[:100]!r} is not served here, {here!r} is served; send that, or leave it empty"
+            raise CallError(grpc.StatusCode.NOT_FOUND, text, field=field)
+
+
+def check_budget(served: Served, budget: int, field: str = "num_samples") -> None:
+    """Raise INVALID_ARGUMENT for a number of samples that the model cannot use."""
+    if budget not in served.budgets:
+        text = f"is {budget}, expected 0 for the calibrated budget, or one of {', '.join(map(str, served.budgets))}"
+        raise invalid(field, text)

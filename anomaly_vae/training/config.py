@@ -1,0 +1,176 @@
+"""The parameters of training, validated. The names are those of VAEDetector's parameters."""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from anomaly_vae.columns.heads import HEADS
+from anomaly_vae.columns.schema import KINDS, Kind
+from anomaly_vae.errors import ConfigError
+from anomaly_vae.score_options import check_rate, is_real, shortened
+
+__all__ = ["LIKELIHOODS", "TrainConfig", "read_toml"]
+
+Auto = Literal["auto"]
+
+LIKELIHOODS = ("auto", *(kind for kind, head in HEADS.items() if head.selectable))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Parameters of a training run. The defaults suit most tables.
+
+    Attributes:
+        latent_dim: Dimensions of z; "auto" uses half the number of modelled columns, between 1 and 16.
+        hidden: Widths of the hidden layers of encoder and decoder; "auto" uses two layers, wider for more columns.
+        architecture: Kind of network: "mlp".
+        decoder_variance: Variance of Gaussian heads: "learned" (one per column), "fixed" (the column's own variance) or
+            "conditional" (depends on z).
+        likelihood: p(x|z) of numeric columns. "auto": the search chooses; without a search "student_t", or "gaussian"
+            if the variance is not "learned". "gaussian". "student_t". "logistic": the probability of a grid point for
+            columns with values on a grid, else Gaussian. "bernoulli": all columns are 0 or 1. "count": negative
+            binomial. Binary, count and categorical columns have heads of their own in any case.
+        column_transform: "standardise", or "auto" for a power transform (Yeo-Johnson) of each skewed column whose
+            held-out values become more likely with it.
+        columns: Kinds of columns by name, if the values suggest a wrong kind: "continuous", "integer", "count",
+            "binary", "categorical".
+        beta: Final weight of the KL term in the training loss. Scores always use 1.
+        kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
+        free_bits: Nats of KL that each latent dimension may use at no cost; against posterior collapse.
+        masking: Share of the steps that hide random cells and train the encoder only, so that it learns to handle
+            missing cells.
+        trim_fraction: Share of the training rows of each step, the least likely ones, to leave out. For training tables
+            that contain anomalies.
+        search: "off" (one model), "fast" (an ensemble of two likelihoods) or "full" (also other latent dimensions,
+            variances and transforms; the best ones by a criterion that needs no labels).
+        ensemble: Number of models that are scored together, 1, 2, 4, 8 or 16; "auto" uses 2 if the search may choose
+            the likelihood, else 1.
+        target_fpr: Target false-positive rate, the share of normal rows that may be flagged.
+        max_epochs: Limit in passes over the training rows, or None for no limit.
+        max_steps: Limit in optimiser steps; "auto" uses 400 without a search and 900 with one.
+        device: "auto" (CUDA if available, else the CPU), or the name of a torch device such as "cpu".
+        random_state: Seed of the split, the weights and the noise; None uses a random seed.
+    """
+
+    latent_dim: int | Auto = "auto"
+    hidden: tuple[int, ...] | Auto = "auto"
+    architecture: str = "mlp"
+    decoder_variance: str = "learned"
+    likelihood: str = "auto"
+    column_transform: str = "standardise"
+    columns: Mapping[str, Kind] = field(default_factory=dict)
+    beta: float = 1.0
+    kl_warmup: float = 0.3
+    free_bits: float = 0.0
+    masking: float = 0.1
+    trim_fraction: float = 0.0
+    search: str = "fast"
+    ensemble: int | Auto = "auto"
+    target_fpr: float = 0.01
+    max_epochs: int | None = None
+    max_steps: int | Auto = "auto"
+    device: str = "auto"
+    random_state: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field; convert numbers of numpy to Python's, and lists (from TOML) to tuples."""
+        if not isinstance(self.hidden, str) or self.hidden != "auto":
+            self._set("hidden", _widths(self.hidden))
+        if not isinstance(self.latent_dim, str) or self.latent_dim != "auto":
+            self._set("latent_dim", _whole("latent_dim", self.latent_dim, 1, 1024))
+        _check_choice("architecture", self.architecture, ("mlp",))
+        _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed", "conditional"))
+        _check_choice("likelihood", self.likelihood, LIKELIHOODS)
+        if self.likelihood == "student_t" and self.decoder_variance != "learned":
+            raise ConfigError(
+                f"decoder_variance {self.decoder_variance!r} needs Gaussian heads, but likelihood is 'student_t'"
+            )
+        _check_choice("column_transform", self.column_transform, ("standardise", "auto"))
+        _check_choice("search", self.search, ("off", "fast", "full"))
+        self._set("columns", _kinds(self.columns))
+        self._set("beta", _number("beta", self.beta, 0, 1000))
+        self._set("kl_warmup", _number("kl_warmup", self.kl_warmup, 0, 1))
+        self._set("free_bits", _number("free_bits", self.free_bits, 0, 100))
+        self._set("masking", _number("masking", self.masking, 0, 1))
+        self._set("trim_fraction", _number("trim_fraction", self.trim_fraction, 0, 0.5))
+        if self.ensemble != "auto":
+            self._set("ensemble", _whole("ensemble", self.ensemble, 1, 16))
+            if self.ensemble not in (1, 2, 4, 8, 16):
+                raise ConfigError(f"ensemble must be 1, 2, 4, 8 or 16, got {self.ensemble}")
+        self._set("target_fpr", check_rate("target_fpr", self.target_fpr))
+        if self.max_epochs is not None:
+            self._set("max_epochs", _whole("max_epochs", self.max_epochs, 1, 10**9))
+        if not isinstance(self.max_steps, str) or self.max_steps != "auto":
+            self._set("max_steps", _whole("max_steps", self.max_steps, 1, 10**9))
+        if not isinstance(self.device, str):
+            raise ConfigError(f'device must be "auto" or a torch device such as "cpu", got {self.device!r}')
+        if self.random_state is not None:
+            self._set("random_state", _whole("random_state", self.random_state, 0, 2**32 - 1))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain numbers, strings and lists, for the manifest."""
+        return {
+            k: list(v) if isinstance(v, tuple) else dict(v) if isinstance(v, Mapping) else v
+            for k, v in ((f.name, getattr(self, f.name)) for f in fields(self))
+        }
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of :class:`TrainConfig` fields.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or has a key that is no parameter.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    known = [f.name for f in fields(TrainConfig)]
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise ConfigError(f"{path}: unknown parameter {key!r}; {hint}")
+    return values
+
+
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    if not is_real(value) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a number between {low} and {high}, got {shortened(value)}")
+    return float(value)
+
+
+def _whole(name: str, value: object, low: int, high: int) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not low <= int(value) <= high:
+        raise ConfigError(f"{name} must be a whole number between {low} and {high}, got {shortened(value)}")
+    return int(value)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
+
+
+def _widths(value: object) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable) or not 1 <= len(value := list(value)) <= 8:
+        raise ConfigError(f'hidden must be "auto" or up to 8 layer widths such as [128, 128], got {value!r}')
+    return tuple(_whole("hidden", width, 1, 4096) for width in value)
+
+
+def _kinds(value: object) -> dict[str, Kind]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f'columns must be kinds by name, such as {{"zip": "categorical"}}, got {shortened(value)}')
+    for name, kind in value.items():
+        _check_choice(f"columns: {name}", kind, tuple(kind for kind in KINDS if kind != "constant"))
+    return {str(name): kind for name, kind in value.items()}

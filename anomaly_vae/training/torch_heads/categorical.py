@@ -1,0 +1,58 @@
+"""The categorical head in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anomaly_vae.columns.heads import LOGIT_LIMIT, CategoricalHead, Head
+from anomaly_vae.columns.layout import Block
+from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.graph import Graph
+from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
+
+__all__ = ["Categorical"]
+
+# Shares of categories from which training starts are at least 0.001: their logarithm is finite. Chosen, not measured.
+_LEAST_SHARE = 1e-3
+
+
+class Categorical(TorchHead):
+    """softmax(logits(z)) of each column; x is 1 at its category."""
+
+    members: Tensor
+
+    def __init__(self, block: Block, floors: Sequence[float]) -> None:
+        super().__init__(block, floors)
+        column = torch.repeat_interleave(torch.arange(len(block.sizes)), torch.tensor(block.sizes))
+        self.register_buffer("members", nn.functional.one_hot(column, len(block.sizes)).float())
+        self.starts = block.starts.tolist()
+
+    @classmethod
+    def initial(cls, data: ColumnData) -> Head:
+        """See :class:`TorchHead`."""
+        return CategoricalHead(size=len(data.column.categories or ()))
+
+    def forward(self, x: Tensor, params: Tensor, mask: Tensor) -> Tensor:
+        """See :class:`TorchHead`."""
+        logits = params.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        log_total = torch.log(torch.exp(logits) @ self.members)
+        return (x * logits * mask).sum(dim=-1) - (log_total * mask[..., self.starts]).sum(dim=-1)
+
+    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+        """See :class:`TorchHead`."""
+        block = self.block
+        logits = graph.clip(decoder.params(block), LOGIT_LIMIT)
+        totals = graph.add("MatMul", graph.add("Exp", logits), graph.weight(self.members))
+        minus_first = np.zeros((block.num_features, len(block.sizes)))
+        minus_first[block.starts, np.arange(len(block.sizes))] = -1.0
+        minus = graph.add("MatMul", mask, graph.weight(minus_first))
+        chosen = weighted_sum(graph, logits, graph.add("Mul", x, mask))
+        return graph.add("Add", chosen, weighted_sum(graph, graph.add("Log", totals), minus))
+
+    def start(self, mean: Tensor) -> Tensor:
+        """See :class:`TorchHead`."""
+        return torch.log(mean.clamp(min=_LEAST_SHARE))

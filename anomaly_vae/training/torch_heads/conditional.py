@@ -1,0 +1,47 @@
+"""The Gaussian head whose variance depends on z, in torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anomaly_vae.arrays import LOG_2PI
+from anomaly_vae.columns.heads import RAW_LIMIT, ConditionalHead, Head
+from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.graph import Graph, to_numpy
+from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
+
+__all__ = ["Conditional"]
+
+
+class Conditional(TorchHead):
+    """N(loc(z), floor^2 + exp(raw(z)))."""
+
+    @classmethod
+    def initial(cls, data: ColumnData) -> Head:
+        """See :class:`TorchHead`."""
+        return ConditionalHead(floor=data.floor, step=data.column.step)
+
+    def forward(self, x: Tensor, params: Tensor, mask: Tensor) -> Tensor:
+        """See :class:`TorchHead`."""
+        loc, raw = params.chunk(2, dim=-1)
+        variance = self.floor**2 + torch.exp(raw.clamp(-RAW_LIMIT, RAW_LIMIT))
+        terms = LOG_2PI + torch.log(variance) + (x - loc) ** 2 / variance
+        return -0.5 * (terms * mask).sum(dim=-1)
+
+    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+        """See :class:`TorchHead`."""
+        floor, size = to_numpy(self.floor), self.block.num_features
+        residual = decoder.residual(self.block, x, slice(0, size))
+        raw = graph.clip(decoder.params(self.block, slice(size, 2 * size)), RAW_LIMIT)
+        variance = graph.add("Add", graph.add("Exp", raw), graph.weight(floor**2))
+        square = graph.add("Div", graph.add("Mul", residual, residual), variance)
+        terms = graph.add("Add", graph.add("Log", variance), square)
+        minus_half = graph.add("Mul", mask, graph.scalar(-0.5))
+        constant = graph.add("MatMul", mask, graph.weight(np.full((size, 1), -0.5 * LOG_2PI)))
+        return graph.add("Add", weighted_sum(graph, terms, minus_half), constant)
+
+    def learned(self) -> dict[str, Tensor]:
+        """See :class:`TorchHead`."""
+        return {"floor": self.floor}
