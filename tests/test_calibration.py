@@ -1,4 +1,4 @@
-"""Thresholds and p-values: exact ranks, the conformal guarantee, and one rule said three ways."""
+"""Thresholds and p-values: exact ranks, the conformal guarantee, and the equivalence of flag, threshold and p-value."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ LOWEST = -np.finfo(np.float64).max
     ],
 )
 def test_rank_is_exact_where_binary_floats_are_not(n, alpha, k):
-    """0.29 * 100 is 28.999999999999996 in binary: alpha counts as it is written."""
+    """0.29 * 100 is 28.999999999999996 in binary; the rank is that of the decimal number 0.29."""
     assert threshold_rank(n, alpha) == k
 
 
@@ -65,8 +65,8 @@ scores_with_ties = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=
 
 
 @given(scores_with_ties, scores_with_ties, st.integers(0, 5), st.floats(0.01, 0.9))
-def test_flag_threshold_and_p_value_say_the_same(calibration, new, num_novel, alpha):
-    """Below the k-th smallest score, rank below k, p <= k/(n + 1): one rule, ties and novelties included."""
+def test_flag_threshold_and_p_value_are_equivalent(calibration, new, num_novel, alpha):
+    """Score below the k-th smallest, rank below k, p <= k/(n + 1): the same rows, also with ties and novelties."""
     finite = np.array(calibration)
     log_px = np.concatenate([finite, np.zeros(num_novel)])
     novel = np.repeat([False, True], [len(finite), num_novel])
@@ -91,19 +91,19 @@ def test_the_k_th_smallest_score_is_the_threshold():
     np.testing.assert_array_equal(kept, np.arange(100.0))
 
 
-def test_too_few_rows_give_rank_one_and_say_so():
+def test_too_few_rows_give_rank_one_and_a_warning():
     record, _ = calibrate(np.arange(10.0), np.zeros(10, bool), 0.01)
     assert (record.rank, record.threshold, record.effective_fpr) == (1, 0.0, 1 / 11)
     assert "10 calibration rows are too few for target_fpr 0.01, which needs n >= 99" in caveats(record)[0]
 
 
-def test_novel_rows_that_fill_the_rank_leave_nothing_below_the_threshold():
+def test_no_score_is_below_the_threshold_if_k_calibration_rows_are_novel():
     record, _ = calibrate(np.arange(100.0), np.arange(100) < 10, 0.05)
     assert record.threshold == LOWEST
     assert "no threshold can flag anything" in caveats(record)[0]
 
 
-def test_false_positive_rate_follows_its_law():
+def test_false_positive_count_follows_its_law():
     """Over calibration sets the number of flags among m new rows is beta-binomial (m, k, n + 1 - k)."""
     rng = np.random.default_rng(0)
     n, m, alpha, runs = 200, 300, 0.05, 3000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,13 @@ import pytest
 from scipy.stats import norm
 
 import anomaly_vae
-from anomaly_vae.bundle import with_calibration
+from anomaly_vae.bundle.files import with_calibration
 from anomaly_vae.calibration import calibrate
-from anomaly_vae.config import TrainConfig
-from anomaly_vae.errors import BundleError, ConfigError, InvalidInput
+from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.scorer import Scorer
+from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
-from tests.conftest import NAMES, make_rows
+from tests.support.data import NAMES, make_rows
 
 
 def test_scores_have_an_entry_per_row_and_the_promised_relations(scorer, new_rows):
@@ -57,7 +56,7 @@ def test_far_rows_are_flagged_and_normal_rows_mostly_not(scorer, new_rows):
 
 
 def test_another_budget_gives_log_px_but_no_p_value_and_warns(scorer, new_rows):
-    with pytest.warns(UserWarning, match="256 samples a row were asked for, the calibration used 1024"):
+    with pytest.warns(UserWarning, match="num_samples is 256, the calibration used 1024"):
         s = scorer.score(new_rows, num_samples=256)
     assert s.p_value is None
     assert s.is_anomaly is None
@@ -72,6 +71,20 @@ def test_another_target_from_the_same_calibration(scorer, bundle):
         scorer.threshold_at(0.0001)
     with pytest.raises(ConfigError, match="between 0 and 1"):
         scorer.threshold_at(1.0)
+
+
+def test_flags_of_another_target_are_those_of_its_threshold(scorer, new_rows):
+    default, lax, flags = (
+        scorer.score(new_rows),
+        scorer.score(new_rows, target_fpr=0.2),
+        scorer.flag(new_rows, target_fpr=0.2),
+    )
+    np.testing.assert_array_equal(lax.p_value, default.p_value)
+    np.testing.assert_array_equal(lax.is_anomaly, lax.score < scorer.threshold_at(0.2))
+    assert lax.is_anomaly.sum() > default.is_anomaly.sum()
+    np.testing.assert_array_equal(flags.is_anomaly, lax.is_anomaly)
+    with pytest.raises(ConfigError, match="needs at least 9999 calibration rows"):
+        scorer.flag(new_rows, target_fpr=0.0001)
 
 
 def test_a_changed_constant_column_ranks_below_everything(scorer, new_rows):
@@ -129,33 +142,6 @@ def test_scoring_imports_none_of_the_training_libraries(model_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_decoder_of_another_model_is_refused(bundle):
-    """Proposals are fitted with decoder.onnx, samples weighed with log_joint.onnx: they must be one model's."""
-    config = TrainConfig(random_state=4, max_steps=20, target_fpr=0.05, search="off", likelihood="gaussian")
-    other = train_model(make_rows(600), NAMES, config, label="broken").bundle
-    mixed = replace(bundle, files=dict(bundle.files) | {"decoder.onnx": other.files["decoder.onnx"]})
-    with pytest.raises(BundleError, match=r"decoder\.onnx: does not fit log_joint\.onnx"):
-        Scorer(mixed)
-
-
-def test_golden_scores_do_not_hang_on_a_choice_of_proposal(bundle, scorer):
-    """Another machine rounds differently: golden scores are plain ones, smooth in the networks' outputs."""
-    golden = bundle.golden_rows
-    nudged = golden * (1.0 + 1e-7 * np.random.default_rng(0).normal(size=golden.shape))
-    estimator = scorer._estimator
-    expected = estimator.plain_log_px(golden, 1024)
-    np.testing.assert_array_equal(expected, bundle.golden_log_px)
-    actual = estimator.plain_log_px(nudged, 1024)
-    assert estimator.relative_difference(golden, actual, expected).max() < 1e-4
-
-
-def test_golden_rows_catch_networks_that_compute_something_else(bundle):
-    """Digests only prove that bytes are unchanged, not that this machine computes what the training machine did."""
-    moved = replace(bundle, golden_log_px=bundle.golden_log_px + 0.01 * np.maximum(1, np.abs(bundle.golden_log_px)))
-    with pytest.raises(BundleError, match="golden"):
-        Scorer(moved)
-
-
 def test_samples_have_the_moments_and_constants_of_the_training_rows(scorer):
     drawn, rows = scorer.sample(20_000, seed=1), make_rows(20_000, seed=5)
     np.testing.assert_allclose(drawn.mean(0)[:4], rows.mean(0)[:4], atol=0.3 * rows.std(0)[:4].max(), rtol=0.2)
@@ -173,7 +159,7 @@ def test_samples_look_normal_to_the_model_that_drew_them(scorer):
     assert np.mean(p_value > 0.9) > 0.03
 
 
-@pytest.mark.parametrize("name", ["scorer", "mixture_scorer"])
+@pytest.mark.parametrize("name", ["scorer", "ensemble_scorer"])
 def test_samples_have_the_density_that_their_scores_say(name, request):
     """For any density q, the mean of q(x) / p(x) over samples of p is 1: log p(x) and the sampler are of one model."""
     scorer = request.getfixturevalue(name)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whenever Ctrl-C comes."""
+"""Files appear completely or not at all, at whatever moment Ctrl-C comes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anomaly_vae import storage
 
 
 def interrupt_at(number):
-    """Ctrl-C at a line of what makes the file, counted from the start."""
+    """Return a trace function that raises KeyboardInterrupt at line ``number`` of the code that makes the file."""
     lines = itertools.count()
     files = {storage.__file__, sys.modules[Path.__module__].__file__}
 
@@ -28,7 +28,7 @@ def interrupt_at(number):
     return trace
 
 
-def test_ctrl_c_leaves_no_file_behind_even_as_it_is_made(tmp_path):
+def test_ctrl_c_leaves_no_file_behind_at_any_line(tmp_path):
     before, entered = sys.gettrace(), False
     for number in range(1000):
         with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:

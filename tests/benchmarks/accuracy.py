@@ -1,10 +1,10 @@
-"""Error of log p(x) against its cost: plain Monte Carlo, Sobol points, and Sobol points with fitted proposals.
+"""Error of log p(x) against its cost, for plain Monte Carlo, Sobol points, and Sobol points with fitted proposals.
 
     python -m tests.benchmarks.accuracy DIR --out FOLDER [--tables cardio,vowels,optdigits,mammography] [--search fast]
 
-DIR holds the ADBench tables as .npz files. The truth is a reference of 65,000 to 500,000 samples a row and model, from
-a mixture of its own. All rows share their points, which makes their errors depend on each other, so a row's error is
-its root mean square over many sets of points; a quarter of the sets serve for the largest budget.
+DIR holds the ADBench tables as .npz files. Errors are measured against a reference of 65,000 to 500,000 samples a row
+and model, from a separate mixture proposal. All rows share their points, so their errors are correlated. Therefore the
+error of a row is its root mean square over many sets of points. The largest budget uses a quarter of the sets.
 """
 
 from __future__ import annotations
@@ -23,29 +23,44 @@ from rich.progress import track
 from scipy.special import logsumexp, softmax
 from scipy.stats import t as student
 
-from anomaly_vae import tiles
-from anomaly_vae.densities import LOG_2PI
-from anomaly_vae.estimator import DensityEstimator, default_threads
-from anomaly_vae.member import Member, open_members
-from anomaly_vae.modes import find_modes
+from anomaly_vae.arrays import LOG_2PI
+from anomaly_vae.bundle.members import open_members
+from anomaly_vae.density import tiles
+from anomaly_vae.density.estimator import DensityEstimator, default_threads
+from anomaly_vae.density.member import Member
+from anomaly_vae.density.modes import find_modes
 from anomaly_vae.training.noise import sobol_normal
 from tests.benchmarks.accuracy_report import BUDGETS, MAIN_BUDGET, METHODS, draw, show
 from tests.benchmarks.adbench import split
 from tests.benchmarks.tables import MODELS, SEARCH_HELP, train
 
+# The product's noise: 16 scramblings of 256 points allow budgets up to 4,096 samples.
 SCRAMBLINGS, POINTS = 16, 256
-FIRST_NOISE_SEED, NO_FIT_BUDGET = 1000, 64
 
-# Of each of the two references: rounds of so many samples until the error, in nats, is small.
-ROUND_SAMPLES, MOST_ROUNDS, SMALL_ERROR = 32_768, 8, 0.005
+# Seed of the first set of points; far from the seed 0 of the trained models' own points.
+FIRST_NOISE_SEED = 1000
 
-# Of its search for modes: starts of each of three kinds, steps, the modes kept at most, how many posterior standard
-# deviations apart, and within how many nats of evidence.
-STARTS, STEPS, MOST_MODES, DISTINCT, NEGLIGIBLE = 8, 40, 6, 0.5, 12.0
+# Samples: no proposal is fitted at this budget or below, so the adaptive method equals Sobol's.
+NO_FIT_BUDGET = 64
+
+# Each of the two references draws rounds of 32,768 samples until its standard error is at most 0.005 nats, 8 rounds at
+# most. Chosen: the error is then small against those measured.
+ROUND_SAMPLES, MAX_ROUNDS, SMALL_ERROR = 32_768, 8, 0.005
+
+# The reference's search for modes: starts of each of three kinds, Gauss-Newton steps, most modes kept. Chosen larger
+# than in the product, so that the reference misses fewer modes.
+STARTS, STEPS, MAX_MODES = 8, 40, 6
+
+# Modes are distinct from this distance on, in posterior standard deviations, and kept within this evidence, in nats, of
+# the best one.
+DISTINCT, NEGLIGIBLE = 0.5, 12.0
+
+# Most samples in one call of log_joint, as in the product.
+CALL_SAMPLES = 2048
 
 
 class Case(NamedTuple):
-    """What was trained, and the rows it is measured on: N in data units, and which of them are anomalies."""
+    """A trained ensemble and N test rows in data units, with a mark for each anomaly."""
 
     members: list[Member]
     rows: np.ndarray
@@ -53,11 +68,11 @@ class Case(NamedTuple):
 
     @property
     def latent_dim(self) -> int:
-        """L, the most of a member."""
+        """L, the largest latent dimension of a member."""
         return max(member.latent_dim for member in self.members)
 
     def estimator(self, noise: np.ndarray, *, adaptive: bool) -> DensityEstimator:
-        """The product, at points of our choice."""
+        """Return the product's estimator with these points."""
         return DensityEstimator(self.members, noise, adaptive=adaptive)
 
 
@@ -71,14 +86,14 @@ class Row(NamedTuple):
 
 
 class Component(NamedTuple):
-    """A Gaussian N(loc, root rootᵀ) of a mixture, with its share of the samples."""
+    """A Gaussian component N(loc, root rootᵀ) of a proposal, with its share of the samples."""
 
     loc: np.ndarray
     root: np.ndarray
     share: float
 
     def log_prob(self, z: np.ndarray) -> np.ndarray:
-        """Nats, (S, L) -> (S,)."""
+        """Return log-densities, nats, (S, L) -> (S,)."""
         whitened = (z - self.loc) @ np.linalg.inv(self.root).T
         return -0.5 * (LOG_2PI + whitened**2).sum(axis=-1) - np.linalg.slogdet(self.root)[1]
 
@@ -93,7 +108,7 @@ class Measured(NamedTuple):
 
 
 def prepare(path: Path, most_rows: int, search: str) -> Case:
-    """Train on half of the normal rows, and choose at most so many other normal and anomalous ones."""
+    """Train on half of the normal rows; choose at most ``most_rows`` other normal and as many anomalous rows."""
     fitted, *tested = split(path, 0)
     bundle = train(fitted, MODELS[search]).bundle
     members = open_members(bundle.manifest.schema, bundle.manifest.members, bundle.files)
@@ -104,12 +119,12 @@ def prepare(path: Path, most_rows: int, search: str) -> Case:
 
 
 def reference(case: Case) -> dict[str, np.ndarray]:
-    """log p(x) in nats and its standard error, from two independent references, and how far apart these are.
+    """Return log p(x) and its standard error, nats, from two independent references, and the difference of the two.
 
-    Members have references of their own, so the standard error of a mixture's is that of a mean of independent parts.
+    The members' references are independent, and so the squares of their errors are added.
     """
-    found = np.stack([references(member, case.rows) for member in case.members])  # (M, 2 references, N, 2)
-    log_px, errors = found[..., 0], found[..., 1]
+    by_member = np.stack([references(member, case.rows) for member in case.members])  # (M, 2 references, N, 2)
+    log_px, errors = by_member[..., 0], by_member[..., 1]
     values = logsumexp(log_px, axis=0) - np.log(len(case.members))
     errors = np.sqrt(np.square(softmax(log_px, axis=0) * errors).sum(axis=0))
     return {
@@ -120,24 +135,24 @@ def reference(case: Case) -> dict[str, np.ndarray]:
 
 
 def references(member: Member, rows: np.ndarray) -> np.ndarray:
-    """Two references of every row under one member, in data units, and their standard errors, shape (2, N, 2)."""
+    """Return two references of every row under one member in data units, with standard errors, shape (2, N, 2)."""
     inputs = member.features.encode(rows)
     x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
     loc, scale = (values.astype(np.float64) for values in tiles.encode(member.network, x, mask))
     jobs = [(i, seed) for seed in (0, 1) for i in range(len(x))]
     with ThreadPoolExecutor(default_threads()) as pool:
-        found = list(pool.map(lambda job: refer(member, Row(*(v[job[0]] for v in (x, mask, loc, scale))), job), jobs))
-    result = np.array(found).reshape(2, len(x), 2)
+        values = list(pool.map(lambda job: refer(member, Row(*(v[job[0]] for v in (x, mask, loc, scale))), job), jobs))
+    result = np.array(values).reshape(2, len(x), 2)
     result[..., 0] += inputs.base
     return result
 
 
 def refer(member: Member, row: Row, seed: tuple[int, int]) -> tuple[float, float]:
-    """One reference of one row in model units, and its standard error: deterministic-mixture importance sampling."""
+    """Return one reference of one row in model units and its standard error, by importance sampling from a mixture."""
     rng = np.random.default_rng(seed)
     components = mixture(member, row, rng)
     weights = np.empty(0)
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         weights = np.concatenate([weights, log_weights(member, row, components, rng)])
         relative = np.exp(weights - weights.max())
         error = relative.std() / relative.mean() / np.sqrt(len(weights))
@@ -147,20 +162,21 @@ def refer(member: Member, row: Row, seed: tuple[int, int]) -> tuple[float, float
 
 
 def log_weights(member: Member, row: Row, components: list[Component], rng: np.random.Generator) -> np.ndarray:
-    """Log-weights of one round of samples, the mixture's density taken with the counts as they are."""
+    """Return the log-weights of one round; the mixture's density has the actual counts of samples as its shares."""
     latent_dim = member.latent_dim
     counts = np.array([max(round(c.share * ROUND_SAMPLES), 1) for c in components])
     drawn = [c.loc + rng.normal(size=(n, latent_dim)) @ c.root.T for c, n in zip(components, counts, strict=True)]
     z = np.concatenate(drawn).astype(np.float32)
     zero = np.zeros((1, latent_dim), dtype=np.float32)
     fixed = (row.x[None], row.mask[None], zero, zero + 1)
-    parts = [member.network.log_joint(*fixed, z[k : k + 2048])[0] for k in range(0, len(z), 2048)]
+    starts = range(0, len(z), CALL_SAMPLES)
+    parts = [member.network.log_joint(*fixed, z[k : k + CALL_SAMPLES])[0] for k in starts]
     log_probs = np.stack([c.log_prob(z.astype(np.float64)) for c in components])
     return np.concatenate(parts) - logsumexp(log_probs + np.log(counts / counts.sum())[:, None], axis=0)
 
 
 def mixture(member: Member, row: Row, rng: np.random.Generator) -> list[Component]:
-    """Around every mode found, at two widths; and the encoder's proposal, and the prior, which bounds the weights."""
+    """Return components at two widths around every mode, the encoder's proposal, and the prior to bound the weights."""
     loc, scale = row.loc, row.scale
     noise, origin = rng.normal(size=(3, STARTS, len(loc))), np.zeros_like(loc)
     start = np.concatenate([[loc, origin], loc + 1.5 * scale * noise[0], loc + noise[1], 1.3 * noise[2]])
@@ -169,7 +185,7 @@ def mixture(member: Member, row: Row, rng: np.random.Generator) -> list[Componen
     kept: list[int] = []
     for k in np.argsort(-modes.log_evidence):
         apart = [np.linalg.norm(modes.inverse_root[j] @ (modes.loc[k] - modes.loc[j])) > DISTINCT for j in kept]
-        if all(apart) and modes.log_evidence.max() - modes.log_evidence[k] < NEGLIGIBLE and len(kept) < MOST_MODES:
+        if all(apart) and modes.log_evidence.max() - modes.log_evidence[k] < NEGLIGIBLE and len(kept) < MAX_MODES:
             kept.append(int(k))
     shares = 0.8 * softmax(modes.log_evidence[kept]) + 0.2 / len(kept)
     around = [
@@ -181,8 +197,8 @@ def mixture(member: Member, row: Row, rng: np.random.Generator) -> list[Componen
 
 
 def measure(case: Case, noise_sets: int) -> dict[str, dict[int, Measured]]:
-    """Every method at every budget; without a fit, the adaptive method is Sobol's."""
-    found: dict[str, dict[int, list[Any]]] = {method: {budget: [] for budget in BUDGETS} for method in METHODS}
+    """Measure every method at every budget."""
+    measured: dict[str, dict[int, list[Any]]] = {method: {budget: [] for budget in BUDGETS} for method in METHODS}
     for k in range(noise_sets):
         shape = (SCRAMBLINGS, POINTS, case.latent_dim)
         sobol = sobol_normal(*shape, FIRST_NOISE_SEED + k)
@@ -191,52 +207,56 @@ def measure(case: Case, noise_sets: int) -> dict[str, dict[int, Measured]]:
             estimator = case.estimator(plain if method == "plain" else sobol, adaptive=method == "adaptive")
             for budget in BUDGETS if k < max(noise_sets // 4, 1) else BUDGETS[:-1]:
                 if method == "adaptive" and budget <= NO_FIT_BUDGET:
-                    found[method][budget].append(found["sobol"][budget][k])
+                    measured[method][budget].append(measured["sobol"][budget][k])
                 else:
                     e = estimator.estimate(case.rows, budget)
-                    found[method][budget].append((e.log_px, e.std_error, e.reliable, e.num_samples))
+                    measured[method][budget].append((e.log_px, e.std_error, e.reliable, e.num_samples))
     return {
         method: {budget: Measured(*map(np.stack, zip(*parts, strict=True))) for budget, parts in by_budget.items()}
-        for method, by_budget in found.items()
+        for method, by_budget in measured.items()
     }
 
 
-def errors(case: Case, truth: dict[str, np.ndarray], found: Measured) -> dict[str, Any]:
-    """Of one method at one budget, for normal and anomalous rows: median and 90 % quantile of RMSE, evaluations."""
-    rmse = np.sqrt(np.square(found.log_px - truth["log_px"]).mean(axis=0))
-    out: dict[str, Any] = {"noise_sets": len(found.log_px)}
+def errors(case: Case, truth: dict[str, np.ndarray], measured: Measured) -> dict[str, Any]:
+    """Return median and 90 % quantile of the RMSE and the mean evaluations, for normal and anomalous rows."""
+    rmse = np.sqrt(np.square(measured.log_px - truth["log_px"]).mean(axis=0))
+    out: dict[str, Any] = {"noise_sets": len(measured.log_px)}
     for kind, chosen in (("normal", ~case.is_anomaly), ("anomalies", case.is_anomaly)):
         median, p90 = np.quantile(rmse[chosen], [0.5, 0.9])
-        out[kind] = {"median": median, "p90": p90, "evaluations": found.num_samples[:, chosen].mean()}
+        out[kind] = {"median": median, "p90": p90, "evaluations": measured.num_samples[:, chosen].mean()}
     return out
 
 
-def judge(case: Case, truth: dict[str, np.ndarray], found: Measured, by_method: dict[str, Any]) -> dict[str, float]:
-    """The figures that have a target, of the adaptive method at the main budget."""
+def judge(case: Case, truth: dict[str, np.ndarray], measured: Measured, by_method: dict[str, Any]) -> dict[str, float]:
+    """Return the figures that have a target, for the adaptive method at the main budget."""
     bad = case.is_anomaly
     limit = student.ppf(0.9985, SCRAMBLINGS - 1)
-    inside = np.abs(found.log_px - truth["log_px"]) <= limit * np.hypot(found.std_error, truth["std_error"])
+    inside = np.abs(measured.log_px - truth["log_px"]) <= limit * np.hypot(measured.std_error, truth["std_error"])
     plain, adaptive = (by_method[method][MAIN_BUDGET] for method in ("plain", "adaptive"))
     return {
         "ratio_on_anomalies": plain["anomalies"]["median"] / adaptive["anomalies"]["median"],
         "p90_on_anomalies": adaptive["anomalies"]["p90"],
         "ratio_on_normal": plain["normal"]["median"] / adaptive["normal"]["median"],
-        "inside_on_normal": inside[:, ~bad][np.isfinite(found.std_error[:, ~bad])].mean(),
-        "inside_on_reliable_anomalies": inside[:, bad][found.reliable[:, bad]].mean(),
-        "reliable_anomalies": found.reliable[:, bad].mean(),
+        "inside_on_normal": inside[:, ~bad][np.isfinite(measured.std_error[:, ~bad])].mean(),
+        "inside_on_reliable_anomalies": inside[:, bad][measured.reliable[:, bad]].mean(),
+        "reliable_anomalies": measured.reliable[:, bad].mean(),
     }
 
 
 def run_one(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One table."""
+    """Measure one table."""
     case = prepare(path, options.rows, options.search)
     truth = reference(case)
-    found = measure(case, options.noise_sets)
-    by_method = {m: {b: errors(case, truth, part) for b, part in parts.items()} for m, parts in found.items()}
-    adaptive = found["adaptive"][MAIN_BUDGET]
-    # The mean weight is unbiased: were it far above the reference, this one would have missed a mode.
+    measured = measure(case, options.noise_sets)
+    by_method = {m: {b: errors(case, truth, part) for b, part in parts.items()} for m, parts in measured.items()}
+    adaptive = measured["adaptive"][MAIN_BUDGET]
+    # The mean weight is unbiased. Far above the reference, it shows that the reference missed a mode.
     pooled = logsumexp(adaptive.log_px, axis=0) - np.log(len(adaptive.log_px)) - truth["log_px"]
-    quality = {"standard error": truth["std_error"], "difference of two": truth["difference"], "pooled less it": pooled}
+    quality = {
+        "standard error": truth["std_error"],
+        "difference of two": truth["difference"],
+        "pooled minus reference": pooled,
+    }
     kinds = {"normal": ~case.is_anomaly, "anomalies": case.is_anomaly}
     return {
         "rows": {kind: int(chosen.sum()) for kind, chosen in kinds.items()},
@@ -255,9 +275,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--noise-sets", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=60, help="of either kind, at most")
-    parser.add_argument("--tables", default="cardio,vowels,optdigits,mammography")
+    parser.add_argument("--noise-sets", type=int, default=20, help="sets of points (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=60, help="most normal rows, and most anomalies, of a table")
+    parser.add_argument("--tables", default="cardio,vowels,optdigits,mammography", help="default: %(default)s")
     parser.add_argument("--search", default="off", choices=list(MODELS), help=SEARCH_HELP)
     options = parser.parse_args(arguments)
     paths = {name: next(options.folder.glob(f"*_{name}.npz"), None) for name in options.tables.split(",")}

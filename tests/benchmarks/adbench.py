@@ -1,9 +1,9 @@
-"""Train and score every ADBench table of a folder, semi-supervised: half of the normal rows train, the rest are tested.
+"""Train and score every ADBench table of a folder: half of the normal rows train, all other rows are tested.
 
     python -m tests.benchmarks.adbench DIR --seeds 0,1 --out FILE.csv [--peers PEERS.csv] [--hide 0.2] [--search off]
 
-DIR holds .npz files with X and y (1 marks an anomaly). Nothing is tuned per table: the defaults train them all. With
---hide, that share of the test rows' cells is removed at random, and what that costs is printed as well.
+DIR holds .npz files with X and y (1 marks an anomaly). All tables are trained with the defaults. With --hide, that
+share of the test rows' cells is removed at random, and the detection quality without them is printed as well.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ from rich.table import Table
 from scipy.stats import betabinom
 
 from anomaly_vae.calibration import threshold_rank
-from anomaly_vae.config import TrainConfig
 from anomaly_vae.scorer import Scorer
+from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
-from anomaly_vae.training.report import detection_quality
+from anomaly_vae.training.quality import detection_quality
 
-MOST_ROWS = 20_000
+# Larger tables are sampled down to this number of rows, to limit the time.
+MAX_ROWS = 20_000
 FIELDS = ["dataset", "seed", "model", "auroc", "ap", "fit_s", "score_s"]
+
+# Target false-positive rates that are checked.
 RATES = (0.01, 0.05)
 
 
 def split(path: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normal rows to train on, and the other normal and all anomalous rows to test on."""
+    """Return normal rows to train on, the other normal rows, and all anomalous rows."""
     with np.load(path) as data:
         X, y = data["X"].astype(np.float64), data["y"].astype(int)
     rng = np.random.default_rng(seed)
-    if len(y) > MOST_ROWS:
-        chosen = rng.permutation(len(y))[:MOST_ROWS]
+    if len(y) > MAX_ROWS:
+        chosen = rng.permutation(len(y))[:MAX_ROWS]
         X, y = X[chosen], y[chosen]
     normal = rng.permutation(np.flatnonzero(y == 0))
     half = len(normal) // 2
@@ -47,7 +50,7 @@ def split(path: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def run_one(path: Path, seed: int, hide: float = 0.0, search: str = "fast") -> dict[str, object]:
-    """Train and score one table; the false-positive rates of normal test rows with their 99.9 % intervals."""
+    """Train and score one table; return its figures, with false positives and their 99.9 % intervals."""
     train, normal, anomalous = split(path, seed)
     names = tuple(f"x{d}" for d in range(train.shape[1]))
     start = time.perf_counter()
@@ -78,20 +81,20 @@ def run_one(path: Path, seed: int, hide: float = 0.0, search: str = "fast") -> d
 
 
 def with_gaps(scorer: Scorer, normal: np.ndarray, anomalous: np.ndarray, hide: float, seed: int) -> dict[str, object]:
-    """The same with a share of the cells removed, by score and by log p(x) of what is left."""
+    """Return the figures with a share of the cells removed, by score and by log p(x) of the remaining cells."""
     rng = np.random.default_rng([seed, 99])
     good, bad = (scorer.score(np.where(rng.random(rows.shape) < hide, np.nan, rows)) for rows in (normal, anomalous))
-    found: dict[str, object] = {
+    row: dict[str, object] = {
         "auroc_gaps": detection_quality(good.score, bad.score).auroc,
         "auroc_gaps_raw": detection_quality(good.log_px, bad.log_px).auroc,
     }
     counts = false_positives(good.p_value, scorer.bundle.manifest.calibration.num_rows)
-    return found | {f"gaps {key}": value for key, value in counts.items()}
+    return row | {f"gaps {key}": value for key, value in counts.items()}
 
 
 def false_positives(p_value: np.ndarray, n: int) -> dict[str, object]:
-    """For each target with k >= 1: flags among the normal rows, and the central 99.9 % of their beta-binomial law."""
-    found: dict[str, object] = {}
+    """For each target with k >= 1, compare flags among normal rows with 99.9 % of their beta-binomial law."""
+    counts: dict[str, object] = {}
     for rate in RATES:
         k = threshold_rank(n, rate)
         if k == 0:
@@ -99,13 +102,13 @@ def false_positives(p_value: np.ndarray, n: int) -> dict[str, object]:
         flags = int((p_value <= k / (n + 1) + 1e-12).sum())
         law = betabinom(len(p_value), k, n + 1 - k)
         low, high = int(law.ppf(0.0005)), int(law.ppf(0.9995))
-        found[f"flags@{rate:g}"] = f"{flags} of {len(p_value)} in [{low}, {high}]"
-        found[f"inside@{rate:g}"] = low <= flags <= high
-    return found
+        counts[f"flags@{rate:g}"] = f"{flags} of {len(p_value)} in [{low}, {high}]"
+        counts[f"inside@{rate:g}"] = low <= flags <= high
+    return counts
 
 
 def show(rows: list[dict[str, object]], peers: Path | None) -> None:
-    """Print our means per table beside those of the peers."""
+    """Print our means per table with those of the peers."""
     means: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     records = [row for row in rows if row["auroc"] != ""]
     if peers:
@@ -115,8 +118,8 @@ def show(rows: list[dict[str, object]], peers: Path | None) -> None:
     for row in records:
         if row["dataset"] in ours:
             means[str(row["dataset"])][str(row["model"])].append(float(str(row["auroc"])))
-    found = {model for table in means.values() for model in table}
-    models = ["anomaly_vae", *sorted(found - {"anomaly_vae"})]
+    names = {model for table in means.values() for model in table}
+    models = ["anomaly_vae", *sorted(names - {"anomaly_vae"})]
     table = Table("AUROC, mean over seeds", *models)
     for dataset in sorted(means):
         table.add_row(dataset, *(f"{np.mean(means[dataset][m]):.4f}" if means[dataset][m] else "" for m in models))
@@ -138,11 +141,13 @@ def show(rows: list[dict[str, object]], peers: Path | None) -> None:
             show_false_positives(console, done, prefix, rate)
     if done and "auroc_gaps" in done[0]:
         gaps, raw = (np.mean([row[key] for row in done]) for key in ("auroc_gaps", "auroc_gaps_raw"))
-        console.print(f"with cells removed: mean AUROC {gaps:.4f} by score, {raw:.4f} by log p(x) of the rest")
+        console.print(
+            f"with cells removed: mean AUROC {gaps:.4f} by score, {raw:.4f} by log p(x) of the remaining cells"
+        )
 
 
 def show_false_positives(console: Console, done: list[dict[str, object]], prefix: str, rate: float) -> None:
-    """How many false-positive counts lie in their intervals, and which do not."""
+    """Print how many false-positive counts are in their intervals, and each that is not."""
     key = f"{prefix}inside@{rate:g}"
     inside = [row[key] for row in done if key in row]
     if inside:
@@ -154,13 +159,13 @@ def show_false_positives(console: Console, done: list[dict[str, object]], prefix
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, object]]:
-    """Run all tables and seeds; a table that fails leaves empty cells."""
+    """Run all tables and seeds; a table that fails gets empty cells."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--peers", type=Path)
-    parser.add_argument("--hide", type=float, default=0.0, help="share of the test rows' cells to remove as well")
+    parser.add_argument("--seeds", default="0,1", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
+    parser.add_argument("--peers", type=Path, help="CSV with the columns dataset, model and auroc")
+    parser.add_argument("--hide", type=float, default=0.0, help="also test with this share of the cells removed")
     parser.add_argument("--search", default="fast", choices=["off", "fast", "full"])
     options = parser.parse_args(arguments)
     jobs = [(path, int(seed)) for path in sorted(options.folder.glob("*.npz")) for seed in options.seeds.split(",")]
@@ -168,7 +173,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, object]]:
     for path, seed in track(jobs, "tables", console=Console(file=sys.stderr)):
         try:
             rows.append(run_one(path, seed, options.hide, options.search))
-        except Exception as error:  # noqa: BLE001 (one table must not lose the others)
+        except Exception as error:  # noqa: BLE001 (the other tables must still run)
             print(f"{path.stem} seed {seed} failed: {error}", file=sys.stderr)
             rows.append({"dataset": path.stem, "seed": seed, "model": "anomaly_vae"} | dict.fromkeys(FIELDS[3:], ""))
     with options.out.open("w", newline="") as file:

@@ -1,9 +1,9 @@
-"""What the cascade saves, and what it costs: its decisions against those of the full budget, over whole tables.
+"""Speed of the cascade, and how often its decisions differ from those of the full budget, on whole tables.
 
     python -m tests.benchmarks.cascade DIR [--out FILE.json] [--search fast]
 
-Trains on half of the normal rows of each ADBench table of a folder, then decides on all rows of the file, anomalies
-included. Samples a row and rows per second are for a stream with 1 % anomalies, at the target 0.01.
+Each ADBench table of a folder is trained on half of its normal rows. Then all rows of the file are decided, anomalies
+included. Samples a row and rows per second are for a stream with 1 % anomalies, at the target rate 0.01.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from anomaly_vae.scorer import Scorer
 from tests.benchmarks.adbench import split
 from tests.benchmarks.tables import MODELS, SEARCH_HELP, train
 
+# The timed stream: share of anomalies, rows.
 ANOMALIES, TIMED_ROWS = 0.01, 2000
 
 
 def measure(path: Path, search: str) -> dict[str, float | str]:
-    """One table."""
+    """Measure one table."""
     fitted, normal, anomalous = split(path, 0)
     scorer = Scorer(train(fitted, MODELS[search]).bundle)
     with np.load(path) as data:
@@ -35,22 +36,22 @@ def measure(path: Path, search: str) -> dict[str, float | str]:
     flags, scores = scorer.flag(rows), scorer.score(rows)
     stream = mixed(normal, anomalous)
     seconds = {"flag": timed(scorer.flag, stream), "score": timed(scorer.score, stream)}
-    found = scorer.flag(stream)
+    of_stream = scorer.flag(stream)
     return {
         "dataset": path.stem,
         "rows": len(rows),
         "flagged": int(scores.is_anomaly.sum()),
         "missed": int((scores.is_anomaly & ~flags.is_anomaly).sum()),
         "added": int((flags.is_anomaly & ~scores.is_anomaly).sum()),
-        "samples": float(found.num_samples.mean()),
-        "left_at_16": float((found.num_samples == 16).mean()),
+        "samples": float(of_stream.num_samples.mean()),
+        "left_at_16": float((of_stream.num_samples == 16).mean()),
         "rows_per_s": len(stream) / seconds["flag"],
         "speedup": seconds["score"] / seconds["flag"],
     }
 
 
 def mixed(normal: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
-    """A stream of rows in random order, 1 % of them anomalies."""
+    """Return a stream of rows in random order, 1 % of them anomalies."""
     rng = np.random.default_rng(0)
     bad = max(round(ANOMALIES * TIMED_ROWS), 1)
     chosen = [rng.choice(normal, TIMED_ROWS - bad), rng.choice(anomalous, bad)]
@@ -58,7 +59,7 @@ def mixed(normal: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
 
 
 def timed(work, rows: np.ndarray) -> float:
-    """Seconds, the better of two runs."""
+    """Return the seconds of the faster of two runs."""
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
@@ -68,7 +69,7 @@ def timed(work, rows: np.ndarray) -> float:
 
 
 def show(results: list[dict[str, float | str]]) -> dict[str, float]:
-    """Print a table, and return what it comes to."""
+    """Print a table and return the totals."""
     table = Table("table", "rows", "flagged", "missed", "added", "samples a row", "left at 16", "rows/s", "speed-up")
     for r in results:
         cells = [f"{r['samples']:.1f}", f"{r['left_at_16']:.1%}", f"{r['rows_per_s']:,.0f}", f"{r['speedup']:.1f}"]

@@ -1,9 +1,9 @@
-"""Peak memory of ``anomaly-vae score`` on a Parquet file of a million rows, against a thousand rows.
+"""Peak memory of ``anomaly-vae score`` on a Parquet file of a million rows, compared with a thousand rows.
 
     python -m tests.benchmarks.memory [--rows 1000000] [--num-samples 32]
 
-The model is what the defaults train, a mixture of two. Memory does not depend on the number of samples, time does: 32,
-the fewest of a mixture, keep the run short, 1024 is the calibrated budget.
+The model is the default ensemble of two members. Memory does not depend on the number of samples, time does. 32
+samples, the smallest budget of this ensemble, keep the run short; 1,024 is the calibrated budget.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet
 
-from anomaly_vae.bundle import write_bundle
-from anomaly_vae.config import TrainConfig
+from anomaly_vae.bundle.files import write_bundle
+from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
 
 COLUMNS = 10
 
+# Seconds between two readings of the process's memory. A shorter peak may be missed.
+_POLL_S = 0.02
+
 
 def make_rows(n: int, seed: int) -> np.ndarray:
-    """Correlated rows."""
+    """Return random rows with correlated columns."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, 3)) @ np.ones((3, COLUMNS)) + rng.normal(size=(n, COLUMNS))
 
 
 def peak_mib(folder: Path, rows: int, num_samples: int) -> tuple[float, float]:
-    """Peak resident memory in MiB and seconds of one run of the command line, and check that no row is lost."""
+    """Return peak resident memory in MiB and seconds of one run of the command; raise RuntimeError if a row is lost."""
     names = [f"x{d}" for d in range(COLUMNS)]
     table = pa.table(dict(zip(names, make_rows(rows, 1).T, strict=True)))
     pa.parquet.write_table(table, folder / "in.parquet")  # row groups of a million rows, pyarrow's default
@@ -48,7 +51,7 @@ def peak_mib(folder: Path, rows: int, num_samples: int) -> tuple[float, float]:
             peak = max(peak, process.memory_info().rss)
         except psutil.Error:
             break
-        time.sleep(0.02)
+        time.sleep(_POLL_S)
     if process.wait() != 0 or pa.parquet.read_metadata(folder / "out.parquet").num_rows != rows:
         raise RuntimeError("the score command failed or lost rows")
     return peak / 2**20, time.perf_counter() - start

@@ -1,12 +1,12 @@
-r"""Other ways to the same importance-sampled log p(x), with weights from a file: the contenders of the speed benchmark.
+r"""Other implementations of importance-sampled log p(x) with the same weights, for the speed benchmark.
 
     python peers.py MODEL.npz
 
-needs torch, numpy and pythae, nothing of this project, so it runs in an environment of its own: it reads jobs from
-standard input, a line of JSON each, and leaves every answer in the .npz file that the job names.
+The command needs torch, numpy and pythae and nothing of this project, so it runs in a separate environment. It reads
+jobs from standard input, one line of JSON each, and writes every answer to the .npz file that the job names.
 
-The model is p(z) = N(0, I), p(x|z) = N(decoder(z), I), and q(z|x) is Gaussian with a diagonal covariance, given by an
-encoder of x beside a mask that is 1 where there is a value: everywhere, here.
+The model is p(z) = N(0, I), p(x|z) = N(decoder(z), I), and q(z|x) is Gaussian with a diagonal covariance. The encoder's
+inputs are x and a mask that is 1 where there is a value: here everywhere.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from torch import Tensor, nn
 
 __all__ = ["BLOCK", "MINIBATCH", "Model", "Pythae", "agreement", "environment", "pass_per_sample", "whole_batch"]
 
-# Samples get_nll draws at once unless told otherwise.
+# Samples that get_nll draws at once by default.
 BLOCK = 100
 
-# Rows a pass of scvi-tools takes.
+# Rows in a pass of scvi-tools.
 MINIBATCH = 128
 
-# Most bytes that the activations of a whole batch may take before its rows are cut into chunks.
-_MOST_BYTES = 2e9
+# Most bytes of activations of a whole batch; larger batches are cut into chunks. Chosen, not
+# measured: it limits memory, and more chunks need more passes.
+_MAX_BYTES = 2e9
 
-# Arrays as wide as the widest layer that are alive at once: a layer's input, its output, and that through the SiLU.
-_ALIVE = 3
+# Arrays of the widest layer that exist at the same time: its input, its output, and the output of the SiLU.
+_LIVE_ARRAYS = 3
 
 FloatArray = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ class Model(NamedTuple):
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Model:
-        """From arrays named like ``encoder.0.weight``."""
+        """Make the model from arrays with names like ``encoder.0.weight``."""
         return cls(_perceptron(arrays, "encoder"), _perceptron(arrays, "decoder"))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,21 +74,21 @@ def _perceptron(arrays: Mapping[str, NDArray[np.float32]], name: str) -> nn.Sequ
 
 
 def log_weights(model: Model, x: Tensor, loc: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
-    """log p(x, z) - log q(z|x) at z = loc + exp(log_var / 2) noise; axes broadcast, the last is summed."""
+    """Return log p(x, z) - log q(z|x) at z = loc + exp(log_var / 2) noise; axes broadcast, the last is summed."""
     z = loc + torch.exp(0.5 * log_var) * noise
     log_likelihood = -0.5 * (x - model.decoder(z)).square().sum(dim=-1) - 0.5 * x.shape[-1] * LOG_2PI
     return log_likelihood + 0.5 * (noise.square() + log_var - z.square()).sum(dim=-1)
 
 
 def rows_at_once(model: Model, num_samples: int) -> int:
-    """Rows whose samples go through the decoder in one pass."""
+    """Return how many rows' samples go through the decoder in one pass."""
     widest = max(layer.out_features for layer in model.decoder if isinstance(layer, nn.Linear))
-    return max(1, int(_MOST_BYTES // (4 * _ALIVE * widest * num_samples)))
+    return max(1, int(_MAX_BYTES // (4 * _LIVE_ARRAYS * widest * num_samples)))
 
 
 @torch.no_grad()
 def whole_batch(model: Model, x: Tensor, num_samples: int) -> Tensor:
-    """log p(x) of rows (N, D), encoded once, all rows and samples through the decoder in one pass, shape (N,)."""
+    """Return log p(x) of rows (N, D), shape (N,): one pass of the encoder, one of the decoder for all samples."""
     parts = []
     for rows in x.split(rows_at_once(model, num_samples)):
         loc, log_var = (moments[:, None, :] for moments in model.encode(rows))
@@ -98,19 +99,19 @@ def whole_batch(model: Model, x: Tensor, num_samples: int) -> Tensor:
 
 @torch.no_grad()
 def pass_per_sample(model: Model, x: Tensor, num_samples: int) -> Tensor:
-    """log p(x) of rows (N, D) as scvi-tools does it: each minibatch is encoded anew for every sample, shape (N,)."""
+    """Return log p(x) of rows (N, D), shape (N,), as scvi-tools does: it encodes each minibatch for every sample."""
     parts = []
     for rows in x.split(MINIBATCH):
-        found = torch.empty(num_samples, len(rows))
+        weights = torch.empty(num_samples, len(rows))
         for k in range(num_samples):
             loc, log_var = model.encode(rows)
-            found[k] = log_weights(model, rows, loc, log_var, torch.randn_like(loc))
-        parts.append(found.logsumexp(dim=0))
+            weights[k] = log_weights(model, rows, loc, log_var, torch.randn_like(loc))
+        parts.append(weights.logsumexp(dim=0))
     return torch.cat(parts) - math.log(num_samples)
 
 
 def pythae_vae(model: Model) -> nn.Module:
-    """pythae's VAE around the same networks; its "mse" is a Gaussian of unit variance, constants included."""
+    """Return pythae's VAE with the same networks; its "mse" is a Gaussian of unit variance, constants included."""
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -138,16 +139,16 @@ def pythae_vae(model: Model) -> nn.Module:
 
 
 class Job(NamedTuple):
-    """What the process with pythae is asked for: a file with ``seconds``, or with ``values`` (repeats, rows).
+    """A job for the process with pythae; its answer is a file with ``seconds``, or with ``values`` (repeats, rows).
 
     Attributes:
-        rows: The first so many rows.
-        num_samples: Asked of get_nll.
-        block: Samples it draws at once; it draws whole blocks only, as many as fit, at least one.
-        threads: Of torch.
-        grad: Whether to let it record gradients.
-        repeats: How often to call it on every row alone for its values; 0 to time one call on all rows.
-        out: The file.
+        rows: Number of rows, from the first on.
+        num_samples: Argument of get_nll.
+        block: Samples that get_nll draws at once. It draws whole blocks only, as many as fit, at least one.
+        threads: Threads of torch.
+        grad: Whether torch records gradients.
+        repeats: Calls on every single row, for its values; 0 times one call on all rows.
+        out: Path of the answer.
     """
 
     rows: int
@@ -159,7 +160,7 @@ class Job(NamedTuple):
     out: str
 
     def run(self, vae: nn.Module, x: Tensor) -> None:
-        """Do it."""
+        """Run the job and write the answer."""
         torch.set_num_threads(self.threads)
         with torch.set_grad_enabled(self.grad):
             if self.repeats:
@@ -173,10 +174,10 @@ class Job(NamedTuple):
 
 
 class Pythae:
-    """The process with pythae, seen from the benchmark: give it jobs, one at a time."""
+    """The benchmark's side of the process with pythae: sends one job at a time."""
 
     def __init__(self, python: Path, model: Path) -> None:
-        """Start it with the interpreter of its environment and a file of weights and rows."""
+        """Start the process with the interpreter of its environment and a file of weights and rows."""
         command = [str(python), "-P", __file__, str(model)]
         self._out = model.with_name("answer.npz")
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -185,34 +186,36 @@ class Pythae:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # the end of its input is the end of it
+        self._process.communicate()  # the process ends at the end of its input
 
-    def ask(self, rows: int, num_samples: int, block: int, threads: int, *, grad: bool, repeats: int = 0) -> NDArray:
-        """The answer to a :class:`Job`: seconds, or values."""
+    def run_job(
+        self, rows: int, num_samples: int, block: int, threads: int, *, grad: bool, repeats: int = 0
+    ) -> NDArray:
+        """Send a :class:`Job` and return its answer: seconds, or values."""
         job = Job(rows, num_samples, block, threads, grad, repeats, str(self._out))
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         if self._process.stdout.readline().strip() != job.out:
-            raise RuntimeError(f"the process with pythae ended with code {self._process.wait()}; see what it printed")
+            raise RuntimeError(f"the process with pythae ended with code {self._process.wait()}; see its output above")
         with np.load(self._out) as answer:
             return answer["values" if repeats else "seconds"]
 
 
 def agreement(name: str, values: FloatArray, reference: FloatArray, reference_error: float) -> dict[str, float]:
-    r"""The mean difference of a peer's estimates of log p(x) (R, N) from ours (N,), nats, and its standard error.
+    r"""Return the mean difference of a peer's log p(x) (R, N) from ours (N,), nats, and its standard error.
 
-    The R estimates of a row are averaged as densities, where they are unbiased; the bias of the logarithm of their
-    mean, :math:`-s^2 / 2` with s its standard error, is added back. Neither side drops a constant: pythae's "mse"
-    likelihood has its :math:`\tfrac D2 \log 2\pi`, and those of prior and proposal cancel.
+    The R estimates of a row are averaged as densities, which are unbiased. The bias of the logarithm of their mean,
+    :math:`-s^2 / 2` with s its standard error, is corrected. No constant is missing on either side: pythae's "mse"
+    likelihood includes :math:`\tfrac D2 \log 2\pi`, and the constants of prior and proposal cancel.
 
     Args:
-        name: Whose estimates.
-        values: Theirs.
-        reference: Ours.
-        reference_error: Standard error of the mean of ours.
+        name: Name of the peer.
+        values: Estimates of the peer.
+        reference: Our estimates.
+        reference_error: Standard error of the mean of our estimates.
 
     Raises:
-        RuntimeError: They are more than five standard errors apart.
+        RuntimeError: The difference is more than five standard errors.
     """
     top = values.max(axis=0)
     density = np.exp(values - top)
@@ -224,7 +227,8 @@ def agreement(name: str, values: FloatArray, reference: FloatArray, reference_er
     std_error = float(np.hypot(own, reference_error))
     if not abs(difference) <= 5.0 * std_error:  # also for NaN
         raise RuntimeError(
-            f"{name} computes another log p(x): {difference:+.4f} nats a row from ours, standard error {std_error:.4f}"
+            f"{name} computes another log p(x): it differs from ours by {difference:+.4f} nats a row, "
+            f"standard error {std_error:.4f}, and at most five standard errors are allowed"
         )
     return {
         "difference": difference,
@@ -235,7 +239,7 @@ def agreement(name: str, values: FloatArray, reference: FloatArray, reference_er
 
 
 def environment(folder: Path) -> Path | None:
-    """The interpreter of a virtual environment with the peers, made unless it is there; None where that fails."""
+    """Return the interpreter of a virtual environment with the peers; create it if needed; None if that fails."""
     python = folder / "bin" / "python"
     if python.exists() and subprocess.run([python, "-c", "import pyod, pythae"], capture_output=True).returncode == 0:
         return python
@@ -248,14 +252,14 @@ def environment(folder: Path) -> Path | None:
         done = subprocess.run(step, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
-            print(f"pythae and PyOD are left out: their environment {folder} cannot be made: {reason}")
+            print(f"pythae and PyOD are left out: cannot create their environment {folder}: {reason}")
             return None
     (folder / ".gitignore").write_text("*\n")
     return python
 
 
 def serve(path: Path) -> None:
-    """Run jobs from standard input, a line of JSON each, until it ends; print the file when it is there."""
+    """Run jobs from standard input, one line of JSON each, until it ends; print the path of each answer."""
     with np.load(path) as arrays:
         vae, x = pythae_vae(Model.of(arrays)), torch.tensor(arrays["x"])
     torch.manual_seed(0)

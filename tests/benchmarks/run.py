@@ -1,8 +1,8 @@
-"""All benchmarks, with their tables printed, their figures saved as JSON and their pictures as PNG.
+"""Run all benchmarks; print their tables, save their figures as JSON and their pictures as PNG.
 
     python -m tests.benchmarks.run --out FOLDER [--only NAMES]
 
-Each is also a command of its own: python -m tests.benchmarks.NAME --help.
+Each benchmark is also a command: python -m tests.benchmarks.NAME --help.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.benchmarks.tables import DATA
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run them one after the other."""
+    """Run the benchmarks one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--only", default="", metavar="NAMES", help="comma-separated, for example speed,cascade")
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     runs = benchmarks(options.out)
     chosen = options.only.split(",") if options.only else list(runs)
     if unknown := set(chosen) - set(runs):
-        parser.error(f"--only: no benchmark {', '.join(sorted(unknown))}; there are {', '.join(runs)}")
+        parser.error(f"--only: no benchmark {', '.join(sorted(unknown))}; available: {', '.join(runs)}")
     figures = {}
     for name in chosen:
         print(f"\n{name}", flush=True)
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
-    """What can be run here, by name."""
+    """Return the benchmarks that can run on this machine, by name."""
     runs: dict[str, Callable[[], object]] = {
         "speed": lambda: speed.main(["--out", str(folder)]),
         "memory": lambda: memory.main([]),
@@ -43,7 +43,7 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
     }
     tables = DATA / "adbench"
     if not tables.is_dir():
-        print("the other benchmarks need ANOMALY_VAE_DATA, a folder with ADBench tables, adbench/*.npz")
+        print("other benchmarks are skipped: set ANOMALY_VAE_DATA to a folder with the ADBench tables, adbench/*.npz")
         return runs
     peers = DATA.parent / "peers" / "adbench_peers.csv"
     options = ["--peers", str(peers)] if peers.exists() else []

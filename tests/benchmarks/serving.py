@@ -1,23 +1,24 @@
-"""Requests a second and their latencies over gRPC, against MLServer and Triton.
+"""Requests a second and latencies over gRPC, compared with MLServer and Triton.
 
     python -m tests.benchmarks.serving --out FOLDER [--quick] [--rounds 3]
 
-One model of 30 columns, on one compute thread in every server. First log p(x) with K = 64 samples: peers serve one
-ONNX graph made of our networks and points. Then flags: ours by the cascade, theirs from log p(x) with K = 1,024.
+Every server has one model of 30 columns and one compute thread. First it returns log p(x) with K = 64 samples: peers
+serve one ONNX graph made of our networks and points. Then it returns flags: ours by the cascade, those of the peers
+from log p(x) with K = 1,024.
 
-    ours            anomaly-vae serve --threads 1; rows in data units, float64, transformed by it
+    ours            anomaly-vae serve --threads 1; rows in data units, float64; the service transforms them
     MLServer        a custom runtime on its event loop, no workers, no batching; rows in model units, float32
     MLServer batch  the same with its adaptive batching, at most 64 requests or 1 ms
     Triton          nvidia-pytriton's Python backend (its wheel has no ONNX backend), dynamic batching without delay
 
-These settings were the best of those tried: for MLServer batches of 16 to 64 requests in 0.1 to 3 ms, and a thread for
-onnxruntime beside the event loop; for Triton delays of 0, 0.5 and 2 ms. Peers run the graph once on each batch, as
-their documentation has it; with --tiles they are measured with code that cuts batches as ours does, too.
+These settings were the best of those measured: for MLServer batches of 16 to 64 requests in 0.1 to 3 ms, and a separate
+thread for onnxruntime; for Triton delays of 0, 0.5 and 2 ms. Peers run the graph once on each batch, as their
+documentation shows. With --tiles they are also measured with code that cuts batches into tiles as ours does.
 
-A reply is compared with the scorer's before and after each load, and no request of a load may fail. Servers take turns
-at every point, the others frozen, because the speed of machines drifts; medians over the rounds count. h2load takes a
-part of the cores, the same for all. It is Debian's nghttp2-client; Triton needs Debian's python3.11. A peer that cannot
-be had is left out.
+Before and after each load, one reply is compared with the scorer's, and no request of a load may fail. Servers take
+turns at every point while the others are suspended, because the speed of machines drifts. Medians over the rounds are
+reported. h2load uses a part of the cores, the same for all servers. It comes with Debian's nghttp2-client; Triton needs
+Debian's python3.11. A peer that cannot be installed is left out.
 """
 
 from __future__ import annotations
@@ -48,28 +49,29 @@ from tests.benchmarks.serving_servers import Graph, Running, ServerFailed, Spec,
 from tests.benchmarks.serving_work import WORKS, OurQuestion, PeerQuestion, Question, Rows, Work, assert_all_ok
 from tests.load.model import table
 
-# Clients at a time, by rows a request.
+# Numbers of clients at a time, by rows a request.
 CLIENTS = {1: (1, 8, 32, 64, 128), 64: (1, 4, 16), 1024: (1, 2, 4)}
 QUICK_CLIENTS = {1: (1, 32), 64: (4,), 1024: (2,)}
 
-# Debian's first: nvidia-pytriton brings a stub linked to a 3.11 of an early patch level, which others crash.
+# Debian's interpreter comes first: nvidia-pytriton's stub is linked to an early patch level of 3.11 and crashes with
+# others.
 _TRITON_PYTHONS = ("/usr/bin/python3.11", "python3.11")
 
 
 class Contender(NamedTuple):
-    """A server and how to ask it."""
+    """A server and the kind of its requests."""
 
     spec: Spec
     question: Callable[[Rows, Work, int], Question]
 
 
 def make_model(folder: Path) -> Path:
-    """A model of ordinary size, trained for a moment on scikit-learn's breast-cancer table."""
+    """Train a model of usual size for 300 steps on scikit-learn's breast-cancer table; return its folder."""
     detector = anomaly_vae.VAEDetector(
         random_state=0, search="off", likelihood="gaussian", hidden=(128, 128), latent_dim=8, max_steps=300
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is loaded, not judged
+        warnings.simplefilter("ignore")  # its quality does not matter here
         detector.fit(table(2_000, seed=0))
     detector.save(folder / "model")
     return folder / "model"
@@ -78,7 +80,7 @@ def make_model(folder: Path) -> Path:
 def contenders(
     model: Path, graphs: list[Graph], tiled_graphs: list[Graph], folder: Path, venvs: Path
 ) -> list[Contender]:
-    """Ours and the peers that can be had, those also with tiles if there are graphs; says which cannot, and why."""
+    """Return our server and the available peers, also with tiles if given such graphs; print why a peer is missing."""
     specs = []
     try:
         python = environment("mlserver", "mlserver", sys.executable, venvs / "mlserver")
@@ -92,7 +94,7 @@ def contenders(
     try:
         interpreter = next((path for name in _TRITON_PYTHONS if (path := shutil.which(name))), None)
         if interpreter is None:
-            raise ServerFailed("it needs python3.11; Debian's package of that name and its python3.11-venv would do")
+            raise ServerFailed("it needs python3.11; install Debian's python3.11 and python3.11-venv")
         python = environment("triton", "pytriton", interpreter, venvs / "triton")
         specs.append(triton(python, graphs, batch_rows=2048, delay_microseconds=0))
         if tiled_graphs:
@@ -107,24 +109,24 @@ def _tiled(spec: Spec) -> Spec:
 
 
 class Turns:
-    """The servers of one round, all started; each runs only while it is asked something, frozen otherwise."""
+    """The servers of one round, all started; each is suspended except during its turn."""
 
     def __init__(self, chosen: list[Contender], rows: Rows, folder: Path) -> None:
-        """Start them one by one, ours or a peer; logs go to the folder.
+        """Start the servers one by one; logs go to the folder.
 
         Raises:
-            ServerFailed: Ours did not start.
+            ServerFailed: Our server did not start.
         """
         self._rows = rows
         self._stack = ExitStack()
         self._servers: dict[str, tuple[Contender, Running]] = {}
-        self.found: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, dict[str, Any]] = {}
         with ExitStack() as stack:
             for contender in chosen:
                 name = contender.spec.name
                 with self._may_fail(name):
                     server = stack.enter_context(Running(contender.spec, folder / f"{name}.log"))
-                    self.found[name] = {"seconds_to_ready": server.seconds_to_ready, "megabytes": {}, "points": []}
+                    self.results[name] = {"seconds_to_ready": server.seconds_to_ready, "megabytes": {}, "points": []}
                     self._servers[name] = contender, server
                     server.freeze()
             self._stack = stack.pop_all()
@@ -136,26 +138,26 @@ class Turns:
         self._stack.close()
 
     def load(self, work: Work, num_rows: int, clients: int, seconds: float) -> None:
-        """One point, by one server after the other."""
+        """Measure one point, one server after the other."""
         for name, (contender, server) in list(self._servers.items()):
             question = contender.question(self._rows, work, num_rows)
             with self._may_fail(name), server.awake():
                 point = _point(server, question, clients, seconds)
-                self.found[name]["points"].append({"work": work.name, "rows": num_rows, "clients": clients, **point})
+                self.results[name]["points"].append({"work": work.name, "rows": num_rows, "clients": clients, **point})
 
-    def weigh(self, when: str) -> None:
-        """Note what memory they have."""
+    def record_memory(self, when: str) -> None:
+        """Record the memory of every server."""
         for name, (_, server) in self._servers.items():
-            self.found[name]["megabytes"][when] = server.megabytes()
+            self.results[name]["megabytes"][when] = server.megabytes()
 
     def check_ours(self) -> None:
         """Compare h2load's count of successes with our service's own."""
         with self._servers["ours"][1].awake() as server:
-            assert_all_ok(server, sum(point["requests"] for point in self.found["ours"]["points"]))
+            assert_all_ok(server, sum(point["requests"] for point in self.results["ours"]["points"]))
 
     @contextmanager
     def _may_fail(self, name: str) -> Iterator[None]:
-        """A peer that fails is left out from here on, ours may not fail."""
+        """Leave out a peer that fails from here on; a failure of our server is raised."""
         try:
             yield
         except (RuntimeError, grpc.RpcError, psutil.Error) as failure:
@@ -163,59 +165,59 @@ class Turns:
                 raise
             print(f"{name} is left out: {failure}")
             self._servers.pop(name, None)
-            self.found.pop(name, None)
+            self.results.pop(name, None)
 
 
 def _point(server: Running, question: Question, clients: int, seconds: float) -> dict[str, float]:
     reply = server.call(question.method, question.message)
     try:
         question.check(reply)
-        found = load(server.ports.grpc, question.method, question.message, len(reply), clients, seconds)
+        results = load(server.ports.grpc, question.method, question.message, len(reply), clients, seconds)
         question.check(server.call(question.method, question.message))
     except AssertionError as error:
-        raise RuntimeError(f"{server.spec.name} answers something else than the scorer: {error}") from error
-    return found._asdict()
+        raise RuntimeError(f"{server.spec.name} returns another answer than the scorer: {error}") from error
+    return results._asdict()
 
 
 def run_round(
     chosen: list[Contender], rows: Rows, clients: dict[int, tuple[int, ...]], seconds: float, folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """What was found of every server that did not fail, by name."""
+    """Return the results of every server that did not fail, by name."""
     with Turns(chosen, rows, folder) as turns:
-        turns.weigh("start")
+        turns.record_memory("start")
         for work in WORKS:
             for num_rows, counts in clients.items():
                 for count in counts:
                     turns.load(work, num_rows, count, seconds)
-            turns.weigh(work.name)
+            turns.record_memory(work.name)
         turns.check_ours()
-        return turns.found
+        return turns.results
 
 
 def run_rounds(
     chosen: list[Contender], rows: Rows, clients: dict[int, tuple[int, ...]], seconds: float, rounds: int, folder: Path
 ) -> dict[str, list[dict[str, Any]]]:
-    """Every round of the servers that failed in none, by name."""
-    found: dict[str, list[dict[str, Any]]] = {contender.spec.name: [] for contender in chosen}
+    """Return the results of all rounds, for the servers that failed in none, by name."""
+    results: dict[str, list[dict[str, Any]]] = {contender.spec.name: [] for contender in chosen}
     for i in range(rounds):
         print(f"round {i + 1} of {rounds}", file=sys.stderr, flush=True)
-        first = i % len(found)
-        order = [c for c in chosen[first:] + chosen[:first] if c.spec.name in found]
+        first = i % len(results)
+        order = [c for c in chosen[first:] + chosen[:first] if c.spec.name in results]
         this = run_round(order, rows, clients, seconds, folder)
-        found = {name: [*earlier, this[name]] for name, earlier in found.items() if name in this}
-    return found
+        results = {name: [*earlier, this[name]] for name, earlier in results.items() if name in this}
+    return results
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Measure, print; return what is saved as ``serving.json`` beside ``serving.png``, nothing without h2load."""
+    """Measure, print and draw; return the figures saved as ``serving.json``, or nothing without h2load."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--rounds", type=int, help="turns of every server (default: 3, with --quick 1)")
+    parser.add_argument("--rounds", type=int, help="rounds of all servers (default: 3, with --quick 1)")
     parser.add_argument(
-        "--seconds", type=float, help="of a load; slow requests get more (default: 2, with --quick 0.5)"
+        "--seconds", type=float, help="of a load; slow requests take longer (default: 2, with --quick 0.5)"
     )
-    parser.add_argument("--tiles", action="store_true", help="peers also with tiles of rows as ours")
-    parser.add_argument("--quick", action="store_true", help="few points, for a look")
+    parser.add_argument("--tiles", action="store_true", help="also measure peers with tiles of rows, as ours")
+    parser.add_argument("--quick", action="store_true", help="measure few points")
     parser.add_argument(
         "--venvs", type=Path, metavar="FOLDER", help="environments of the peers (default: FOLDER/.venv-serving)"
     )
@@ -236,7 +238,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         (folder / "tiles").mkdir()
         tiled = rows.graphs(folder / "tiles", tiled=True) if options.tiles else []
         chosen = contenders(model, rows.graphs(folder, tiled=False), tiled, folder, venvs)
-        found = run_rounds(chosen, rows, clients, seconds, rounds, options.out)
+        results = run_rounds(chosen, rows, clients, seconds, rounds, options.out)
         facts = rows.facts()
     load_average.append(os.getloadavg()[0])
     figures = {
@@ -246,8 +248,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("onnxruntime", "numpy", "grpcio")},
         "rounds": rounds,
         "cascade": facts,
-        "servers": {name: summarise(turns) for name, turns in found.items()},
-        "all_rounds": found,
+        "servers": {name: summarise(turns) for name, turns in results.items()},
+        "all_rounds": results,
     }
     (options.out / "serving.json").write_text(json.dumps(figures, indent=2, default=float))
     report(figures, options.out, Console(width=160))
@@ -255,7 +257,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def summarise(turns: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the rounds."""
+    """Return medians over the rounds."""
     points = []
     for same in zip(*(turn["points"] for turn in turns), strict=True):
         values = {key: float(np.median([point[key] for point in same])) for key in ("per_second", "p50", "p99")}

@@ -1,10 +1,10 @@
-r"""One graph from rows to log p(x), made of a bundle's own networks: what the peers of the serving benchmark serve.
+r"""One ONNX graph from rows to log p(x), made of a bundle's networks; the peers of the serving benchmark serve it.
 
 .. math:: \log \hat p(x) = \log \tfrac1K \sum_k \exp(
           \log p(x, z_k) + \log\sigma + \tfrac12 e_k^2 + \tfrac L2 \log 2\pi), \qquad z_k = \mu + \sigma e_k
 
-with the bundle's own points e_k as constants. Rows go in and nats come out in model units, so the peers are spared the
-transforms of columns; everything is float32, and every cell is there.
+with the bundle's points e_k as constants. Input and output are in model units, so the peers need not transform columns.
+All values are float32, and every cell is present.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from anomaly_vae.densities import LOG_2PI, FloatArray
-from anomaly_vae.estimator import DensityEstimator
-from anomaly_vae.member import open_members
-from anomaly_vae.runtime import Float32Array
+from anomaly_vae.arrays import LOG_2PI, FloatArray
+from anomaly_vae.bundle.members import open_members
+from anomaly_vae.density.estimator import DensityEstimator
+from anomaly_vae.density.network import Float32Array
 from anomaly_vae.scorer import Scorer
 
 __all__ = ["Plain"]
 
 
 class Plain:
-    """The model of a bundle that is no mixture, with all samples from the encoder's proposal."""
+    """The single model of a bundle, with all samples from the encoder's proposal."""
 
     def __init__(self, scorer: Scorer) -> None:
-        """Take it from a scorer."""
+        """Take the model of a scorer; raise ValueError if it is an ensemble of several."""
         bundle = scorer.bundle
         members = open_members(scorer.schema, bundle.manifest.members, bundle.files)
         if len(members) != 1:
-            raise ValueError(f"a graph of one model is wanted, this bundle is a mixture of {len(members)}")
+            raise ValueError(f"expected a bundle of one model, got an ensemble of {len(members)}")
         self._latent_dim, self._features = members[0].latent_dim, members[0].features
         self._files = bundle.files
         self._estimator = DensityEstimator(members, bundle.noise, threads=1, adaptive=False)
 
     def log_px(self, rows: FloatArray, num_samples: int) -> FloatArray:
-        """What the graph and :meth:`inputs` must come to, nats in data units, (N, D) -> (N,)."""
+        """Return the expected result of graph and :meth:`inputs`, nats in data units, (N, D) -> (N,)."""
         return self._estimator.estimate(rows, num_samples).log_px
 
     def inputs(self, rows: FloatArray) -> tuple[Float32Array, FloatArray]:
-        """Rows (N, D) as the graph takes them (N, F), and what its log p(x) lacks to be in data units (N,)."""
+        """Return the graph's input for rows (N, D), shape (N, F), and the nats to add for data units, shape (N,)."""
         encoded = self._features.encode(rows)
         return encoded.x.astype(np.float32), encoded.base
 
     def graph(self, num_samples: int) -> bytes:
-        """ONNX: x (N, F) -> log_px (N,)."""
+        """Return the bytes of the ONNX graph: x (N, F) -> log_px (N,)."""
         columns = self._features.layout.num_features
         points = self._estimator.points(num_samples, self._latent_dim).astype(np.float64)
         constant = 0.5 * (self._latent_dim * LOG_2PI + (points**2).sum(axis=-1)) - math.log(num_samples)
@@ -79,7 +79,7 @@ class Plain:
 
 
 def _before() -> list[onnx.NodeProto]:
-    """x and a mask of ones, for both networks."""
+    """Return the nodes that make x and a mask of ones, for both networks."""
     one = numpy_helper.from_array(np.ones(1, dtype=np.float32))
     return [
         helper.make_node("Shape", ["x"], ["shape"]),
@@ -89,7 +89,7 @@ def _before() -> list[onnx.NodeProto]:
 
 
 def _between() -> list[onnx.NodeProto]:
-    """From the encoder's moments to the proposal."""
+    """Return the nodes from the encoder's moments to the proposal."""
     return [
         helper.make_node("Identity", ["encoder/loc"], ["log_joint/loc"]),
         helper.make_node("Mul", ["encoder/log_var", "half"], ["log_scale"]),
@@ -98,7 +98,7 @@ def _between() -> list[onnx.NodeProto]:
 
 
 def _after() -> list[onnx.NodeProto]:
-    """From log p(x, z) to the mean weight."""
+    """Return the nodes from log p(x, z) to the log of the mean weight."""
     return [
         helper.make_node("ReduceSum", ["log_scale", "last"], ["log_det"], keepdims=1),
         helper.make_node("Add", ["log_joint/log_joint", "log_det"], ["without_constant"]),

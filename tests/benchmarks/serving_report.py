@@ -1,4 +1,4 @@
-"""Tables and picture of the serving benchmark."""
+"""Tables and a picture for the serving benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Points = dict[tuple[str, int, int], dict[str, Any]]
 
 
 def report(figures: dict[str, Any], folder: Path, console: Console) -> None:
-    """Print a table for each kind of work, one of memory and start, and save serving.png."""
+    """Print tables for each kind of work and one of memory and start, and save serving.png."""
     servers = {name: _points(server) for name, server in figures["servers"].items()}
     for work in WORKS:
         console.print(_rates(work, servers))
@@ -26,7 +26,7 @@ def report(figures: dict[str, Any], folder: Path, console: Console) -> None:
     facts, (before, after) = figures["cascade"], figures["load"]
     console.print(
         f"the cascade took {facts['samples_per_row']:.0f} samples a row and flagged {facts['flagged']:.2%}; "
-        f"a threshold on the peers' log p(x) decides otherwise on {facts['flags_that_differ']:.2%} of the rows"
+        f"a threshold on the peers' log p(x) gives another flag for {facts['flags_that_differ']:.2%} of the rows"
     )
     console.print(f"load average {before:.1f} before, {after:.1f} after; {figures['cores']} cores")
     _draw(servers, folder)
@@ -51,14 +51,14 @@ def _latencies(work: Work, servers: dict[str, Points]) -> Table:
     table = _table(f"Milliseconds, p50 and p99: {work.title}", *servers)
     for rows, counts in _places(work, servers).items():
         for clients in counts:
-            found = [points[work.name, rows, clients] for points in servers.values()]
-            cells = [f"{point['p50']:.2f}  {point['p99']:.2f}" for point in found]
+            at_clients = [points[work.name, rows, clients] for points in servers.values()]
+            cells = [f"{point['p50']:.2f}  {point['p99']:.2f}" for point in at_clients]
             table.add_row(f"{rows:,}", str(clients), *cells, end_section=clients == counts[-1])
     return table
 
 
 def _resources(servers: dict[str, Any]) -> Table:
-    table = Table(title="Start, and resident megabytes of all processes (shared pages divided)")
+    table = Table(title="Start, and resident megabytes of all processes (in parentheses: shared pages divided)")
     for heading in ("server", "s to ready", "MB, start", *(f"MB, after {work.name}" for work in WORKS)):
         table.add_column(heading, justify="left" if heading == "server" else "right")
     for name, server in servers.items():
@@ -78,12 +78,12 @@ def _table(title: str, *names: str) -> Table:
 
 
 def _places(work: Work, servers: dict[str, Points]) -> dict[int, list[int]]:
-    """Numbers of clients by rows a request."""
-    found: dict[int, list[int]] = {}
+    """Return the numbers of clients by rows a request."""
+    places: dict[int, list[int]] = {}
     for name, rows, clients in next(iter(servers.values())):
         if name == work.name:
-            found.setdefault(rows, []).append(clients)
-    return found
+            places.setdefault(rows, []).append(clients)
+    return places
 
 
 def _best(points: Points, work: Work, rows: int) -> float:
@@ -98,7 +98,7 @@ def _with_ratios(values: dict[str, float]) -> list[str]:
 
 
 def _draw(servers: dict[str, Points], folder: Path) -> None:
-    """Rows a second at the best number of clients."""
+    """Draw rows a second at the best number of clients."""
     sizes = list(_places(WORKS[0], servers))
     rates = {
         work.title: {name: [_best(points, work, rows) * rows for rows in sizes] for name, points in servers.items()}

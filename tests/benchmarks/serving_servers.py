@@ -1,4 +1,4 @@
-"""The servers of the serving benchmark: how each is started, asked and stopped."""
+"""The servers of the serving benchmark: start, call and stop them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,28 @@ _PEERS = Path(__file__).with_name("serving_peers")
 _READY = "/inference.GRPCInferenceService/ModelReady"
 _HEALTH = "/grpc.health.v1.Health/Check"
 
-# A message whose field 1 is 1: what both of these reply when all is well.
-_YES = b"\x08\x01"
+# A message whose field 1 is 1: the reply of both methods when the server is ready.
+_READY_REPLY = b"\x08\x01"
 
+# Seconds that a server may take to start and to stop. Chosen, not measured: Triton and MLServer load slowly.
 _START_SECONDS, _STOP_SECONDS = 90.0, 20.0
+
+# Seconds between two checks whether a server is ready.
+_POLL_SECONDS = 0.01
 
 
 class ServerFailed(RuntimeError):
-    """A server did not start, or its environment cannot be made."""
+    """A server did not start, or its environment cannot be created."""
 
 
 class Graph(NamedTuple):
     """A graph for the peers.
 
     Attributes:
-        name: The model's, to clients.
+        name: Name of the model in requests.
         path: The ONNX file.
-        columns: Of x.
-        tile_rows: Rows a peer hands to onnxruntime at a time.
+        columns: Columns of x.
+        tile_rows: Rows that a peer gives to onnxruntime in one call.
     """
 
     name: str
@@ -50,7 +54,7 @@ class Graph(NamedTuple):
 
 
 class Ports(NamedTuple):
-    """Free ones."""
+    """Free ports for one server."""
 
     grpc: int
     http: int
@@ -61,9 +65,9 @@ class Spec(NamedTuple):
     """A server that can be started.
 
     Attributes:
-        name: In tables.
-        launch: Command and environment variables, given ports.
-        ready: Method and messages that are all answered with yes once it is ready.
+        name: Name in tables.
+        launch: Returns command and environment variables for given ports.
+        ready: A method, and messages that all get the ready reply once the server is ready.
     """
 
     name: str
@@ -72,7 +76,7 @@ class Spec(NamedTuple):
 
 
 def ours(model: Path) -> Spec:
-    """``anomaly-vae serve`` with one compute thread."""
+    """Return ``anomaly-vae serve`` with one compute thread."""
 
     def launch(ports: Ports) -> tuple[list[str], dict[str, str]]:
         listen = ["--port", str(ports.grpc), "--metrics-port", str(ports.metrics)]
@@ -84,7 +88,16 @@ def ours(model: Path) -> Spec:
 def mlserver(
     python: Path, graphs: Sequence[Graph], folder: Path, *, batch: int, seconds: float, in_thread: bool
 ) -> Spec:
-    """MLServer without worker processes, with a custom runtime; batches of at most so many requests, 0 for none."""
+    """Return MLServer without worker processes, with a custom runtime.
+
+    Args:
+        python: Interpreter of its environment.
+        graphs: The graphs to serve.
+        folder: Receives the settings.
+        batch: Most requests in a batch; 0 for no batching.
+        seconds: Longest wait for a batch.
+        in_thread: Whether onnxruntime runs in a thread instead of on the event loop.
+    """
     for graph in graphs:
         settings = {
             "name": graph.name,
@@ -112,7 +125,7 @@ def mlserver(
             "METRICS_DIR": folder,
         }
         variables = {f"MLSERVER_{name}": str(value) for name, value in settings.items()}
-        # Not "mlserver": its first line cannot be longer than a kernel's limit, which deep folders exceed.
+        # The script "mlserver" would not start from deep folders: the kernel limits the length of its first line.
         command = [str(python), "-c", "from mlserver.cli import main; main()", "start", str(folder)]
         return command, variables | {"PYTHONPATH": str(_PEERS)}
 
@@ -121,7 +134,7 @@ def mlserver(
 
 
 def triton(python: Path, graphs: Sequence[Graph], *, batch_rows: int, delay_microseconds: int) -> Spec:
-    """Triton with its dynamic batcher in front of its Python backend."""
+    """Return Triton with its dynamic batcher in front of its Python backend."""
     models = [
         {
             "name": graph.name,
@@ -145,10 +158,10 @@ def _ready_requests(graphs: Sequence[Graph]) -> list[bytes]:
 
 
 class Running:
-    """A server in a process of its own from ``with`` to its end; what it prints goes to a file."""
+    """A server in a separate process for the time of a ``with`` block; its output goes to a file."""
 
     def __init__(self, spec: Spec, log: Path) -> None:
-        """Start nothing yet."""
+        """Keep the settings; the server starts on entry."""
         self.spec, self._log = spec, log
         self._stack = ExitStack()
 
@@ -156,7 +169,7 @@ class Running:
         """Start it and wait until it is ready.
 
         Raises:
-            ServerFailed: It ended, or took too long.
+            ServerFailed: The server ended, or took too long.
         """
         with ExitStack() as stack:
             self.ports = Ports(*_free_ports(3))
@@ -171,8 +184,10 @@ class Running:
                 if self._process.poll() is not None or time.perf_counter() - start > _START_SECONDS:
                     lines = self._log.read_text(errors="replace").strip().splitlines() or ["nothing"]
                     last = [line for line in lines if "rror" in line][-1:] or lines[-1:]
-                    raise ServerFailed(f"{self.spec.name} did not start; it said: {last[0]} (all in {self._log})")
-                time.sleep(0.01)
+                    raise ServerFailed(
+                        f"{self.spec.name} did not start; its last message: {last[0]} (all in {self._log})"
+                    )
+                time.sleep(_POLL_SECONDS)
             self.seconds_to_ready = time.perf_counter() - start
             self._stack = stack.pop_all()
         return self
@@ -181,15 +196,15 @@ class Running:
         self._stack.close()
 
     def call(self, method: str, message: bytes, timeout: float = 60.0) -> bytes:
-        """The reply to a unary call, or grpc.RpcError."""
-        # A channel that shares nothing with an earlier one, whose server may have had the same port.
+        """Return the reply to a unary call; raise grpc.RpcError if it fails."""
+        # A separate connection: an earlier one may belong to another server at the same port.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
         with grpc.insecure_channel(f"127.0.0.1:{self.ports.grpc}", options) as channel:
             return channel.unary_unary(method)(message, timeout=timeout)
 
     @contextmanager
     def awake(self) -> Iterator[Self]:
-        """Let it run; before and after it is frozen, so that servers can take turns without starting anew."""
+        """Resume the server and suspend it at the end, so that servers take turns without a new start."""
         processes = self._processes()
         for process in reversed(processes):
             process.resume()
@@ -199,12 +214,12 @@ class Running:
             self.freeze()
 
     def freeze(self) -> None:
-        """Stop all its processes until they are woken."""
+        """Suspend all its processes."""
         for process in self._processes():
             process.suspend()
 
     def megabytes(self) -> dict[str, float]:
-        """Resident memory of the process and its children: whole (rss), and with shared pages divided (pss)."""
+        """Return resident memory of the process and its children: whole (rss), and with shared pages divided (pss)."""
         memory = [process.memory_full_info() for process in self._processes()]
         return {"rss": sum(m.rss for m in memory) / 1e6, "pss": sum(m.pss for m in memory) / 1e6}
 
@@ -213,17 +228,17 @@ class Running:
         try:
             with socket.create_connection(("127.0.0.1", self.ports.grpc), timeout=1.0):
                 pass
-            return all(self.call(method, message, timeout=2.0) == _YES for message in messages)
+            return all(self.call(method, message, timeout=2.0) == _READY_REPLY for message in messages)
         except (OSError, grpc.RpcError):
             return False
 
     def _processes(self) -> list[psutil.Process]:
-        """Its processes, parents before children."""
+        """Return its processes, parents before children."""
         parent = psutil.Process(self._process.pid)
         return [parent, *parent.children(recursive=True)]
 
     def _stop(self) -> None:
-        """Ask it to end, and end whatever of it does not."""
+        """Terminate the server; kill its processes if they do not end in time."""
         with suppress(psutil.NoSuchProcess):
             for process in reversed(self._processes()):
                 process.resume()
@@ -238,7 +253,7 @@ class Running:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would set a server's options from outside."""
+    """Return our environment variables without those that set options of a server."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("ANOMALY_VAE_", "MLSERVER_"))}
 
 
@@ -251,15 +266,15 @@ def _free_ports(count: int) -> list[int]:
 
 
 def environment(name: str, module: str, interpreter: str, folder: Path) -> Path:
-    """The interpreter of a virtual environment with a peer, made unless it is there.
+    """Return the interpreter of a virtual environment with a peer; create it if needed.
 
     Raises:
-        ServerFailed: It cannot be made.
+        ServerFailed: It cannot be created.
     """
     python = folder / "bin" / "python"
     if python.exists() and subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0:
         return python
-    # The new environment needs no pip: Debian keeps it in another package. Ours can install there.
+    # The new environment gets no pip, which Debian has in another package. Our pip installs into it.
     install = [sys.executable, "-m", "pip", "--python", python, "install"]
     steps = (
         [interpreter, "-m", "venv", "--clear", "--without-pip", folder],
@@ -270,6 +285,6 @@ def environment(name: str, module: str, interpreter: str, folder: Path) -> Path:
         done = subprocess.run(step, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
-            raise ServerFailed(f"its environment {folder} cannot be made: {reason}")
+            raise ServerFailed(f"its environment {folder} cannot be created: {reason}")
     (folder / ".gitignore").write_text("*\n")
     return python

@@ -1,4 +1,4 @@
-"""What the servers of the serving benchmark are asked, and whether they answer it rightly."""
+"""The requests of the serving benchmark, and checks of the replies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 import anomaly_vae
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.arrays import FloatArray
 from anomaly_vae.service.pb import inference_pb2, scoring_pb2
 from tests.benchmarks.serving_graph import Plain
 from tests.benchmarks.serving_servers import Graph, Running
@@ -22,10 +22,10 @@ __all__ = ["WORKS", "OurQuestion", "PeerQuestion", "Question", "Rows", "Work", "
 _SCORE = "/anomaly_vae.v1.ScoringService/Score"
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 
-# float32 against float64 from the log-weights on.
+# Tolerance, relative and in nats: the peers' log-weights are float32, ours float64.
 _RTOL = 1e-3
 
-# Pairs of row and sample that a peer with tiles hands to onnxruntime at a time: the fastest that was found.
+# Pairs of row and sample that a peer with tiles gives to onnxruntime in one call: the fastest size of those measured.
 _TILE_PAIRS = 4096
 
 
@@ -33,9 +33,9 @@ class Work(NamedTuple):
     """A kind of work.
 
     Attributes:
-        name: Also of the peers' model.
-        num_samples: Of the graph that peers serve.
-        title: In tables.
+        name: Name, also that of the peers' model.
+        num_samples: Samples K in the graph that peers serve.
+        title: Title in tables.
     """
 
     name: str
@@ -50,30 +50,30 @@ WORKS = (
 
 
 class Rows:
-    """Rows and a scorer, in the forms that questions want."""
+    """Rows, a scorer and its results."""
 
     def __init__(self, model: Path, num_rows: int) -> None:
-        """Draw rows of the table that the model was trained on, with noise."""
+        """Draw rows of the training table with noise and score them."""
         self.scorer = anomaly_vae.load(model, threads=1)
         self.plain = Plain(self.scorer)
         self.values = table(num_rows, seed=1)
         self.x, self.base = self.plain.inputs(self.values)
         self.log_px = {work.name: self.plain.log_px(self.values, work.num_samples) for work in WORKS}
-        self.scores = self.scorer.score_rows(self.values, WORKS[0].num_samples)
+        self.scores = self.scorer.score_rows(self.values, num_samples=WORKS[0].num_samples)
         self.flags = self.scorer.flag_rows(self.values)
 
     def graphs(self, folder: Path, *, tiled: bool) -> list[Graph]:
-        """The graphs of all works, written to a folder, to be run on whole batches or on tiles."""
-        found = []
+        """Write the graphs of all works to a folder and return them, for whole batches or for tiles."""
+        graphs = []
         for work in WORKS:
             path = folder / f"{work.name}.onnx"
             path.write_bytes(self.plain.graph(work.num_samples))
             rows = _TILE_PAIRS // work.num_samples if tiled else len(self.x) * 1_000
-            found.append(Graph(work.name, path, self.x.shape[1], rows))
-        return found
+            graphs.append(Graph(work.name, path, self.x.shape[1], rows))
+        return graphs
 
     def facts(self) -> dict[str, float]:
-        """What the cascade saves on these rows, and how often its flags differ from a threshold on the peers' log p."""
+        """Return the cascade's samples a row, and how often its flags differ from a threshold on the peers' log p."""
         theirs = self.log_px[WORKS[1].name] < self.scorer.threshold
         return {
             "flagged": float(self.flags.is_anomaly.mean()),
@@ -83,21 +83,21 @@ class Rows:
 
 
 class Question(Protocol):
-    """A request of some work and rows, and the right answer."""
+    """A request of some work and rows, and its correct answer."""
 
     method: str
     message: bytes
 
     def check(self, reply: bytes) -> None:
-        """Raise AssertionError where the reply is not the answer."""
+        """Raise AssertionError if the reply is not correct."""
         ...
 
 
 class OurQuestion:
-    """To our own service."""
+    """A request to our service."""
 
     def __init__(self, rows: Rows, work: Work, num_rows: int) -> None:
-        """Of the first so many rows."""
+        """Make a request of the first ``num_rows`` rows."""
         values = rows.values[:num_rows]
         options = {"num_samples": work.num_samples} if work is WORKS[0] else {"flag_only": True}
         tensor = scoring_pb2.Tensor(data=values.astype("<f8").tobytes(), dtype="FP64", shape=values.shape)
@@ -106,18 +106,18 @@ class OurQuestion:
 
     def check(self, reply: bytes) -> None:
         """See :class:`Question`."""
-        found = scoring_pb2.ScoreResponse.FromString(reply)
+        response = scoring_pb2.ScoreResponse.FromString(reply)
         if self._work is WORKS[0]:
-            _assert_close(np.asarray(found.log_px), self._rows.log_px[self._work.name][: self._num_rows])
+            _assert_close(np.asarray(response.log_px), self._rows.log_px[self._work.name][: self._num_rows])
         else:
-            np.testing.assert_array_equal(found.is_anomaly, self._rows.flags.is_anomaly[: self._num_rows])
+            np.testing.assert_array_equal(response.is_anomaly, self._rows.flags.is_anomaly[: self._num_rows])
 
 
 class PeerQuestion:
-    """To a peer, in the Open Inference Protocol."""
+    """A request to a peer, in the Open Inference Protocol."""
 
     def __init__(self, rows: Rows, work: Work, num_rows: int) -> None:
-        """Of the first so many rows."""
+        """Make a request of the first ``num_rows`` rows."""
         x = rows.x[:num_rows]
         tensor = inference_pb2.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=x.shape)
         request = inference_pb2.ModelInferRequest(
@@ -137,11 +137,14 @@ def _assert_close(actual: FloatArray, expected: FloatArray) -> None:
 
 
 def assert_all_ok(server: Running, at_least: int) -> None:
-    """Our service counted so many calls as OK, and none as failed; calls that the load's end cut off are cancelled."""
+    """Raise RuntimeError if our service counted a failed call, or fewer than ``at_least`` successful ones.
+
+    Cancelled calls are no failures: the end of a load cuts them off.
+    """
     codes = dict(_handled(server))
     failed = {code: count for code, count in codes.items() if count and code not in ("OK", "Canceled")}
     if failed or codes.get("OK", 0) < at_least:
-        raise RuntimeError(f"{at_least} calls were OK to h2load, to the service: {codes}")
+        raise RuntimeError(f"h2load counted {at_least} calls as OK, the service counted: {codes}")
 
 
 def _handled(server: Running) -> Iterator[tuple[str, float]]:

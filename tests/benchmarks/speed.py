@@ -1,18 +1,18 @@
-"""Rows a second of log p(x) at a fixed number of samples K, against other ways to compute the same number.
+"""Rows a second of log p(x) at a fixed number of samples K, compared with other implementations.
 
     python -m tests.benchmarks.speed --out FOLDER
 
-All contenders have the same weights and rows, one model with Gaussian heads, and an encoder that is told besides x
-which cells are there: all of them. Before anything is timed each must give the same log p(x) within its Monte Carlo
-error. They take turns, because the speed of machines drifts; the best of a few turns counts.
+All contenders have the same weights and rows and one model with Gaussian heads. The encoder's inputs are x and a mask
+of the cells that are present: here all of them. Before the timing, each must give the same log p(x) within its Monte
+Carlo error. The contenders take turns, because the speed of machines drifts; the best turn counts.
 
     ours            DensityEstimator, every sample from the encoder's proposal
     torch           one pass of the decoder over all rows and samples
-    scvi            as scvi-tools: minibatches of 128 rows, encoder and decoder anew for every sample (some of the
-                    samples are timed: every pass costs the same)
-    pythae          VAE.get_nll with all K samples in one block, in its own process (fewer rows are timed)
-    pythae no_grad  the same without recording gradients, which get_nll leaves to its callers
-    pythae default  get_nll in its blocks of 100, the time scaled from the whole blocks it draws to K
+    scvi            as scvi-tools: minibatches of 128 rows, one pass of encoder and decoder for every sample (only some
+                    samples are timed, because every pass costs the same)
+    pythae          VAE.get_nll with all K samples in one block, in a separate process (fewer rows are timed)
+    pythae no_grad  the same without recording gradients; get_nll itself does not switch them off
+    pythae default  get_nll in its default blocks of 100; it draws whole blocks, so the time is scaled to K
     floor           the decoder's matrix products alone, in onnxruntime, in tiles of 2,048 pairs of row and sample
 """
 
@@ -39,35 +39,38 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
-from anomaly_vae.estimator import DensityEstimator
-from anomaly_vae.features import Features
-from anomaly_vae.heads import ColumnModel, GaussianHead
-from anomaly_vae.member import Member
-from anomaly_vae.runtime import OnnxNetwork
-from anomaly_vae.schema import Column, Schema
+from anomaly_vae.columns.features import Features
+from anomaly_vae.columns.heads import ColumnModel, GaussianHead
+from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.transforms import Standardise
+from anomaly_vae.density.estimator import DensityEstimator
+from anomaly_vae.density.member import Member
+from anomaly_vae.density.runtime import OnnxNetwork
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.noise import sobol_normal
 from anomaly_vae.training.vae import VAE
-from anomaly_vae.transforms import Standardise
 from tests.benchmarks import peers, plots
 
+# The cases: K, threads; and the timed turns of each contender.
 NUM_SAMPLES = (64, 256, 1024)
 THREADS = (1, 2)
 TURNS = 3
 
-# Ours over theirs in rows a second, in one case; of the floor a share.
+# Targets in one case (model, K, threads): our rows a second over those of the contender.
 TARGET_CASE = ("A", 256, 2)
 TARGETS = {"pythae": 7.0, "torch": 4.0, "floor": 0.65}
 
-# The check before the timing: rows, samples of a peer's estimate, estimates of each row, and of the reference.
+# The check before the timing: rows, samples of an estimate of a peer, its estimates of each row, and samples of our
+# reference.
 CHECK_ROWS, CHECK_SAMPLES, CHECK_REPEATS, REFERENCE_SAMPLES = 24, 256, 8, 16_384
 
+# As in the product.
 _SCRAMBLINGS = 16
 _TILE_PAIRS = 2048
 
 
 class Workload(NamedTuple):
-    """Sizes of a model, and the pairs of row and sample of one timing, per thread: about half a second of ours."""
+    """Sizes of a model, and pairs of row and sample per thread in one timing: about half a second of our time."""
 
     name: str
     num_columns: int
@@ -76,7 +79,7 @@ class Workload(NamedTuple):
     pairs: int
 
     def rows(self, num_samples: int, threads: int) -> int:
-        """Rows of one timing: whole blocks of every thread."""
+        """Return the rows of one timing: whole blocks for every thread."""
         return max(64, self.pairs // num_samples) * threads
 
     def __str__(self) -> str:
@@ -106,21 +109,21 @@ class Floor:
         self._z = np.random.default_rng(0).normal(size=shapes[0]).astype(np.float32)
 
     def run(self, pairs: int, threads: int) -> None:
-        """So many pairs of row and sample, as many calls at once as there are threads."""
+        """Multiply for this number of pairs of row and sample, one call at a time in each thread."""
         with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(lambda _: self._session.run(None, {"z": self._z}), range(pairs // _TILE_PAIRS)):
                 pass
 
 
 class Bench:
-    """One model and its rows in the form that each contender wants, and the file of them."""
+    """One model and its rows in the form that each contender needs, also written to a file."""
 
     def __init__(self, workload: Workload, path: Path) -> None:
         torch.manual_seed(0)
         self.workload, self.path = workload, path
-        # Columns as they are, and of unit variance, as pythae has it.
-        head, as_it_is = GaussianHead(variance="fixed", log_var=0.0), Standardise(center=0.0, scale=1.0)
-        columns = [ColumnModel(head=head, transform=as_it_is)] * workload.num_columns
+        # Columns are not transformed, and their variance is 1 as in pythae.
+        head, identity = GaussianHead(variance="fixed", log_var=0.0), Standardise(center=0.0, scale=1.0)
+        columns = [ColumnModel(head=head, transform=identity)] * workload.num_columns
         self.vae = VAE(columns, workload.hidden, workload.latent_dim)
         names = tuple(Column(name=f"x{d}", kind="continuous") for d in range(workload.num_columns))
         self.features = Features(Schema(columns=names), columns)
@@ -135,7 +138,7 @@ class Bench:
 
 
 def _ours(bench: Bench, points: int, threads: int) -> DensityEstimator:
-    """Our estimator, without adaptation."""
+    """Return our estimator without fitted proposals."""
     latent_dim, layout = bench.workload.latent_dim, bench.features.layout
     network = OnnxNetwork(
         export_graphs(bench.vae),
@@ -148,33 +151,33 @@ def _ours(bench: Bench, points: int, threads: int) -> DensityEstimator:
 
 
 def check(bench: Bench, pythae: peers.Pythae | None) -> dict[str, dict[str, float]]:
-    """Compare every contender's log p(x) with ours at many samples, nats a row; raise if one is another number."""
+    """Compare every contender's log p(x) with ours at many samples, nats a row; raise RuntimeError if one differs."""
     threads = max(THREADS)
     torch.set_num_threads(threads)
     ours = _ours(bench, REFERENCE_SAMPLES // _SCRAMBLINGS, threads)
     estimates = ours.estimate(bench.rows[:CHECK_ROWS], REFERENCE_SAMPLES)
-    # Rows share their points, so their errors may be one and the same: averaging rows does not make it smaller.
+    # Rows share their points, so their errors may be equal, and the mean of the rows has the same error.
     reference = estimates.log_px, float(estimates.std_error.mean())
-    x, repeats, found = bench.x[:CHECK_ROWS], range(CHECK_REPEATS), {}
+    x, repeats, agreements = bench.x[:CHECK_ROWS], range(CHECK_REPEATS), {}
     for name, peer in {"torch": peers.whole_batch, "scvi": peers.pass_per_sample}.items():
         values = [peer(bench.model, x, CHECK_SAMPLES).double().numpy() for _ in repeats]
-        found[name] = peers.agreement(name, np.stack(values), *reference)
+        agreements[name] = peers.agreement(name, np.stack(values), *reference)
     if pythae:
-        values = pythae.ask(CHECK_ROWS, CHECK_SAMPLES, CHECK_SAMPLES, threads, grad=True, repeats=CHECK_REPEATS)
-        found["pythae"] = peers.agreement("pythae", values, *reference)
-    return found
+        values = pythae.run_job(CHECK_ROWS, CHECK_SAMPLES, CHECK_SAMPLES, threads, grad=True, repeats=CHECK_REPEATS)
+        agreements["pythae"] = peers.agreement("pythae", values, *reference)
+    return agreements
 
 
 def contenders(
     bench: Bench, pythae: peers.Pythae | None, num_samples: int, threads: int
 ) -> dict[str, Callable[[], float]]:
-    """Contenders in one case by name; a call is a turn and returns rows a second."""
+    """Return the contenders of one case by name; each call is one turn and returns rows a second."""
     work, model = bench.workload, bench.model
     rows = work.rows(num_samples, threads)
     half, few = rows // 2, max(4, rows // 16)
     passes = work.pairs // (4 * peers.MINIBATCH)
     estimator = _ours(bench, max(NUM_SAMPLES) // _SCRAMBLINGS, threads)
-    found = {
+    runs = {
         "ours": _timed(rows, partial(estimator.estimate, bench.rows[:rows], num_samples)),
         "torch": _timed(half, partial(peers.whole_batch, model, bench.x[:half], num_samples)),
         "scvi": _timed(
@@ -186,11 +189,11 @@ def contenders(
     if pythae:
         blocks = max(1, num_samples // peers.BLOCK)
         default = few * blocks * peers.BLOCK / num_samples
-        ask = partial(pythae.ask, few, num_samples, threads=threads)
-        found["pythae"] = lambda: few / float(ask(num_samples, grad=True))
-        found["pythae no_grad"] = lambda: few / float(ask(num_samples, grad=False))
-        found["pythae default"] = lambda: default / float(ask(peers.BLOCK, grad=True))
-    return found
+        run_job = partial(pythae.run_job, few, num_samples, threads=threads)
+        runs["pythae"] = lambda: few / float(run_job(num_samples, grad=True))
+        runs["pythae no_grad"] = lambda: few / float(run_job(num_samples, grad=False))
+        runs["pythae default"] = lambda: default / float(run_job(peers.BLOCK, grad=True))
+    return runs
 
 
 def _timed(rows: float, work: Callable[[], object]) -> Callable[[], float]:
@@ -203,7 +206,7 @@ def _timed(rows: float, work: Callable[[], object]) -> Callable[[], float]:
 
 
 def time_case(bench: Bench, pythae: peers.Pythae | None, num_samples: int, threads: int) -> dict[str, Any]:
-    """Best rows a second of every contender, in turns after one to warm up, and ours over theirs."""
+    """Return the best rows a second of every contender after a turn to warm up, and ours over theirs."""
     torch.set_num_threads(threads)
     runs = contenders(bench, pythae, num_samples, threads)
     start, wall = _foreign_seconds(), time.perf_counter()
@@ -216,7 +219,7 @@ def time_case(bench: Bench, pythae: peers.Pythae | None, num_samples: int, threa
 
 
 def _foreign_seconds() -> float:
-    """Processor time so far that was neither idle nor ours: other processes', or taken by the machine's host."""
+    """Return the processor seconds used so far by other processes or by the machine's host."""
     total = psutil.cpu_times()
     me = psutil.Process()
     ours = sum(sum(process.cpu_times()[:2]) for process in (me, *me.children()))
@@ -224,14 +227,14 @@ def _foreign_seconds() -> float:
 
 
 def targets(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was wanted of one case, and what was found."""
+    """Compare the ratios of one case with the targets."""
     (case,) = (c for c in cases if (c["workload"], c["num_samples"], c["threads"]) == TARGET_CASE)
-    found = {name: case["ratio"][name] for name in TARGETS if name in case["ratio"]}
-    return [{"against": k, "wanted": TARGETS[k], "found": v, "met": v >= TARGETS[k]} for k, v in found.items()]
+    ratios = {name: case["ratio"][name] for name in TARGETS if name in case["ratio"]}
+    return [{"against": k, "wanted": TARGETS[k], "found": v, "met": v >= TARGETS[k]} for k, v in ratios.items()]
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Print rows a second, ours over theirs, whether targets are met, and how well the contenders agree."""
+    """Print rows a second, ours over theirs, targets, and how well the contenders agree."""
     cases, console = figures["cases"], Console(width=160)
     names = list(cases[0]["rows_per_second"])
     table = Table(*("model", "K", "threads", "foreign"), *names, title="Rows a second (ours over theirs)")
@@ -254,14 +257,14 @@ def show(figures: dict[str, Any]) -> None:
         verdict = "met" if line["met"] else "MISSED"
         case = "{}, K={}, {} threads".format(*TARGET_CASE)
         console.print(f"target in {case}: {line['wanted']}x {line['against']}: {line['found']:.2f}x, {verdict}")
-    for workload, found in figures["agreement"].items():
-        for name, value in found.items():
+    for workload, agreements in figures["agreement"].items():
+        for name, value in agreements.items():
             size = f"{value['difference']:+.4f} nats a row, standard error {value['std_error']:.4f}"
             console.print(f"{name} minus ours in {workload}: {size} (mean log p(x) {value['ours']:.3f})")
 
 
 def chart(path: Path, cases: list[dict[str, Any]]) -> None:
-    """Bars of rows a second, a panel per model and number of threads."""
+    """Draw bars of rows a second, one panel per model and number of threads."""
     panels: dict[str, dict[str, list[float]]] = {}
     for case in cases:
         workload = next(w for w in WORKLOADS if w.name == case["workload"])
@@ -273,7 +276,7 @@ def chart(path: Path, cases: list[dict[str, Any]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Check, time, print, draw; return what is saved as ``speed.json``."""
+    """Check, time, print and draw; return the figures saved as ``speed.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--venv", type=Path, help="environment of the peers (default: FOLDER/.venv-peers)")

@@ -1,8 +1,8 @@
-"""A real service for the tests of a module; calls take at most ten rows, so that few rows make several parts."""
+"""A real service for the tests of a module. A call takes 10 rows at most, so that few rows make several parts."""
 
 import pytest
 
-from tests.service.running import running
+from tests.support.running import running
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,13 @@
-"""Which calls are sent again, after how long, and when that ends."""
+"""Which failed calls are sent again, after how long, and when the retries end."""
 
 import grpc
 import pytest
 
 from anomaly_vae.client import AsyncClient, Client
-from anomaly_vae.client.retries import seconds_to_wait
+from anomaly_vae.client.retries import backoff_s
 from anomaly_vae.errors import Overloaded, ServiceError
-from tests.client.scripted import Clock, Failure, ask, scripted
-from tests.service.running import assert_same_bits
+from tests.support.running import assert_same_bits
+from tests.support.scripted import Clock, Failure, ask, scripted
 
 UNAVAILABLE = Failure(grpc.StatusCode.UNAVAILABLE)
 KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
@@ -25,7 +25,7 @@ def clock():
 
 
 @KINDS
-def test_an_unavailable_service_is_asked_again_after_random_waits_that_grow(kind, service, clock, scorer, new_rows):
+def test_an_unavailable_service_is_called_again_after_random_waits_that_grow(kind, service, clock, scorer, new_rows):
     service.script.extend([UNAVAILABLE] * 4)
     scores = ask(kind, service.target, lambda client: client.score(new_rows[:9]), clock)
     assert_same_bits(scores, scorer.score(new_rows[:9]))
@@ -34,7 +34,7 @@ def test_an_unavailable_service_is_asked_again_after_random_waits_that_grow(kind
 
 
 @KINDS
-def test_a_full_service_is_asked_again_no_sooner_than_it_says(kind, service, clock, scorer, new_rows):
+def test_a_full_service_is_called_again_no_sooner_than_it_requests(kind, service, clock, scorer, new_rows):
     full = [Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, seconds) for seconds in (2.5, 0.001, 7.0)]
     service.script.extend([*full, Failure(grpc.StatusCode.UNAVAILABLE, 3.0)])
     flags = ask(kind, service.target, lambda client: client.flag(new_rows[:9]), clock)
@@ -69,7 +69,7 @@ def test_what_would_fail_again_is_not_sent_again(kind, service, clock, new_rows,
 @pytest.mark.parametrize(
     "failure",
     [
-        Failure(grpc.StatusCode.CANCELLED),  # what a service cuts off at the end of its grace may be told
+        Failure(grpc.StatusCode.CANCELLED),  # possible for calls cut off at the end of the grace period
         Failure(grpc.StatusCode.INTERNAL, text="Received RST_STREAM with error code 2"),
         Failure(grpc.StatusCode.UNKNOWN, text="Stream removed"),
     ],
@@ -89,10 +89,10 @@ def test_a_call_whose_connection_broke_is_sent_again(kind, service, clock, score
 
 @KINDS
 def test_a_call_is_sent_again_until_its_timeout(kind, service, clock, new_rows):
-    """About twice a second; the last waits are shorter, so that no time is given away."""
+    """About twice a second; the last waits are shorter, so that all of the time is used."""
     service.script.extend([UNAVAILABLE] * 1_000)
     start = clock.time
-    with pytest.raises(ServiceError, match="as told") as error:
+    with pytest.raises(ServiceError, match="scripted failure") as error:
         ask(kind, service.target, lambda client: client.score(new_rows[:9]), clock)
     assert error.value.code == "UNAVAILABLE"
     assert 59.9 < clock.time - start < 60.0
@@ -102,10 +102,10 @@ def test_a_call_is_sent_again_until_its_timeout(kind, service, clock, new_rows):
 
 @KINDS
 def test_a_wait_beyond_the_timeout_is_not_begun(kind, service, clock, new_rows):
-    """The caller gets the last error at once, not after a wait that leads nowhere."""
+    """The caller gets the last error at once, not after a wait that cannot help."""
     full = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, 4.0)
     service.script.extend([full] * 9)
-    with pytest.raises(Overloaded, match="as told") as error:
+    with pytest.raises(Overloaded, match="scripted failure") as error:
         ask(kind, service.target, lambda client: client.score(new_rows[:9]), clock, timeout=10.0)
     assert error.value.retry_after == 4.0
     assert clock.sleeps == [4.0, 4.0]
@@ -139,7 +139,7 @@ def test_no_timeout_is_no_reason_to_wait_for_ever(kind, service, clock, new_rows
 
 @KINDS
 def test_every_part_of_a_large_array_is_sent_again_by_itself(kind, service, scorer, new_rows):
-    """Eight parts, three of which meet a failure: fourteen calls would be all parts again."""
+    """Eight parts with three failures take eleven calls; sending all parts again would take more."""
     service.script.extend([UNAVAILABLE] * 3)
     scores = ask(kind, service.target, lambda client: client.score(new_rows))
     assert_same_bits(scores, scorer.score(new_rows))
@@ -147,13 +147,13 @@ def test_every_part_of_a_large_array_is_sent_again_by_itself(kind, service, scor
 
 
 def test_waits_are_bounded_and_drawn_from_nothing_up():
-    """A service that is full is given more time than one that is not there."""
+    """The waits for a full service are longer than those for a missing service."""
 
     def longest(code):
-        return [seconds_to_wait(code, None, tries, lambda: 1.0) for tries in (1, 2, 4, 6, 7, 10_000)]
+        return [backoff_s(code, None, tries, lambda: 1.0) for tries in (1, 2, 4, 6, 7, 10_000)]
 
     for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
-        assert seconds_to_wait(code, None, 1, lambda: 0.0) == 0.0
-        assert seconds_to_wait(code, 8.0, 1, lambda: 1.0) == 8.0
+        assert backoff_s(code, None, 1, lambda: 0.0) == 0.0
+        assert backoff_s(code, 8.0, 1, lambda: 1.0) == 8.0
     assert longest(grpc.StatusCode.UNAVAILABLE) == [0.1, 0.2, 0.8, 1, 1, 1]
     assert longest(grpc.StatusCode.RESOURCE_EXHAUSTED) == [0.1, 0.2, 0.8, 3.2, 5, 5]

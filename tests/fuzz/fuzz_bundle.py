@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of the bundle reader; ``make fuzz`` runs it. See :func:`tests.fuzz.targets.loaded`.
 
-An input is a file of a bundle after a byte that says which. What its parser lets through is loaded as part of a bundle.
+The first byte of an input says which file of a bundle the rest is. If its parser accepts it, the bundle is loaded.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ with atheris.instrument_imports(include=["anomaly_vae"]):
     import onnx
     from google.protobuf.message import DecodeError
 
-    from anomaly_vae.bundle import ARRAYS
-    from anomaly_vae.manifest import graph_names
+    from anomaly_vae.bundle.files import ARRAYS
+    from anomaly_vae.bundle.manifest import graph_names
     from tests.fuzz.mutations import changed_json, changed_message
     from tests.fuzz.seeds import small_bundle
     from tests.fuzz.targets import CHECKSUM, MANIFEST, loaded, parses
@@ -29,7 +29,7 @@ _MODEL = Path(_FOLDER.name) / "model"
 
 
 def run(data: bytes) -> None:
-    """Read one file, and load the bundle with it if its parser has nothing against it."""
+    """Parse one file, and load the bundle with it if its parser accepts it."""
     if data:
         name = _NAMES[data[0] % len(_NAMES)]
         if parses(name, data[1:]):
@@ -37,7 +37,7 @@ def run(data: bytes) -> None:
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """Half of the changes are to fields of JSON or protobuf, where there are any."""
+    """Change fields of JSON or protobuf half of the time, and bytes otherwise."""
     rng = random.Random(seed)
     if data and rng.randrange(2):
         kind, content = data[:1], data[1:]
@@ -48,12 +48,12 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
             if name.endswith(".onnx"):
                 return (kind + changed_message(rng, onnx.load_from_string(content)))[:max_size]
         except (DecodeError, ValueError, TypeError, IndexError, RecursionError):
-            pass  # it is neither any more
+            pass  # earlier changes have broken it: change bytes
     return bytes(atheris.Mutate(data, max_size))
 
 
 def main() -> None:
-    """Fuzz, with the arguments of libFuzzer; the first is the folder of the corpus, or an input to run again."""
+    """Fuzz with libFuzzer's arguments. The first is the folder of the corpus, or an input to run again."""
     small_bundle(_MODEL)
     warnings.simplefilter("error")
     corpus = Path(sys.argv[1])

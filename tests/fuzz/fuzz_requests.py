@@ -14,25 +14,25 @@ with atheris.instrument_imports(include=["anomaly_vae"]):
 
     from anomaly_vae.service.pb import inference_pb2 as pb2
     from anomaly_vae.service.pb import scoring_pb2 as pb
-    from anomaly_vae.service.tensors import SMALL_MESSAGE
+    from anomaly_vae.service.rpc.tensors import SMALL_MESSAGE
     from tests.fuzz.mutations import changed_message
     from tests.fuzz.seeds import infer_seeds, request_seeds
-    from tests.fuzz.targets import decoded, inferred, walk_through
+    from tests.fuzz.targets import decoded, inferred, set_small_message
 
 _KINDS = ((pb.ScoreRequest, decoded), (pb2.ModelInferRequest, inferred))
 
 
 def run(data: bytes) -> None:
-    """Decode a request after a byte that says of which service, and once more as if it were large."""
+    """Decode a request as a small message and as a large one. The first byte of the data says which service's."""
     if data:
         _, decode = _KINDS[data[0] % len(_KINDS)]
         for size in (SMALL_MESSAGE, 0):
-            walk_through(size)
+            set_small_message(size)
             decode(data[1:])
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """Half of the changes are to fields, where there are any."""
+    """Change fields of the message half of the time, and bytes otherwise."""
     rng = random.Random(seed)
     if data and rng.randrange(2):
         message, _ = _KINDS[data[0] % len(_KINDS)]
@@ -44,7 +44,7 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def main() -> None:
-    """Fuzz, with the arguments of libFuzzer; the first is the folder of the corpus, or an input to run again."""
+    """Fuzz with libFuzzer's arguments. The first is the folder of the corpus, or an input to run again."""
     warnings.simplefilter("error")
     corpus = Path(sys.argv[1])
     for kind, seeds in enumerate((request_seeds(), infer_seeds()) if corpus.is_dir() else ()):

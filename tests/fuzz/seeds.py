@@ -1,4 +1,4 @@
-"""What the fuzzers start from: real requests and a real bundle, small ones, made when they run."""
+"""Small valid requests and a small bundle, from which the fuzzers start."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from anomaly_vae.bundle import write_bundle
-from anomaly_vae.config import TrainConfig
-from anomaly_vae.schema import Schema
-from anomaly_vae.service.config import ServeConfig
+from anomaly_vae.bundle.files import write_bundle
+from anomaly_vae.columns.schema import Schema
 from anomaly_vae.service.pb import inference_pb2
 from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.settings import ServeConfig
+from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
-from tests.models import ALL, rows_of, schema_of
+from tests.support.models import ALL, rows_of, schema_of
 
 __all__ = ["LIMITS", "SCHEMA", "infer_seeds", "request_seeds", "small_bundle"]
 
@@ -22,7 +22,7 @@ LIMITS = ServeConfig(model=Path("model"), max_rows=50, max_columns=20)
 
 
 def request_seeds() -> list[pb.ScoreRequest]:
-    """Requests that are in order: a tensor of each type, columns of numbers and of text, gaps among them."""
+    """Return valid requests: a tensor of each type, columns of numbers and of text; some cells are missing."""
     rows = rows_of(6, *ALL)
     rows[1, 2] = rows[4, 0] = np.nan
     tensors = [
@@ -36,12 +36,13 @@ def request_seeds() -> list[pb.ScoreRequest]:
         else:
             texts = ["" if np.isnan(code) else column.categories[int(code)] for code in rows[:, d]]
             columns.column.add(name=column.name, strings=pb.Strings(value=texts))
+    columns.column.add(name="ignored", fp64=bytes(8 * (len(rows) + 1)))
     options = {"request_id": "a", "num_samples": 64, "model_version": "1"}
     return [*(pb.ScoreRequest(tensor=tensor, **options) for tensor in tensors), pb.ScoreRequest(columns=columns)]
 
 
 def infer_seeds() -> list[inference_pb2.ModelInferRequest]:
-    """The same for the Open Inference Protocol: raw contents and typed ones."""
+    """Return valid requests of the Open Inference Protocol, with raw and with typed contents."""
     rows, found = rows_of(6, *ALL), []
     for kind, name in (("<f4", "FP32"), ("<f8", "FP64")):
         raw, typed = (inference_pb2.ModelInferRequest(id="a", model_name="model") for _ in range(2))
@@ -56,7 +57,7 @@ def infer_seeds() -> list[inference_pb2.ModelInferRequest]:
 
 
 def small_bundle(path: Path) -> Path:
-    """Train a model of a few hundred weights for a moment and write its bundle."""
+    """Train a model of a few hundred weights for 20 steps and write its bundle."""
     rows = rows_of(200, "gaussian", "bernoulli", "count", "logistic")
     config = TrainConfig(random_state=1, max_steps=20, target_fpr=0.1, search="off", hidden=(4,), latent_dim=1)
     write_bundle(train_model(rows, ("pressure", "is_open", "visits", "year"), config).bundle, path)

@@ -1,4 +1,4 @@
-"""What must hold for any bytes at all: of a request, of a file of a bundle."""
+"""Functions that read any bytes, as a request or as a file of a bundle, and check what must always hold."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from pathlib import Path
 import grpc
 import numpy as np
 
+from anomaly_vae.bundle.manifest import decode_manifest
+from anomaly_vae.bundle.npy import parse_npy
+from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.errors import BundleError
-from anomaly_vae.manifest import decode_manifest
-from anomaly_vae.npy import parse_npy, parse_npz
-from anomaly_vae.onnx_wire import check_graph
 from anomaly_vae.scorer import Scorer, load
-from anomaly_vae.service import convert, inference_convert, inference_parameters
-from anomaly_vae.service.faults import Fault
-from tests.attacks import write_manifest
+from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.rpc import inference_messages, inference_parameters, score_messages
 from tests.fuzz.seeds import LIMITS, SCHEMA
+from tests.support.attacks import write_manifest
 
-__all__ = ["CHECKSUM", "MANIFEST", "decoded", "inferred", "loaded", "parses", "walk_through"]
+__all__ = ["CHECKSUM", "MANIFEST", "decoded", "inferred", "loaded", "parses", "set_small_message"]
 
 MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
 _LONGEST_LINE = 2000
 
 
 def decoded(data: bytes) -> np.ndarray | None:
-    """The rows of a ScoreRequest that is in order; None for one that is refused as it should be."""
+    """Return the rows of a ScoreRequest, or None if it is refused with a proper error."""
     try:
-        request = convert.parse_request(data, LIMITS)
-        num_rows = convert.count_rows(request)
-        rows = convert.rows_of(request, SCHEMA, LIMITS)
-    except Fault as fault:
-        return _check_fault(fault)
+        request = score_messages.parse_request(data, LIMITS)
+        num_rows = score_messages.count_rows(request, SCHEMA)
+        rows = score_messages.rows_of(request, SCHEMA, LIMITS)
+    except CallError as error:
+        return _check_error(error)
     return _check_rows(rows, num_rows)
 
 
 def inferred(data: bytes) -> np.ndarray | None:
-    """The same for a ModelInferRequest."""
+    """Return the rows of a ModelInferRequest, or None if it is refused with a proper error."""
     try:
-        request = inference_convert.parse_infer(data)
-        num_rows = inference_convert.count_rows(request)
-        inference_parameters.options_of(request.parameters)
-        inference_convert.outputs_of(request, calibrated=True)
-        rows = inference_convert.rows_of(request, SCHEMA, LIMITS)
-    except Fault as fault:
-        return _check_fault(fault)
+        request = inference_messages.parse_infer(data)
+        num_rows = inference_messages.count_rows(request)
+        inference_parameters.parameters_of(request.parameters)
+        inference_messages.outputs_of(request, calibrated=True)
+        rows = inference_messages.rows_of(request, SCHEMA, LIMITS)
+    except CallError as error:
+        return _check_error(error)
     return _check_rows(rows, num_rows)
 
 
-def walk_through(size: int) -> None:
-    """Walk through all requests larger than so many bytes before they are parsed."""
-    convert.SMALL_MESSAGE = inference_convert.SMALL_MESSAGE = size
+def set_small_message(size: int) -> None:
+    """Check requests with more bytes than this before they are parsed."""
+    score_messages.SMALL_MESSAGE = inference_messages.SMALL_MESSAGE = size
 
 
 def _check_rows(rows: np.ndarray, num_rows: int) -> np.ndarray:
@@ -62,11 +62,11 @@ def _check_rows(rows: np.ndarray, num_rows: int) -> np.ndarray:
     return rows
 
 
-def _check_fault(fault: Fault) -> None:
-    assert fault.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert fault.field
-    assert fault.text.isprintable()
-    _check_line(fault.text)
+def _check_error(error: CallError) -> None:
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.field
+    assert error.text.isprintable()
+    _check_line(error.text)
 
 
 def _check_line(text: str) -> None:
@@ -74,7 +74,7 @@ def _check_line(text: str) -> None:
 
 
 def loaded(folder: Path, name: str, data: bytes) -> Scorer | None:
-    """Load a bundle one file of which has other bytes, its digest made right; None if it is refused as it should be."""
+    """Load a bundle with other bytes in one file and a matching digest; None if it is refused with a proper error."""
     before = {each: (folder / each).read_bytes() for each in (name, MANIFEST, CHECKSUM)}
     try:
         (folder / name).write_bytes(data)
@@ -94,18 +94,17 @@ def loaded(folder: Path, name: str, data: bytes) -> Scorer | None:
 
 
 def parses(name: str, data: bytes) -> bool:
-    """Whether the file's own parser finds nothing wrong with it; what the file must fit is checked later."""
+    """Return whether the file's own parser accepts it. Whether it fits the other files is checked later."""
     try:
         if name == MANIFEST:
             decode_manifest(data, name)
         elif name == CHECKSUM:
-            return True  # it is compared, not parsed
+            return True  # compared, not parsed
         elif name.endswith(".onnx"):
             check_graph(data, name)
-        elif name == "golden.npz":
-            parse_npz(data, {"rows": 2, "log_px": 1}, name)
         else:
-            parse_npy(data, *((np.dtype("<f4"), 3) if name == "noise.npy" else (np.dtype("<f8"), 1)), name)
+            dtype, ndim = {"noise.npy": ("<f4", 3), "calibration.npy": ("<f8", 1), "golden.npy": ("<f8", 2)}[name]
+            parse_npy(data, np.dtype(dtype), ndim, name)
     except BundleError as error:
         _check_line(str(error))
         return False

@@ -1,4 +1,4 @@
-"""Bundles with other bytes and right digests: a scorer comes out of them, or a BundleError, and nothing else."""
+"""Bundles with changed bytes and matching digests either load or raise BundleError."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly_vae.bundle import ARRAYS
-from anomaly_vae.manifest import graph_names
+from anomaly_vae.bundle.files import ARRAYS
+from anomaly_vae.bundle.manifest import graph_names
 from tests.fuzz.mutations import changed_bytes, changed_json, changed_message
 from tests.fuzz.seeds import small_bundle
 from tests.fuzz.targets import CHECKSUM, MANIFEST, loaded, parses

@@ -1,4 +1,4 @@
-"""Bytes that claim to be requests: rows come out of them, or a fault that names the field, and nothing else."""
+"""Random bytes as requests give either rows, or an error that names the field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anomaly_vae.service import convert, inference_convert
+from anomaly_vae.service.rpc import inference_messages, score_messages
 from tests.fuzz.mutations import changed_bytes, changed_message
 from tests.fuzz.seeds import SCHEMA, infer_seeds, request_seeds
 from tests.fuzz.targets import decoded, inferred
@@ -19,16 +19,16 @@ SCORES = request_seeds()
 bounded = settings(max_examples=1000, deadline=None, derandomize="CI" in os.environ)
 
 
-@pytest.fixture(params=["parsed at once", "walked through first"])
+@pytest.fixture(params=["parsed at once", "checked first"])
 def small_message(request, monkeypatch):
-    """Only large messages are walked through before they are parsed; here small ones are, too."""
-    if request.param == "walked through first":
-        monkeypatch.setattr(convert, "SMALL_MESSAGE", 0)
-        monkeypatch.setattr(inference_convert, "SMALL_MESSAGE", 0)
+    """Only large messages are checked before they are parsed; with the second parameter small ones are, too."""
+    if request.param == "checked first":
+        monkeypatch.setattr(score_messages, "SMALL_MESSAGE", 0)
+        monkeypatch.setattr(inference_messages, "SMALL_MESSAGE", 0)
 
 
 def in_little_memory(data, decode=decoded):
-    """Decode within a small multiple of the request's size."""
+    """Decode a request, and check that the memory used is a small multiple of its size."""
     tracemalloc.start()
     try:
         rows = decode(data)
@@ -43,7 +43,7 @@ def decoder_of(seed):
     return decoded if type(seed) is type(SCORES[0]) else inferred
 
 
-def test_requests_that_are_in_order_become_rows():
+def test_valid_requests_become_rows():
     for seed in SEEDS:
         rows = decoder_of(seed)(seed.SerializeToString())
         assert rows is not None
@@ -86,19 +86,19 @@ def test_changed_fields_are_refused_or_decoded():
 
 
 def test_long_messages_are_refused_or_decoded():
-    """Long enough to be walked through, by repeating what a request may hold."""
+    """Changed requests, repeated until they are long enough to be checked before they are parsed."""
 
     @settings(bounded, max_examples=150)
     @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
     def check(seed, rng):
         data = changed_message(rng, seed)
-        in_little_memory(data * (1 + convert.SMALL_MESSAGE // max(len(data), 1)), decoder_of(seed))
+        in_little_memory(data * (1 + score_messages.SMALL_MESSAGE // max(len(data), 1)), decoder_of(seed))
 
     check()
 
 
 def test_signalling_nans_are_missing_cells():
-    """They raise a floating-point fault wherever they are converted or compared; a warning fails this test."""
+    """Numpy warns when it converts or compares them; a warning fails this test."""
     for name, bits in (("FP32", b"\1\0\x80\x7f"), ("FP64", b"\1\0\0\0\0\0\xf0\x7f")):
         seed = next(seed for seed in SCORES if seed.tensor.dtype == name)
         request = type(seed)()

@@ -1,4 +1,4 @@
-"""A real model to load the service with, and the replies it must give."""
+"""A model for the load tests, and the table that it is trained on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 
 import anomaly_vae
-from anomaly_vae.densities import FloatArray
+from anomaly_vae.arrays import FloatArray
 
 __all__ = ["make_model", "table"]
 
 
 def table(num_rows: int, seed: int) -> FloatArray:
-    """Rows of scikit-learn's breast-cancer table, 30 measurements each, with a little noise."""
+    """Return random rows of scikit-learn's breast-cancer table, 30 columns, with 1 % noise."""
     rng = np.random.default_rng(seed)
     data = load_breast_cancer().data
     rows = data[rng.integers(0, len(data), num_rows)]
@@ -22,7 +22,7 @@ def table(num_rows: int, seed: int) -> FloatArray:
 
 
 def make_model(folder: Path) -> Path:
-    """Train on the table for a moment, and save."""
+    """Train on the table for 300 steps, and save."""
     path = folder / "model"
     detector = anomaly_vae.VAEDetector(random_state=0, search="off", likelihood="gaussian", max_steps=300)
     detector.fit(table(2_000, seed=0))

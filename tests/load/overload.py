@@ -1,11 +1,11 @@
-"""Five times as many rows as the service can score, in requests of 256 to 1,024 rows.
+"""Overload: five times as many rows as the service can score, in requests of 256 to 1,024 rows.
 
     python -m tests.load.overload [--seconds 30]
 
-In rounds, because machines are not equally fast all the time. First the peak: as many requests as it answers from a few
-clients that wait for their replies. Then an open loop: requests arrive at random, five times the rows of the peak, each
-with a deadline, and whoever is refused does not come back. The service must go on at its peak, refuse the rest within
-10 ms, keep its queue within its bound, and waste nothing on requests that have expired.
+Runs in rounds, since the speed of a machine varies. Each round first measures the peak: a few clients send requests and
+wait for the replies. Then requests arrive at random times, with five times the rows of the peak. Each has a deadline,
+and a refused one is not sent again. The service must go on at its peak, refuse the rest within 10 ms, keep the limit of
+its queue, and compute hardly any rows of requests that have expired.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from tests.load.model import make_model, table
-from tests.service.running import Service, running, tensor
+from tests.support.running import Service, running, tensor
 
 NUM_SAMPLES = 64
 SIZES = (256, 512, 768, 1_024)
@@ -38,21 +38,21 @@ QUEUE_ROWS = 16_384
 LEAST_GOODPUT = 0.9
 MOST_REJECT_SECONDS = 0.010
 MOST_WASTE = 0.05
-LEAST_OFFERED = 4.0  # times the peak; less was no overload, and proves nothing
+LEAST_OFFERED = 4.0  # times the peak: with less there was no overload
 LEAST_REJECTS = 100
 
 
-# A request as it goes over the wire, made beforehand: who offers the load shares the machine with the service.
+# Number of rows, and the bytes: made in advance, since the load shares the machine with the service.
 Request = tuple[int, bytes]
 Stub = Callable[..., Awaitable[pb.ScoreResponse]]
 
 
 @dataclass
 class Run:
-    """What came of the requests of one phase."""
+    """The outcomes of the requests of one phase."""
 
-    rows: int = 0  # answered within the phase
-    answered: int = 0  # answered at all
+    rows: int = 0  # rows of replies within the phase
+    answered: int = 0  # rows of all replies
     codes: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     reject_seconds: list[float] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Run:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Load, print, and fail where a promise is broken."""
+    """Load the service, print the figures, and fail if a limit is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args(arguments)
@@ -78,9 +78,9 @@ async def _load(service: Service, seconds: float) -> dict[str, float]:
         channel.unary_unary("/anomaly_vae.v1.ScoringService/Score", response_deserializer=pb.ScoreResponse.FromString)
         for channel in channels
     ]
-    _yield_to_the_service()
+    _lower_own_priority()
     gc.collect()
-    gc.freeze()  # else what trained the model is searched for garbage now and then, and a reject seems to take 0.1 s
+    gc.freeze()  # otherwise a collection stops this process now and then, and a refusal seems to take 0.1 s
     await _closed(stubs[:3], requests, 3.0)
     peak, run, length = Run(), Run(), seconds / ROUNDS
     computed = highest = 0.0
@@ -108,8 +108,8 @@ async def _load(service: Service, seconds: float) -> dict[str, float]:
     return figures
 
 
-def _yield_to_the_service() -> None:
-    """As if the load came from elsewhere: the service has the processors first."""
+def _lower_own_priority() -> None:
+    """Lower the priority of this process, as if the load came from another machine."""
     for thread in Path("/proc/self/task").iterdir():
         os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
 
@@ -135,7 +135,7 @@ def _request(num_rows: int, seed: int) -> Request:
 
 
 async def _closed(stubs: list[Stub], requests: list[Request], seconds: float, run: Run | None = None) -> None:
-    """Clients that wait for each reply."""
+    """Run clients that wait for each reply."""
     run, until = Run() if run is None else run, time.monotonic() + seconds
 
     async def client(number: int) -> None:
@@ -147,7 +147,7 @@ async def _closed(stubs: list[Stub], requests: list[Request], seconds: float, ru
 
 
 async def _open(stubs: list[Stub], requests: list[Request], rate: float, seconds: float, run: Run, seed: int) -> None:
-    """Requests that arrive whatever becomes of those before: so many rows a second."""
+    """Send requests at random times, ``rate`` rows a second on average, without waiting for replies."""
     rng = np.random.default_rng(seed)
     start = due = time.monotonic()
     tasks = set()
@@ -181,7 +181,7 @@ async def _ask(stub: Stub, request: Request, run: Run, until: float, deadline: f
 
 
 async def _watch(service: Service) -> float:
-    """The most rows seen in the queue; read with as little work as possible, for this process times the rejects."""
+    """Return the most rows seen in the queue. Does little work, since this process measures the time of refusals."""
     highest = 0.0
     try:
         while True:
@@ -198,19 +198,19 @@ async def _stop(watcher: asyncio.Task[float]) -> float:
 
 
 def _judge(figures: dict[str, float]) -> None:
-    promises = {
+    limits = {
         f"offered at least {LEAST_OFFERED} times the peak": figures["offered_times_peak"] >= LEAST_OFFERED,
         f"at least {LEAST_REJECTS} rejects": figures["rejects"] >= LEAST_REJECTS,
         f"goodput at least {LEAST_GOODPUT} of the peak": figures["goodput_of_peak"] >= LEAST_GOODPUT,
         f"99 % of rejects within {MOST_REJECT_SECONDS} s": figures["reject_seconds_p99"] <= MOST_REJECT_SECONDS,
-        "the queue within its bound": figures["queue_rows_highest"] <= figures["queue_rows_limit"],
-        f"at most {MOST_WASTE} of what was computed for nobody": figures["wasted_of_computed"] <= MOST_WASTE,
-        "no fault": not any(name in figures for name in ("code_INTERNAL", "code_UNKNOWN", "code_UNAVAILABLE")),
+        "the queue within its limit": figures["queue_rows_highest"] <= figures["queue_rows_limit"],
+        f"at most {MOST_WASTE} of the computed rows expired": figures["wasted_of_computed"] <= MOST_WASTE,
+        "no other errors": not any(name in figures for name in ("code_INTERNAL", "code_UNKNOWN", "code_UNAVAILABLE")),
     }
-    broken = [promise for promise, kept in promises.items() if not kept]
+    broken = [limit for limit, kept in limits.items() if not kept]
     if broken:
-        raise SystemExit(f"overload: not so: {'; '.join(broken)}")
-    print("  all promises kept")
+        raise SystemExit(f"overload: limits broken: {'; '.join(broken)}")
+    print("  all limits kept")
 
 
 if __name__ == "__main__":

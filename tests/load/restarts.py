@@ -1,10 +1,10 @@
-"""A service that is killed and started again, under load from clients that must not notice.
+"""Restarts: a service is killed and started again under load, and its clients must not notice.
 
     python -m tests.load.restarts [--cycles 200] [--seed 0]
 
-Four blocking and four asyncio clients, as shipped and with no option but the address, score without a pause. Once all
-have been answered, the service is killed; every fourth time it is told to stop instead. It is gone for 0.5 to 5 s. No
-error may reach a caller, and every reply must have the bits that the model gives in this process.
+Four blocking and four asyncio clients, with no option but the address, score without a pause. Once each has a reply,
+the service is killed; every fourth time it is stopped by SIGTERM. It is away for 0.5 to 5 s. No caller may get an
+error, and every reply must have the same bits as the model's scores in this process.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import time
 from pathlib import Path
 
 from anomaly_vae.scorer import load
-from tests.client.loops import Loops, looping
 from tests.load.model import make_model, table
-from tests.service.ports import fixed_port
-from tests.service.running import running
+from tests.support.loops import Loops, looping
+from tests.support.ports import fixed_port
+from tests.support.running import running
 
 ROWS = 256
-STOPPED_EVERY = 4  # cycles; killed in the others
-GAPS = (0.5, 5.0)
+STOPPED_EVERY = 4  # cycles: every fourth one is stopped, the others are killed
+GAPS = (0.5, 5.0)  # time without a service, seconds
 TIMEOUT = 60.0  # of the clients, seconds
-SHOWN = 5  # errors
+SHOWN = 5  # errors that are printed
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Kill, restart, print, and fail where a caller has noticed."""
+    """Kill and restart the service, print the figures, and fail if a limit is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core prints a line for every connection that ends
-    logging.getLogger("anomaly_vae.client").addHandler(logging.NullHandler())  # and the clients, while it is gone
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC prints a line for every connection that ends
+    logging.getLogger("anomaly_vae.client").addHandler(logging.NullHandler())  # and so do the clients
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder))
         rows = table(ROWS, seed=9)
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 def _restart(loops: Loops, model: Path, port: int, cycles: int, draws: random.Random) -> int:
-    """End the service again and again, and leave it ended, with all calls answered; how often it was killed."""
+    """Restart the service and end it at last, with all calls answered; return how often it was killed."""
     kills = 0
     serving = ("--port", port, "--log-calls", "none")
     for cycle in range(1, cycles + 1):
@@ -81,16 +81,16 @@ def _restart(loops: Loops, model: Path, port: int, cycles: int, draws: random.Ra
 def _judge(loops: Loops, figures: dict[str, float]) -> None:
     for error in loops.errors[:SHOWN]:
         print(f"  {type(error).__name__}: {error}")
-    promises = {
+    limits = {
         "no error": figures["errors"] == 0,
         "no wrong reply": figures["wrong"] == 0,
         f"no call longer than {TIMEOUT:.0f} s": figures["longest_call_seconds"] < TIMEOUT,
         "calls in every cycle, of every client": min(loops.answered.values()) > figures["cycles"],
     }
-    broken = [promise for promise, kept in promises.items() if not kept]
+    broken = [limit for limit, kept in limits.items() if not kept]
     if broken:
-        raise SystemExit(f"restarts: not so: {'; '.join(broken)}")
-    print("  every reply right, no restart noticed")
+        raise SystemExit(f"restarts: limits broken: {'; '.join(broken)}")
+    print("  every reply correct, no restart noticed")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Ten minutes of everything at once: every reply compared bit for bit, memory, threads and descriptors flat.
+"""Soak: ten minutes of requests of all kinds; every reply is compared bit for bit, and no resource leaks.
 
     python -m tests.load.soak [--seconds 600]
 
-Clients of ScoringService send requests of random sizes, as tensors of either type and as columns, for scores, for fewer
-samples and for flags, alone and in streams; some with deadlines too short, some cancelled midway, some over connections
-that are made and dropped all the time; some requests are broken. What comes back must be what the model gives in this
-process, or the error that the client brought about.
+Clients of ScoringService send requests of random sizes, as tensors of either type and as columns; for scores, for
+fewer samples and for flags; alone and in streams. Some deadlines are too short, some calls are cancelled, some
+connections are short-lived, some requests are wrong. Each reply must have the model's scores in this process, or be
+the error that the client caused. Memory, threads and file descriptors must not grow.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from anomaly_vae.scorer import Scorer, load
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from tests.load.model import make_model, table
-from tests.service.running import ARRAYS, Service, columns, running, tensor
+from tests.support.running import ARRAYS, Service, columns, running, tensor
 
 ROWS = 2_048
 SIZES = (1, 1, 1, 2, 5, 16, 17, 64, 200, 512, 1_024)
 CLIENTS = 24
 SAMPLES = 64
 
-WARM_UP = 0.2  # of the time
-MOST_GROWTH = 32e6
+WARM_UP = 0.2  # part of the time, before resources are measured
+MOST_GROWTH = 32e6  # of memory, bytes
 LEAST_REQUESTS_PER_SECOND = 50
 LEAST_ROWS_PER_SECOND = 1_500
-LEAST_GONE = 0.01  # of the calls: fewer cancels and deadlines prove nothing about them
+LEAST_GONE = 0.01  # part of the calls that are cancelled or expired: with fewer they are not tested
 
 
 class Expected:
-    """The rows, and what every one of them must get, by kind of request."""
+    """The rows, and the values that a reply must have for each, by kind of request."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.names = scorer.schema.names
@@ -51,14 +51,16 @@ class Expected:
         self.arrays = {
             dtype: {
                 "score": _arrays(scorer.score(rows), ARRAYS),
-                "few": _arrays(scorer.score_rows(rows, SAMPLES), ("log_px", "elbo", "std_error", "num_samples")),
+                "few": _arrays(
+                    scorer.score_rows(rows, num_samples=SAMPLES), ("log_px", "elbo", "std_error", "num_samples")
+                ),
                 "flag": _arrays(scorer.flag(rows), ("is_anomaly", "num_samples")),
             }
             for dtype, rows in self.rows.items()
         }
 
     def request(self, rng: np.random.Generator, request_id: str) -> tuple[pb.ScoreRequest, dict[str, Any]]:
-        """A request, and what its reply must hold."""
+        """Return a random request, and the values that its reply must have."""
         kind = str(rng.choice(["score", "few", "few", "few", "flag", "flag"]))
         n = int(rng.choice(SIZES[:7] if kind == "score" else SIZES))
         start = int(rng.integers(ROWS - n + 1))
@@ -76,7 +78,7 @@ class Expected:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Soak, print, and fail where a promise is broken."""
+    """Run the clients, print the figures, and fail if a limit is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600.0)
     options = parser.parse_args(arguments)
@@ -118,7 +120,7 @@ async def _soak(service: Service, expected: Expected, seconds: float) -> dict[st
 
 
 async def _client(target: str, number: int, expected: Expected, until: float, counts: Counter[str]) -> None:
-    """Calls over a connection that is now and then made anew."""
+    """Make calls over a connection that is replaced after 3 to 300 calls."""
     rng = np.random.default_rng(number)
     while time.monotonic() < until:
         async with _channel(target) as channel:
@@ -159,7 +161,7 @@ async def _call(
 
 
 async def _streamer(target: str, number: int, expected: Expected, until: float, counts: Counter[str]) -> None:
-    """Streams of some requests each."""
+    """Make calls of ScoreStream with 1 to 19 requests each."""
     rng = np.random.default_rng(number)
     async with _channel(target) as channel:
         while time.monotonic() < until:
@@ -186,7 +188,7 @@ def _compare(reply: pb.ScoreResponse, request_id: str, arrays: dict[str, Any]) -
 
 
 async def _watch(process: psutil.Process, warm: float, until: float) -> dict[str, float]:
-    """Memory, threads and descriptors after the warm-up and until the end."""
+    """Return memory, threads and descriptors just after the warm-up and at the end."""
     seen: list[tuple[float, float, float]] = []
     while time.monotonic() < until:
         await asyncio.sleep(1.0)
@@ -215,7 +217,7 @@ def _channel(target: str) -> grpc.aio.Channel:
 
 
 def _judge(figures: dict[str, float]) -> None:
-    promises = {
+    limits = {
         f"at least {LEAST_REQUESTS_PER_SECOND} requests/s": figures["requests_per_second"] >= LEAST_REQUESTS_PER_SECOND,
         f"at least {LEAST_ROWS_PER_SECOND} rows/s": figures["rows_per_second"] >= LEAST_ROWS_PER_SECOND,
         f"at least {LEAST_GONE} cancelled or expired": figures["gone_of_calls"] >= LEAST_GONE,
@@ -225,10 +227,10 @@ def _judge(figures: dict[str, float]) -> None:
         "no INTERNAL": figures["internal_errors"] == 0,
         "no call left open": figures["unanswered"] == 0,
     }
-    broken = [promise for promise, kept in promises.items() if not kept]
+    broken = [limit for limit, kept in limits.items() if not kept]
     if broken:
-        raise SystemExit(f"soak: not so: {'; '.join(broken)}")
-    print("  every reply right, all promises kept")
+        raise SystemExit(f"soak: limits broken: {'; '.join(broken)}")
+    print("  every reply correct, all limits kept")
 
 
 if __name__ == "__main__":

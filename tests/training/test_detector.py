@@ -1,4 +1,4 @@
-"""VAEDetector as scikit-learn's users know estimators."""
+"""VAEDetector has the interface of scikit-learn's outlier detectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import anomaly_vae
 from anomaly_vae import VAEDetector
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.training import detector as module
-from tests.conftest import NAMES, make_rows
+from tests.support.data import NAMES, make_rows
 
 
 def quick(**parameters):
@@ -28,11 +28,11 @@ def quick(**parameters):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """With the default search: a mixture."""
+    """With the default search: an ensemble."""
     return quick(search="fast").fit(make_rows(300))
 
 
-def test_the_parts_of_an_outlier_detector_agree(fitted, new_rows):
+def test_scores_decisions_and_predictions_agree(fitted, new_rows):
     scores = fitted.score_samples(new_rows)
     assert scores.shape == (len(new_rows),)
     np.testing.assert_array_equal(fitted.decision_function(new_rows), scores - fitted.offset_)
@@ -42,7 +42,7 @@ def test_the_parts_of_an_outlier_detector_agree(fitted, new_rows):
     assert np.isfinite(fitted.offset_)
 
 
-def test_predictions_are_the_scorers_flags_novelties_included(fitted, new_rows):
+def test_predictions_equal_the_flags_of_the_scorer_for_novel_rows_too(fitted, new_rows):
     rows = new_rows.copy()
     rows[4, 4] = 0.0
     flags = fitted.scorer().score(rows).is_anomaly

@@ -1,4 +1,4 @@
-"""VAEDetector among scikit-learn's own: its checks, pipelines, cross-validation, tables of every kind."""
+"""VAEDetector with scikit-learn's estimator checks, pipelines and cross-validation, and with tables of every kind."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from sklearn.utils.estimator_checks import check_estimator
 import anomaly_vae
 from anomaly_vae import VAEDetector
 from anomaly_vae.errors import GateFailed, InvalidInput
-from tests.conftest import NAMES, make_rows
+from tests.support.data import NAMES, make_rows
 
-# Tables of a few dozen rows have too few to calibrate at the default rate, of which fit warns.
+# fit warns that tables of a few dozen rows are too small to calibrate at the default rate.
 pytestmark = pytest.mark.filterwarnings("ignore:.*calibration rows are too few", "ignore:release gate failed")
 
 QUICK = {"max_steps": 60, "search": "off", "random_state": 0}
 
 
 def test_scikit_learn_s_own_checks_pass():
-    """All of them, none expected to fail. One is skipped: it needs SciPy to be told of the array API."""
+    """No check is marked as expected to fail. One is skipped: it needs SciPy's array API to be switched on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = check_estimator(VAEDetector(max_steps=60, search="off"), on_skip=None)
@@ -77,7 +77,7 @@ def test_a_data_frame_of_every_kind_is_fitted_as_it_is(parcels):
     assert 0.0 <= (parcels.predict(new) == -1).mean() < 0.12
 
 
-def test_a_combination_that_never_was_is_found_though_each_cell_is_common(parcels):
+def test_a_new_combination_of_common_cells_is_flagged(parcels):
     odd = pd.DataFrame({"size": ["small", "large"] * 20, "weight": [9.0, 1.0] * 20, "parcels": [9, 1] * 20}).assign(
         is_fragile=True, year=2020
     )
@@ -86,12 +86,12 @@ def test_a_combination_that_never_was_is_found_though_each_cell_is_common(parcel
 
 def test_data_frames_arrow_tables_and_arrays_of_objects_score_alike(parcels):
     new = mixed(30, seed=2)
-    wanted = parcels.score_samples(new)
+    expected = parcels.score_samples(new)
     for form in (new[new.columns[::-1]], new.convert_dtypes(), pa.Table.from_pandas(new), new.to_numpy(dtype=object)):
-        np.testing.assert_array_equal(parcels.score_samples(form), wanted)
+        np.testing.assert_array_equal(parcels.score_samples(form), expected)
 
 
-def test_an_unseen_category_is_flagged_and_said(parcels):
+def test_an_unseen_category_is_flagged_with_the_reason(parcels):
     new = mixed(3, seed=3).assign(size=["small", "gigantic", "large"])
     scores = parcels.scorer().score(new)
     assert scores.is_anomaly.tolist()[1]
@@ -102,10 +102,10 @@ def test_an_unseen_category_is_flagged_and_said(parcels):
 
 def test_a_detector_of_every_kind_survives_saving_pickling_and_cloning(parcels, tmp_path):
     new = mixed(20, seed=4)
-    wanted = parcels.score_samples(new)
+    expected = parcels.score_samples(new)
     parcels.save(tmp_path / "model", force=True)
-    np.testing.assert_array_equal(anomaly_vae.load(tmp_path / "model").score(new).score, wanted)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(parcels)).score_samples(new), wanted)  # noqa: S301
+    np.testing.assert_array_equal(anomaly_vae.load(tmp_path / "model").score(new).score, expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(parcels)).score_samples(new), expected)  # noqa: S301
     assert clone(parcels).get_params()["columns"] == {"parcels": "count"}
 
 
@@ -137,7 +137,7 @@ def test_a_model_that_failed_a_gate_warns_and_is_saved_by_force_only(tmp_path):
     ],
 )
 def test_every_variance_head_and_schedule_goes_from_training_to_scores(parameters, tmp_path):
-    """Train, save, load, score, encode, sample: what was asked for is what scores."""
+    """Train, save, load, score, encode and sample; the saved model has the configured heads."""
     rows = make_rows(400)
     rows[:, 3] = np.round(rows[:, 3])
     detector = VAEDetector(**QUICK | {"max_steps": 200, "target_fpr": 0.05} | parameters).fit(

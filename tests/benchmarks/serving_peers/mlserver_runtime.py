@@ -1,4 +1,4 @@
-"""MLServer's side of the serving benchmark: a custom runtime around a fused graph, as its documentation shows them."""
+"""MLServer in the serving benchmark: a custom runtime around a fused graph, as in MLServer's documentation."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["FusedGraph"]
 
 
 class FusedGraph(MLModel):
-    """x -> log_px."""
+    """Serves x -> log_px."""
 
     async def load(self) -> bool:
         """Open the graph named by the model's settings."""
         parameters = self.settings.parameters
         self._run = OnnxRows(parameters.uri, parameters.extra["tile_rows"])
-        # One thread: more would be more compute threads than the other servers have.
+        # One thread, because the other servers have one compute thread.
         self._pool = ThreadPoolExecutor(1) if parameters.extra["in_thread"] else None
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """One request, or a batch of them that MLServer has put together."""
+        """Compute one request, or a batch of requests that MLServer has joined."""
         x = np.ascontiguousarray(NumpyCodec.decode_input(payload.inputs[0]), dtype=np.float32)
         if self._pool:
             log_px = await asyncio.get_running_loop().run_in_executor(self._pool, self._run, x)

@@ -1,4 +1,4 @@
-"""A fused graph run on one thread over some rows at a time; runs in the peers' environments."""
+"""Run a fused graph on one thread, one tile of rows at a time, in the peers' environments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class OnnxRows:
     """x (N, F) -> log p(x) (N,), in model units."""
 
     def __init__(self, graph: str, tile_rows: int) -> None:
-        """Load a graph; more rows than fit in a tile are cut."""
+        """Load a graph; more rows than ``tile_rows`` are cut into tiles."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -23,7 +23,7 @@ class OnnxRows:
         self._tile_rows = tile_rows
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """All rows, in order."""
+        """Return log p(x) of all rows, in order."""
         starts = range(0, len(x), self._tile_rows)
         parts = [self._session.run(None, {"x": x[start : start + self._tile_rows]})[0] for start in starts]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,8 +1,8 @@
-"""Triton's side of the serving benchmark: fused graphs behind its Python backend, as nvidia-pytriton sets it up.
+"""Triton in the serving benchmark: fused graphs behind its Python backend, set up with nvidia-pytriton.
 
 python triton_server.py GRPC_PORT HTTP_PORT SETTINGS
 
-SETTINGS is JSON: max_batch_rows, delay_microseconds and models, objects with name, graph, columns and tile_rows.
+SETTINGS is JSON with max_batch_rows, delay_microseconds and models: objects with name, graph, columns and tile_rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 def callable_of(run: OnnxRows) -> Callable[..., object]:
-    """What Triton calls with batches of requests."""
+    """Return the function that Triton calls with batches of requests."""
 
     @batch
     def infer(x: NDArray[np.float32]) -> Arrays:

@@ -1,0 +1,90 @@
+"""Shapes by our own rules against those of the onnx package."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from anomaly_vae.bundle.onnx_shapes import _RULES, Node, ShapeError, value_shapes
+from anomaly_vae.bundle.onnx_wire import OPERATORS, check_graph
+from anomaly_vae.training.export import export_graphs
+from tests.support.models import ALL, vae_of
+
+SIZES = {"N": 16, "S": 128}
+GRAPHS = export_graphs(vae_of(*ALL, hidden=(16, 8), latent_dim=3))
+
+
+def test_each_operator_has_a_rule():
+    assert set(_RULES) == set(OPERATORS)
+
+
+def test_a_graph_of_every_kind_of_column_uses_every_operator():
+    used = {node.op_type for data in GRAPHS.values() for node in onnx.load_from_string(data).graph.node}
+    assert used == OPERATORS
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_shapes_are_those_that_onnx_infers(name):
+    model = onnx.load_from_string(GRAPHS[name])
+    for info in (*model.graph.input, *model.graph.output):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = SIZES[dim.dim_param]
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    expected = {
+        info.name: tuple(dim.dim_value for dim in info.type.tensor_type.shape.dim)
+        for info in (*inferred.value_info, *inferred.output)
+    }
+    weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    inputs = {i.name: tuple(dim.dim_value for dim in i.type.tensor_type.shape.dim) for i in model.graph.input}
+    nodes = [
+        Node(node.op_type, tuple(node.input), tuple(node.output), {a.name: a.i for a in node.attribute})
+        for node in model.graph.node
+    ]
+    shapes = value_shapes(
+        nodes,
+        inputs | {key: array.shape for key, array in weights.items()},
+        {key: tuple(array.tolist()) for key, array in weights.items() if array.dtype == np.int64},
+        most=2**30,
+    )
+    made = {output for node in nodes for output in node.outputs}
+    assert {key: shapes[key] for key in made} == expected
+
+
+SHAPES = {"x": (4, 3), "y": (3, 5), "odd": (7,), "one": (1, 4, 1)}
+INTEGERS = {"axis": (0,), "two": (2, 5), "far": (9,), "many": (-1, -1), "parts": (1, 1), "twice": (0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "text"),
+    [
+        ("Exp", ["nothing"], "not the output of an earlier node"),
+        ("Exp", [], "not the output of an earlier node"),
+        ("Add", ["x", "odd"], r"shapes \(4, 3\) and \(7,\) do not fit"),
+        ("Concat", ["x", "y"], "cannot be concatenated"),
+        ("Concat", [], "cannot be concatenated"),
+        ("Gemm", ["x", "x"], "do not fit"),
+        ("Gemm", ["x", "odd"], "Gemm has inputs"),
+        ("MatMul", ["odd", "odd"], "MatMul has inputs"),
+        ("ReduceSum", ["x", "far"], "axis 9 of a value of 2 dimensions"),
+        ("ReduceSum", ["x", "y"], "not known before it runs"),
+        ("Reshape", ["x", "two"], "cannot take the shape"),
+        ("Reshape", ["x", "many"], "cannot take the shape"),
+        ("Split", ["x", "parts"], "cannot be split"),
+        ("Squeeze", ["x", "axis"], "sizes other than 1 on the axes"),
+        ("Unsqueeze", ["x", "twice"], "names an axis twice"),
+        ("MatMul", ["x", "y"], "more than 19 elements"),
+    ],
+)
+def test_nodes_that_do_not_fit_are_refused(operator, inputs, text):
+    shapes = SHAPES | {name: (len(values),) for name, values in INTEGERS.items()}
+    with pytest.raises(ShapeError, match=text):
+        value_shapes([Node(operator, tuple(inputs), ("out",), {})], shapes, INTEGERS, most=19)
+
+
+def test_models_far_wider_than_deep_pass():
+    """Many columns per weight of a layer come closest to the limit."""
+    for data in export_graphs(vae_of(*("conditional",) * 2000, latent_dim=1, hidden=(1,))).values():
+        check_graph(data, "x.onnx")

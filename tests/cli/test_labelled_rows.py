@@ -1,0 +1,67 @@
+"""Rows by label: which are normal, which are left out, and which labels are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anomaly_vae.cli.labelled_rows import read_normal_rows
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.table import CodeBook
+from tests.support.tables import csv_table
+
+
+def read(text, columns=("a", "b"), label="bad", *, grows=True):
+    rows = read_normal_rows(csv_table(text), columns, label, CodeBook(grows=grows), quiet=True)
+    return rows.normal, rows.anomalous
+
+
+def test_rows_are_separated_by_label_and_keep_their_order(capsys):
+    normal, anomalous = read("a,bad,b\n1,0,2\n3,1,4\n5,0,\n7,1.0,8\n")
+    np.testing.assert_array_equal(normal, [[1, 2], [5, np.nan]])
+    np.testing.assert_array_equal(anomalous, [[3, 4], [7, 8]])
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_label_all_rows_are_normal():
+    normal, anomalous = read("a,b\n1,2\n3,4\n", label=None)
+    np.testing.assert_array_equal(normal, [[1, 2], [3, 4]])
+    assert anomalous.shape == (0, 2)
+
+
+def test_a_label_of_zeros_only_is_allowed():
+    normal, anomalous = read("a,b,bad\n1,2,0\n")
+    assert (normal.shape, anomalous.shape) == ((1, 2), (0, 2))
+
+
+def test_rows_without_a_label_or_with_a_bad_cell_are_left_out_with_a_warning(capsys):
+    normal, _ = read("a,b,bad\n1,2,0\n3,inf,0\n5,6,\n")
+    np.testing.assert_array_equal(normal, [[1, 2]])
+    assert capsys.readouterr().err.splitlines() == [
+        "anomaly-vae: warning: 1 of 3 rows cannot be used and are left out; for example row 2: column 'b' is infinite",
+        "anomaly-vae: warning: 1 of 2 rows have no value in bad; they are left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "label", "message"),
+    [
+        ("a,b\n1,2\n", ("a", "b"), "bad", "--label bad: the input has no such column; it has a, b"),
+        ("a,b\n1,0\n", ("a", "b"), "b", "--label b: the column appears more than once, or is one of the model's"),
+        ("a,b,b\n1,0,0\n", ("a",), "b", "--label b: the column appears more than once"),
+        ("a,b\n1,2\n", ("a",), "b", r"--label b: expected 0 \(normal\) or 1 \(anomaly\) in every row, found 2"),
+        ("a,b\n1,0\n1,-1\n", ("a",), "b", "--label b: expected 0 .* found -1"),
+        ("a,b\n1,yes\n", ("a",), "b", "--label b: expected 0 .* found text"),
+    ],
+)
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_label_that_is_not_0_or_1_is_refused(text, columns, label, message, grows):
+    """Training reads texts as categories (the book grows) and calibration does not; both must refuse a text."""
+    with pytest.raises(InvalidInput, match=message):
+        read(text, columns, label, grows=grows)
+
+
+def test_a_column_of_text_among_the_model_s_keeps_its_own_error():
+    with pytest.raises(InvalidInput, match="column 'b' holds text such as 'x', expected numbers") as error:
+        read("a,b,bad\n1,x,0\n", grows=False)
+    assert error.value.field == "b"

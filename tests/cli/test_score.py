@@ -1,0 +1,182 @@
+"""``anomaly-vae score`` in a process of its own: files, standard streams, exit codes, one line per error."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from anomaly_vae.scorer import load
+from tests.support.command_line import cli, one_line, read_csv, start, wait_for, write_csv
+from tests.support.data import NAMES, make_rows
+
+
+def test_scores_of_the_command_line_are_those_of_python_bit_for_bit(folder):
+    """CSV in, CSV out: Python's float reads back exactly the score that the scorer computed."""
+    done = cli(folder, "score", "model", "new.csv", "-o", "-", "--keep", "id,flow")
+    assert done.returncode == 0, done.stderr
+    rows = read_csv(done.stdout)
+    header = ["id", "flow", "log_px", "elbo", "std_error", "ess_ratio", "p_value", "is_anomaly", "reason"]
+    header += ["pareto_k", "reliable", "num_samples", "score"]
+    assert list(rows[0]) == header
+    expected = load(folder / "model").score(make_rows(60, seed=2))
+    for name in ("log_px", "elbo", "std_error", "ess_ratio", "p_value", "score"):
+        got = [float(row[name]) if row[name] else np.nan for row in rows]
+        np.testing.assert_array_equal(got, getattr(expected, name), err_msg=name)
+    assert [row["is_anomaly"] == "true" for row in rows] == expected.is_anomaly.tolist()
+    assert [row["id"] for row in rows] == [f"r{i}" for i in range(60)]
+    assert "60 rows, " in done.stderr
+
+
+def test_parquet_in_and_out_with_columns_in_another_order(folder, tmp_path):
+    rows = make_rows(3000, seed=5)
+    order = [3, 0, 4, 1, 2]
+    pq.write_table(pa.table({NAMES[d]: rows[:, d] for d in order}), tmp_path / "in.parquet", row_group_size=700)
+    model = folder / "model"
+    done = cli(tmp_path, "score", model, "in.parquet", "-o", "out.parquet", "--num-samples", "64", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert "warning: num_samples is 64, the calibration used 1024" in done.stderr
+    out = pq.read_table(tmp_path / "out.parquet")
+    with pytest.warns(UserWarning, match="num_samples is 64"):
+        expected = load(model).score(rows, num_samples=64)
+    np.testing.assert_array_equal(out["log_px"].to_numpy(), expected.log_px)
+    assert out["p_value"].null_count == out["is_anomaly"].null_count == 3000
+    assert out.schema.field("is_anomaly").type == pa.bool_()
+
+
+def test_rows_that_cannot_be_scored_come_out_with_a_reason_and_are_counted(folder, tmp_path):
+    lines = (folder / "new.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines[:8]]
+    cells[2][1] = ""
+    cells[3][0] = "high"
+    cells[4][3] = "inf"
+    cells[5] = cells[5][:2]
+    cells[6][4] = "8.0"
+    (tmp_path / "in.csv").write_text("\n".join(",".join(row) for row in cells) + "\n")
+    done = cli(tmp_path, "score", folder / "model", "in.csv", "-o", "out.csv", "--keep", "id")
+    assert done.returncode == 0, done.stderr
+    rows = read_csv((tmp_path / "out.csv").read_text())
+    assert [row["reason"] for row in rows] == [
+        "",
+        "",
+        "column 'pressure': 'high' is not a number",
+        "column 'temperature' is infinite",
+        "the row has 2 cells, the header 6",
+        "column 'unit' was always 7.0 in training, is 8.0",
+        "",
+    ]
+    assert [row["log_px"] == "" for row in rows] == [False, False, True, True, True, False, False]
+    assert [row["score"] == row["log_px"] for row in rows] == [True, False, *[True] * 5]  # "flow" is missing in r1
+    assert [row["is_anomaly"] for row in rows][4:6] == ["", "true"]
+    assert [row["id"] for row in rows] == ["r0", "r1", "r2", "r3", "", "r5", "r6"]
+    assert "7 rows" in done.stderr
+    assert "3 not scored (1 ragged, 2 unreadable" in done.stderr
+
+
+def test_another_target_flags_more(folder):
+    strict, lax = (
+        read_csv(cli(folder, "score", "model", "new.csv", "-o", "-", "--target-fpr", rate).stdout)
+        for rate in ("0.01", "0.5")
+    )
+    flags = [[row["is_anomaly"] for row in rows].count("true") for rows in (strict, lax)]
+    assert flags[0] < flags[1]
+    assert [float(row["p_value"]) <= 0.5 for row in lax] == [row["is_anomaly"] == "true" for row in lax]
+
+
+def test_flags_only_are_those_of_a_full_run_with_their_cost(folder):
+    full = read_csv(cli(folder, "score", "model", "new.csv", "-o", "-").stdout)
+    done = cli(folder, "score", "model", "new.csv", "-o", "-", "--flag-only", "--keep", "id")
+    flags = read_csv(done.stdout)
+    assert list(flags[0]) == ["id", "is_anomaly", "reason", "num_samples"]
+    assert [row["is_anomaly"] for row in flags] == [row["is_anomaly"] for row in full]
+    assert sum(int(row["num_samples"]) for row in flags) < sum(int(row["num_samples"]) for row in full) / 4
+    for options in (["--num-samples", "64"], ["--max-std-error", "0.1"]):
+        done = cli(folder, "score", "model", "new.csv", "-o", "-", "--flag-only", *options)
+        assert done.returncode == 2
+        assert "--flag-only decides at the calibrated budget" in done.stderr
+
+
+def test_a_largest_standard_error_is_met_with_fewer_samples(folder):
+    done = cli(folder, "score", "model", "new.csv", "-o", "-", "--max-std-error", "0.2")
+    assert "no p-value and no flag" in done.stderr
+    rows = read_csv(done.stdout)
+    assert all(float(row["std_error"]) <= 0.2 for row in rows)
+    assert {row["is_anomaly"] for row in rows} == {""}
+    assert min(int(row["num_samples"]) for row in rows) < 512
+    for error in ("0", "-1", "nan", "inf"):
+        done = cli(folder, "score", "model", "new.csv", "-o", "-", "--max-std-error", error)
+        assert done.returncode == 2
+        assert "--max-std-error must be a positive number of nats" in done.stderr.splitlines()[-1]
+
+
+def test_standard_input_to_standard_output(folder):
+    text = (folder / "new.csv").read_text()
+    piped = cli(folder, "score", "model", "-", "-o", "-", input=text)
+    assert piped.stdout == cli(folder, "score", "model", "new.csv", "-o", "-").stdout
+    assert len(read_csv(piped.stdout)) == 60
+
+
+def test_extra_columns_are_mentioned_once_or_refused(folder):
+    done = cli(folder, "score", "model", "new.csv", "-o", "-")
+    assert done.stderr.count("input columns that the model does not use: id; ignored") == 1
+    one_line(cli(folder, "score", "model", "new.csv", "-o", "-", "--strict"), 2, "does not use: id", "--strict")
+
+
+BAD_SCORING = {
+    "no such model": (["nothing", "new.csv", "-o", "-"], 3, "no model bundle there"),
+    "no bundle": ([".", "new.csv", "-o", "-"], 3, "manifest.json is missing"),
+    "missing column": (["model", "short.csv", "-o", "-"], 2, "columns are missing: 'unit'"),
+    "keep clash": (["model", "new.csv", "-o", "-", "--keep", "reason"], 2, "the output has a column of that name"),
+    "keep unknown": (["model", "new.csv", "-o", "-", "--keep", "x"], 2, "no such column"),
+    "budget": (["model", "new.csv", "-o", "-", "--num-samples", "1000"], 2, "num_samples must be one of 16, 32"),
+    "few rows": (["model", "new.csv", "-o", "-", "--target-fpr", "0.0001"], 2, "needs at least 9999 calibration rows"),
+    "ending": (["model", "new.csv", "-o", "out.xlsx"], 2, "ending in .csv or .parquet"),
+    "exists": (["model", "new.csv", "-o", "train.csv"], 2, "exists already"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SCORING)
+def test_bad_scoring_input_has_its_exit_code_and_one_line(folder, case):
+    arguments, code, part = BAD_SCORING[case]
+    (folder / "short.csv").write_text("pressure,flow,valve,temperature\n1,2,3,4\n")
+    before = sorted(path.name for path in folder.iterdir())
+    one_line(cli(folder, "score", *arguments), code, part)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_damaged_bundle_is_exit_3(folder, tmp_path):
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    (model / "noise.npy").write_bytes(b"")
+    one_line(cli(folder, "score", model, "new.csv", "-o", "-"), 3, "noise.npy", "only partly copied")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_score_leaves_nothing_behind(folder, tmp_path, number, code):
+    rows = make_rows(30_000, seed=3)
+    write_csv(tmp_path / "in.csv", rows)
+    process = start(tmp_path, "score", folder / "model", "in.csv", "-o", "out.csv")
+    wait_for(lambda: list(tmp_path.glob(".out.csv.*.part")))
+    process.send_signal(number)
+    assert "no unfinished file is left" in process.communicate(timeout=60)[1]
+    assert process.returncode == code
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_scoring_imports_no_pandas_and_no_training_library(folder):
+    """pandas is installed here, and pyarrow likes to import it: start-up time and memory would double."""
+    code = (
+        "import sys\n"
+        "from anomaly_vae.cli import cli\n"
+        "cli.main(['score', 'model', 'new.csv', '-o', '-', '-q', '--keep', 'id'], standalone_mode=False)\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'onnx', 'onnxscript', 'pandas', 'matplotlib', 'grpc'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(read_csv(done.stdout)) == 60

@@ -1,0 +1,79 @@
+"""Rows in data units to the networks' input, and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from anomaly_vae.columns.features import Features
+from anomaly_vae.columns.schema import Column, Schema
+from tests.support.heads import ONE, log_prob, wide_grid
+from tests.support.models import ALL, COLUMNS, columns_of, features_of, rows_of, schema_of
+
+
+def test_a_power_transformed_column_has_the_density_of_scipys_transform():
+    """Yeo-Johnson by scipy and its slope by differences share no code with ours."""
+    grid = np.linspace(-4.0, 12.0, 20001)
+    transformed = stats.yeojohnson((grid - 2.0) / 1.5, lmbda=0.3)
+    slope = np.abs(np.gradient(transformed, grid))
+    wanted = stats.norm(ONE[0] * 0.8 + 0.1, 0.8 * math.exp(-0.25)).logpdf(transformed) + np.log(slope)
+    np.testing.assert_allclose(log_prob("bent", grid, ONE)[1:-1], wanted[1:-1], atol=1e-5)
+
+
+def test_a_power_transformed_density_integrates_to_one():
+    grid = wide_grid(2.0)
+    assert np.trapezoid(np.exp(log_prob("bent", grid, ONE)), grid) == pytest.approx(1.0, abs=2e-4)
+
+
+def test_decoding_inverts_encoding():
+    """Rows to model units and one-hot codes and back: sampling inverts what scoring does."""
+    rows = rows_of(50, *ALL)
+    features = Features(schema_of(*ALL), columns_of(*ALL))
+    inputs = features.encode(rows)
+    values = []
+    for block in features.layout.blocks:
+        part = inputs.x[:, block.features]
+        if block.kind == "categorical":
+            part = part.reshape(len(rows), -1, 3).argmax(axis=2).astype(np.float64)
+        values.append(part)
+    np.testing.assert_allclose(features.decode(np.concatenate(values, axis=1)), rows, rtol=1e-9, atol=1e-9)
+    assert np.all(inputs.mask == 1.0)
+
+
+def test_a_missing_cell_has_mask_0_and_adds_nothing_to_the_base():
+    """Its features are 0. Categories are one-hot, so all three features of the column are masked."""
+    names = ("categorical", "gaussian", "count")
+    rows = rows_of(6, *names)
+    whole = features_of(*names).encode(rows)
+    rows[:, 0] = np.nan
+    gap = features_of(*names).encode(rows)
+    np.testing.assert_array_equal(gap.mask, [[1.0, 1.0, 0.0, 0.0, 0.0]] * 6)
+    np.testing.assert_array_equal(gap.x[:, 2:], 0.0)
+    np.testing.assert_array_equal(gap.x[:, :2], whole.x[:, :2])
+    np.testing.assert_array_equal(gap.base, whole.base)  # a category has no units
+    rows[:, 1] = np.nan
+    np.testing.assert_allclose(features_of(*names).encode(rows).base, whole.base - math.log(4.0))
+
+
+def test_a_huge_value_is_clipped_so_that_its_square_fits_float32():
+    inputs = features_of("gaussian", "bent").encode(np.array([[1e300, -1e300], [-1.7e308, 1.7e308]]))
+    assert np.isfinite(np.square(inputs.x).astype(np.float32)).all()
+    assert np.abs(inputs.x).max() == 1e15
+    assert np.isfinite(inputs.base).all()
+
+
+def test_a_density_of_one_in_standardised_units_is_given_in_data_units():
+    """1 / scale for numbers, its product with the step on a grid, the cell of a logistic head; none without units."""
+    names = ("categorical", "gaussian", "grid", "logistic", "count")
+    got = [features_of(*names).unit_log_density(m) for m in range(5)]
+    assert got == [None, pytest.approx(math.log(4.0)), pytest.approx(math.log(0.4)), pytest.approx(math.log(0.5)), None]
+
+
+def test_decoded_rows_hold_constants_and_points_of_the_grid():
+    constant = Column(name="unit", kind="constant", value=7.0)
+    schema = Schema(columns=(COLUMNS["grid"][0], constant, COLUMNS["gaussian"][0]))
+    rows = Features(schema, columns_of("grid", "gaussian")).decode(np.array([[0.13, 0.13]]))
+    np.testing.assert_allclose(rows, [[40.0, 7.0, 40.0 + 0.25 * 0.13]], rtol=1e-12)

@@ -1,0 +1,135 @@
+"""Inferred kinds of columns, kinds set by the user, and their transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from anomaly_vae.columns.kinds import infer_schema, recode
+from anomaly_vae.columns.rows import to_matrix
+from anomaly_vae.columns.schema import Column
+from anomaly_vae.errors import ConfigError, InvalidInput
+from anomaly_vae.training.columns import standardise, yeo_johnson
+
+RNG = np.random.default_rng(0)
+N = 400
+
+
+def kind_of(values, **options):
+    rows = np.column_stack([np.asarray(values, dtype=np.float64), RNG.normal(size=len(values))])
+    return infer_schema(rows, ("a", "b"), **options).columns[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "step"),
+    [
+        (RNG.normal(size=N), "continuous", None),
+        (np.round(RNG.normal(size=N), 1), "continuous", 0.1),
+        (np.round(RNG.normal(size=N), 1) / 3.0 + 7.0, "continuous", 0.1 / 3.0),
+        (RNG.integers(0, 9, size=N) * 5, "integer", 5.0),
+        (RNG.integers(-1000, 1000, size=N), "integer", 1.0),
+        (RNG.integers(0, 2, size=N), "binary", None),
+        (RNG.integers(0, 2, size=N) * 4.0 - 1.0, "integer", 4.0),
+        (np.where(RNG.random(N) < 0.6, 0.0, RNG.normal(size=N)), "continuous", None),
+        (np.full(N, 0.1), "constant", None),
+        (0.1 + 1e-17 * RNG.integers(0, 3, size=N), "constant", None),
+        (1e8 + RNG.normal(size=N), "continuous", None),
+        (np.exp(20 * RNG.normal(size=N)), "continuous", None),
+        (RNG.choice([1e-300, 1.0, 1e300], size=N), "continuous", None),
+    ],
+)
+def test_kinds_are_inferred_from_the_values(values, kind, step):
+    column = kind_of(values)
+    assert column.kind == kind
+    assert column.step == (None if step is None else pytest.approx(step, rel=1e-6))
+    gaps = np.where(RNG.random(N) < 0.2, np.nan, values)
+    assert kind_of(gaps).kind == kind
+
+
+def test_only_texts_of_training_rows_are_categories():
+    """A text that only calibration rows have must be novel, as it would be in a row to score."""
+    matrix = to_matrix(pd.DataFrame({"a": ["x", "y", None, "x"] * 5, "b": range(20)}))
+    assert matrix.categories == {"a": ("x", "y")}
+    rows = matrix.rows[matrix.rows[:, 0] != 1.0]
+    schema = infer_schema(rows, matrix.names, categories=matrix.categories)
+    assert schema.columns[0] == Column(name="a", kind="categorical", categories=("x",))
+    codes = recode(matrix.rows, schema, matrix.categories)[:4, 0]
+    np.testing.assert_array_equal(codes, [0.0, -1.0, np.nan, 0.0])
+    np.testing.assert_array_equal(
+        schema.novel_cells(recode(matrix.rows, schema, matrix.categories))[:4, 0], codes == -1
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "message"),
+    [
+        (RNG.normal(size=N), "integer", "400 values, such as"),
+        (RNG.integers(-3, 3, size=N), "count", "such as -3"),
+        (RNG.integers(0, 3, size=N), "binary", "such as 2"),
+        (RNG.normal(size=N), "colour", "400 values, such as"),
+    ],
+)
+def test_a_kind_that_does_not_fit_is_refused_by_name(values, kind, message):
+    with pytest.raises(ConfigError, match=rf"a = '{kind}'.*{message}"):
+        kind_of(values, kinds={"a": kind})
+
+
+def test_the_user_can_set_the_kind():
+    counts = RNG.integers(0, 30, size=N)
+    assert kind_of(counts, kinds={"a": "count"}).kind == "count"
+    assert kind_of(counts, kinds={"a": "continuous"}).kind == "continuous"
+    matrix = to_matrix(pd.DataFrame({"zip": [1011, 9000, 1011, 8001] * 5, "b": range(20)}), frozenset({"zip"}))
+    assert matrix.categories == {"zip": ("1011", "8001", "9000")}
+    with pytest.raises(ConfigError, match="there is no such column"):
+        kind_of(counts, kinds={"c": "count"})
+    with pytest.raises(ConfigError, match="holds text such as 'x', so it is categorical"):
+        infer_schema(np.zeros((3, 1)), ("a",), categories={"a": ("x",)}, kinds={"a": "integer"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "categories", "message"),
+    [
+        (np.full((20, 2), np.nan), {}, "'a' is empty in all 20 training rows; exclude it"),
+        (np.arange(60.0).reshape(30, 2), {"a": tuple(f"id{i}" for i in range(60))}, "30 different texts in 30 rows"),
+        (np.ones((20, 2)), {}, "one single value"),
+    ],
+)
+def test_columns_that_cannot_be_modelled_are_refused_by_name(rows, categories, message):
+    with pytest.raises(InvalidInput, match=message):
+        infer_schema(rows, ("a", "b"), categories=categories)
+
+
+def test_only_skewed_columns_get_a_power_transform():
+    skewed, symmetric = RNG.lognormal(sigma=0.5, size=2000), RNG.normal(size=2000)
+    bent = yeo_johnson(skewed, standardise(skewed, "a"))
+    assert bent is not None
+    y = bent.forward(skewed)
+    assert abs(stats.skew(y)) < 0.5 < 1.0 < stats.skew(skewed)
+    assert (y.mean(), y.std()) == pytest.approx((0.0, 1.0), abs=0.05)
+    assert yeo_johnson(symmetric, standardise(symmetric, "a")) is None
+
+
+def test_an_outlier_cannot_flatten_its_column():
+    values = np.concatenate([RNG.normal(size=1000), [1e12]])
+    assert standardise(values, "a").scale < 2.0
+    with pytest.raises(InvalidInput, match="column 'big' spans"):
+        standardise(np.array([1e308, -1e308, 1e308]), "big")
+
+
+def test_kinds_are_inferred_from_the_rows():
+    """Two different values fit many kinds: whole numbers become integers with their distance as the step."""
+    rows = np.array([[1.0, 3.0, 2.0], [4.0, 3.0, 5.5]])
+    schema = infer_schema(rows, ("a", "b", "c"))
+    assert schema.columns == (
+        Column(name="a", kind="integer", step=3.0, origin=1.0),
+        Column(name="b", kind="constant", value=3.0),
+        Column(name="c", kind="continuous"),
+    )
+    np.testing.assert_array_equal(schema.modelled, [0, 2])
+
+
+def test_nothing_to_model_is_refused():
+    with pytest.raises(InvalidInput, match="one single value"):
+        infer_schema(np.array([[1.0, 3.0, 2.0]]), ("a", "b", "c"))

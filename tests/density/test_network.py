@@ -1,0 +1,40 @@
+"""The check whether a network gives a row the same bits in calls of every shape."""
+
+from __future__ import annotations
+
+import pytest
+
+from anomaly_vae.density.network import is_batch_invariant
+from tests.support.networks import Network
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (Network(), True),
+        (Network(joint=lambda rows, samples: rows == 1), True),
+        (Network(encoder=lambda rows: rows == 1), True),
+        (Network(joint=lambda rows, samples: rows == 6), False),
+        (Network(joint=lambda rows, samples: samples == 48), False),
+        (Network(encoder=lambda rows: 1e-6 * rows), False),
+    ],
+)
+def test_a_network_is_found_batch_invariant_only_if_it_is(network, expected):
+    """A single row is never computed alone, so it may differ."""
+    assert is_batch_invariant(network, 5, 2) is expected
+
+
+def test_missing_cells_take_part_in_the_check():
+    """About 10 % of the cells of the probe are missing; their x is 0, as in the encoder's input."""
+    seen = []
+
+    class Recording(Network):
+        def encode(self, x, mask):
+            seen.append((x, mask))
+            return super().encode(x, mask)
+
+    assert is_batch_invariant(Recording(), 50, 2)
+    x, mask = max(seen, key=lambda pair: len(pair[0]))
+    assert set(mask.ravel()) == {0.0, 1.0}
+    assert mask.mean() == pytest.approx(0.9, abs=0.02)
+    assert not x[mask == 0.0].any()

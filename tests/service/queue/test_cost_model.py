@@ -1,0 +1,29 @@
+"""The predicted time of rows."""
+
+import pytest
+
+from anomaly_vae.service.queue.cost_model import CostKey, CostModel
+
+COST = CostKey(flag_only=False, has_max_std_error=False, num_samples=1_024)
+
+
+def test_a_single_row_counts_as_much_as_a_tile():
+    costs = CostModel()
+    costs.learn(COST, 1, 0.16)
+    assert costs.seconds(COST, 100) == pytest.approx(1.0)
+
+
+def test_batches_of_less_than_a_tile_do_not_change_the_prediction():
+    """A single row may take as long as a tile of rows, or less than its part of that time."""
+    costs = CostModel()
+    costs.learn(COST, 64, 64 * 1e-4)
+    for _ in range(1_000):
+        costs.learn(COST, 1, 1e-4)
+        costs.learn(COST, 15, 1.0)
+    assert costs.seconds(COST, 100) == pytest.approx(0.01)
+
+
+def test_the_cost_of_a_new_budget_is_predicted_from_the_expected_seconds_for_a_sample():
+    costs = CostModel()
+    costs.expect(2e-6)
+    assert costs.seconds(COST._replace(num_samples=4_096), 10) == pytest.approx(10 * 4_096 * 2e-6)

@@ -1,0 +1,322 @@
+"""The order in which rows are computed, without threads or clocks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomaly_vae.service.queue.fair_scheduler import FairScheduler, ThreadRole
+from tests.support.queues import KEY, Key, job
+
+COST = KEY.cost
+TILE = 16
+
+
+def take_all(scheduler, now=0.0):
+    batches = []
+    while (batch := scheduler.next_batch(now)[0]) is not None:
+        batches.append(batch)
+    return batches
+
+
+def ends(scheduler):
+    """Return jobs in the order in which their last row is taken."""
+    order = []
+    for batch in take_all(scheduler):
+        order += [share.job for share in batch.shares if share.stop == len(share.job.rows)]
+    return order
+
+
+def test_requests_of_equal_size_go_in_order_of_arrival():
+    scheduler, jobs = FairScheduler(), [job(40) for _ in range(5)]
+    for one in jobs:
+        scheduler.add(one)
+    assert ends(scheduler) == jobs
+
+
+def test_a_short_request_overtakes_a_long_one_that_has_begun():
+    scheduler, long, short = FairScheduler(), job(10_000), job(1)
+    scheduler.add(long)
+    first, _ = scheduler.next_batch(0.0)
+    assert [share.job for share in first.shares] == [long]
+    scheduler.add(short)
+    second, _ = scheduler.next_batch(0.0)
+    assert second.shares[0].job is short
+
+
+def test_a_long_request_is_done_although_short_ones_of_its_caller_keep_coming():
+    """Short ones overtake it until the caller has used sixteen times the seconds that it takes."""
+    scheduler, long = FairScheduler(), job(1_000)
+    scheduler.add(long)
+    overtaken = 0
+    while long.num_waiting:
+        for _ in range(8):
+            scheduler.add(job(4))
+        batch, _ = scheduler.next_batch(0.0)
+        overtaken += sum(share.stop - share.start for share in batch.shares if share.job is not long)
+        assert overtaken <= 16 * 1_000 + 100
+    assert overtaken > 8 * 1_000
+
+
+def test_a_closed_loop_of_long_requests_does_not_delay_a_short_one_of_the_same_caller():
+    scheduler = FairScheduler()
+    for _ in range(4):
+        scheduler.add(job(1_024))
+    for _ in range(200):  # each of the four has waited longer than its own rows take
+        batch, _ = scheduler.next_batch(0.0)
+        for share in batch.shares:
+            if not share.job.num_waiting:
+                scheduler.add(job(1_024))
+    short = job(1)
+    scheduler.add(short)
+    assert scheduler.next_batch(0.0)[0].shares[0].job is short
+
+
+def in_closed_loops(scheduler, sizes, num_batches):
+    """Return the rows taken of each caller, when each always has two requests in flight."""
+    handed = dict.fromkeys(sizes, 0)
+    for caller, size in [*sizes.items()] * 2:
+        scheduler.add(job(size, caller=caller))
+    for _ in range(num_batches):
+        batch, _ = scheduler.next_batch(0.0)
+        for share in batch.shares:
+            handed[share.job.caller] += share.stop - share.start
+        for share in batch.shares:
+            if not share.job.num_waiting:
+                scheduler.add(job(sizes[share.job.caller], caller=share.job.caller))
+    return handed
+
+
+def test_callers_share_the_compute_time_evenly_whatever_each_sends():
+    """One caller sends 200 rows at a time, one 1,000, one 10,000; all have rows waiting at all times."""
+    scheduler = FairScheduler()
+    scheduler.costs.learn(COST, 64, 64 * 1e-4)
+    handed = in_closed_loops(scheduler, {"a": 200, "b": 1_000, "c": 10_000}, 300)
+    assert max(handed.values()) - min(handed.values()) <= 200
+    assert sum(handed.values()) > 20_000
+
+
+@pytest.mark.parametrize("heavies", [1, 48])
+def test_one_row_is_next_although_others_have_waited_long_with_many_rows(heavies):
+    scheduler = FairScheduler()
+    scheduler.costs.learn(COST, 64, 64 * 1e-4)
+    in_closed_loops(scheduler, dict.fromkeys(range(heavies), 1024), 500)
+    light = job(1, caller="light")
+    assert scheduler.seconds_ahead("light", KEY, 1) <= heavies * 1.0001e-4
+    scheduler.add(light)
+    batches = [scheduler.next_batch(0.0)[0] for _ in range(2)]
+    assert light in [share.job for batch in batches for share in batch.shares]
+
+
+def test_a_caller_that_comes_back_has_saved_up_no_time():
+    scheduler = FairScheduler()
+    scheduler.add(job(16, caller="idle"))
+    scheduler.add(job(100_000, caller="busy"))
+    for _ in range(1_000):
+        scheduler.next_batch(0.0)
+    scheduler.add(job(100_000, caller="idle"))
+    shares = [share for _ in range(10) for share in scheduler.next_batch(0.0)[0].shares]
+    rows = {name: sum(s.stop - s.start for s in shares if s.job.caller == name) for name in ("idle", "busy")}
+    assert abs(rows["idle"] - rows["busy"]) <= 32
+
+
+def test_callers_are_charged_for_the_time_of_their_rows_and_not_for_their_number():
+    """The rows of one caller take ten times as long as predicted, so it gets a tenth of the other's rows."""
+    scheduler, handed = FairScheduler(), {"slow": 0, "fast": 0}
+    scheduler.costs.learn(COST, 64, 64 * 1e-4)
+    slow, fast = Key(512), Key(256)  # different keys, so that they share no batch
+    for work in (slow, fast):
+        scheduler.costs.learn(work.cost, 64, 64 * 1e-4)
+    scheduler.add(job(1_000_000, slow, caller="slow"))
+    scheduler.add(job(1_000_000, fast, caller="fast"))
+    for _ in range(300):
+        batch, _ = scheduler.next_batch(0.0)
+        (share,) = batch.shares
+        handed[share.job.caller] += batch.num_rows
+        scheduler.settle(batch, batch.num_rows * (1e-3 if share.job.caller == "slow" else 1e-4))
+    assert handed["fast"] / handed["slow"] == pytest.approx(10, rel=0.2)
+
+
+def test_a_prediction_that_was_too_high_does_not_delay_a_new_caller():
+    scheduler = FairScheduler()
+    scheduler.costs.learn(COST, 64, 64 * 1.0)
+    scheduler.add(job(1_000, caller="heavy"))
+    for _ in range(5):
+        batch, _ = scheduler.next_batch(0.0)
+        scheduler.settle(batch, batch.num_rows * 1e-4)
+    light = job(1, caller="light")
+    scheduler.add(light)
+    assert scheduler.next_batch(0.0)[0].shares[0].job is light
+
+
+def test_while_draining_the_shortest_request_of_all_callers_goes_first():
+    scheduler = FairScheduler()
+    for caller, size in enumerate((1_000, 3_000, 500, 2_000)):
+        scheduler.add(job(size, caller=caller))
+    for _ in range(4):
+        scheduler.next_batch(0.0)
+    scheduler.drain()
+    scheduler.add(job(50, caller="last"))
+    assert [one.caller for one in ends(scheduler)] == ["last", 2, 0, 3, 1]
+
+
+def test_a_thread_for_short_requests_takes_only_whole_short_ones():
+    scheduler, short = FairScheduler(), [job(10, caller=i) for i in range(2)]
+    scheduler.add(job(17, caller="long"))
+    assert scheduler.next_batch(0.0, role=ThreadRole.SHORT) == (None, [])
+    assert not scheduler.is_short
+    for one in short:
+        scheduler.add(one)
+    assert scheduler.is_short
+    for one in short:  # 20 rows are more than a tile
+        batch, _ = scheduler.next_batch(0.0, role=ThreadRole.SHORT)
+        assert [(share.job, share.stop) for share in batch.shares] == [(one, 10)]
+
+
+def test_a_spare_thread_takes_full_batches_only():
+    scheduler = FairScheduler()
+    scheduler.add(job(31))
+    assert scheduler.next_batch(0.0, role=ThreadRole.FULL_BATCH) == (None, [])
+    scheduler.add(job(1))
+    assert scheduler.next_batch(0.0, role=ThreadRole.FULL_BATCH)[0].num_rows == 32
+
+
+def test_accounts_of_idle_callers_are_forgotten():
+    scheduler = FairScheduler()
+    scheduler.add(job(10**6, caller="heavy"))
+    for i in range(5_000):
+        scheduler.add(job(1, caller=i))
+        scheduler.next_batch(0.0)
+    assert len(scheduler._callers) < 600
+
+
+def test_only_rows_with_equal_keys_share_a_batch():
+    scheduler, other = FairScheduler(), Key(256)
+    mine, theirs = [job(3), job(2)], [job(3, other), job(3, other)]
+    for one in (mine[0], theirs[0], mine[1], theirs[1]):
+        scheduler.add(one)
+    batches = take_all(scheduler)
+    assert [{share.job.key for share in batch.shares} for batch in batches] in ([{KEY}, {other}], [{other}, {KEY}])
+    assert sorted(batch.num_rows for batch in batches) == [5, 6]
+
+
+def test_a_batch_takes_about_ten_milliseconds_once_the_cost_is_known():
+    scheduler = FairScheduler()
+    scheduler.add(job(100_000))
+    assert scheduler.next_batch(0.0)[0].num_rows == 2 * TILE  # 1,024 samples a row, no measurement yet
+    scheduler.costs.learn(COST, 64, 64 * 1e-4)
+    assert scheduler.next_batch(0.0)[0].num_rows == 96
+    for _ in range(200):
+        scheduler.costs.learn(COST, 64, 64 * 1.0)
+    assert scheduler.next_batch(0.0)[0].num_rows == 2 * TILE  # in a single tile, a row would take half as long again
+    for _ in range(400):
+        scheduler.costs.learn(COST, 64, 0.0)
+    assert scheduler.next_batch(0.0)[0].num_rows == 1_024
+
+
+def test_idle_threads_share_the_waiting_rows():
+    scheduler = FairScheduler()
+    scheduler.costs.learn(COST, TILE, 1e-6)
+    scheduler.add(job(100))
+    assert [scheduler.next_batch(0.0, idle)[0].num_rows for idle in (3, 2, 1)] == [48, 32, 20]
+
+
+def test_expired_and_dropped_requests_are_never_taken():
+    scheduler = FairScheduler()
+    late, gone, alive = job(5, expires=1.0), job(5), job(5, expires=3.0)
+    for one in (late, gone, alive):
+        scheduler.add(one)
+    scheduler.drop(gone)
+    scheduler.drop(gone)
+    batch, expired = scheduler.next_batch(2.0)
+    assert [share.job for share in batch.shares] == [alive]
+    assert expired == [late]
+    assert scheduler.next_batch(2.0) == (None, [])
+    assert scheduler.backlog() == 0
+
+
+def test_a_batch_keeps_its_rows_when_a_request_in_it_is_dropped_before_it_is_computed():
+    """Otherwise the rows after it would move up, and other requests would get the wrong scores."""
+    scheduler, gone, alive = FairScheduler(), job(3), job(2, first=100)
+    scheduler.add(gone)
+    scheduler.add(alive)
+    batch, _ = scheduler.next_batch(0.0)
+    scheduler.drop(gone)
+    assert batch.num_rows == 5
+    assert sorted(batch.rows()[:, 0].tolist()) == [0, 1, 2, 100, 101]
+
+
+def test_the_rest_of_a_request_that_expires_midway_is_not_taken():
+    scheduler, long = FairScheduler(), job(1_000, expires=1.0)
+    scheduler.add(long)
+    assert scheduler.next_batch(0.5)[0].num_rows == 2 * TILE
+    assert scheduler.next_batch(1.5) == (None, [long])
+
+
+def test_the_seconds_ahead_of_a_short_request_leave_out_the_long_ones_it_overtakes():
+    scheduler = FairScheduler()
+    scheduler.costs.learn(COST, TILE, TILE * 0.001)
+    scheduler.add(job(1_000))
+    scheduler.add(job(10))
+    assert scheduler.backlog() == pytest.approx(1.01)
+    assert scheduler.seconds_ahead(None, KEY, 1) == 0
+    assert scheduler.seconds_ahead(None, KEY, 100) == pytest.approx(0.01)
+    assert scheduler.seconds_ahead(None, KEY, 1_000) == pytest.approx(1.01)
+
+
+Operation = st.one_of(
+    st.tuples(
+        st.just("add"), st.integers(1, 300), st.sampled_from([16, 256, 1024]), st.floats(0, 50), st.integers(0, 3)
+    ),
+    st.tuples(st.just("drop"), st.integers(0, 30)),
+    st.tuples(st.just("take"), st.integers(1, 4), st.sampled_from(list(ThreadRole))),
+    st.tuples(st.just("drain")),
+    st.tuples(st.just("learn"), st.sampled_from([16, 256, 1024]), st.floats(0, 1)),
+)
+
+
+@given(st.lists(Operation, max_size=60))
+@settings(deadline=None)
+def test_every_row_is_taken_once_and_in_order(operations):
+    scheduler, jobs, out, late = FairScheduler(), [], {}, []
+    now = 0.0
+
+    def take(idle, role=ThreadRole.ANY):
+        batch, expired = scheduler.next_batch(now, idle, role)
+        late.extend(expired)
+        for share in batch.shares if batch else ():
+            assert share.job.key == batch.key
+            assert share.job.expires > now
+            assert not share.job.is_dropped
+            assert share.start == out.get(id(share.job), 0)
+            out[id(share.job)] = share.stop
+        if batch:
+            scheduler.settle(batch, 1e-3)
+            assert 0 < batch.num_rows <= 1_024
+            np.testing.assert_array_equal(
+                batch.rows(), np.concatenate([one.rows[start:stop] for one, start, stop, _ in batch.shares])
+            )
+        return batch
+
+    for number, (name, *arguments) in enumerate(operations):
+        now = float(number)
+        if name == "add":
+            num_rows, samples, life, caller = arguments
+            jobs.append(job(num_rows, Key(samples), now + life, caller=caller))
+            scheduler.add(jobs[-1])
+        elif name == "drop" and jobs:
+            scheduler.drop(jobs[arguments[0] % len(jobs)])
+        elif name == "take":
+            take(*arguments)
+        elif name == "drain":
+            scheduler.drain()
+        elif name == "learn":
+            scheduler.costs.learn(Key(arguments[0]).cost, 32, arguments[1])
+    while take(1):
+        pass
+    for one in jobs:
+        assert one.is_dropped or out[id(one)] == len(one.rows)
+    assert all(one.is_dropped for one in late)
+    assert scheduler.backlog() == 0
+    assert scheduler.is_empty
+    assert not scheduler._waiting

@@ -1,0 +1,148 @@
+"""The queue between the event loop and the threads, with a model that returns the numbers of its rows."""
+
+import asyncio
+import time
+
+import grpc
+import numpy as np
+
+from tests.support.queues import OPTIONS, Echo, error_of, in_queue, rows_from, submit
+
+
+def test_each_request_gets_the_scores_of_its_own_rows():
+    """400 requests of 1 to 59 rows; a third of them are cancelled at random times."""
+
+    async def scenario(queue, value):
+        rng = np.random.default_rng(5)
+        model = Echo(seconds=1e-6)
+        model.go.set()
+
+        async def one(i):
+            n = int(rng.integers(1, 60))
+            part = await submit(queue, model, rows_from(1_000 * i, n))
+            assert part.num_samples.tolist() == list(range(1_000 * i, 1_000 * i + n))
+            assert part.is_anomaly.tolist() == [j % 2 == 1 for j in range(1_000 * i, 1_000 * i + n)]
+            return n
+
+        tasks = []
+        for i in range(400):
+            tasks.append(asyncio.create_task(one(i)))
+            if i % 3 == 0:
+                asyncio.get_running_loop().call_later(float(rng.uniform(0, 0.02)), tasks[-1].cancel)
+            if i % 7 == 0:
+                await asyncio.sleep(0.001)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(outcome, (int, asyncio.CancelledError)) for outcome in outcomes), outcomes
+        answered = sum(outcome for outcome in outcomes if isinstance(outcome, int))
+        assert value("anomaly_vae_queue_rows") == value("anomaly_vae_queue_bytes") == 0
+        counted = sum(value("anomaly_vae_rows_total", {"model_version": "1", "outcome": o}) or 0
+                      for o in ("normal", "anomaly"))  # fmt: skip
+        assert answered <= counted <= answered + 60 * sum(outcome is not int for outcome in outcomes)
+        assert await submit(queue, model, rows_from(7, 1)) is not None
+
+    in_queue(scenario, limit_rows=100_000)
+
+
+def test_waiting_requests_are_computed_together():
+    async def scenario(queue, value):
+        model = Echo()
+        first = asyncio.create_task(submit(queue, model, rows_from(0, 1)))
+        await asyncio.to_thread(model.begun.wait)
+        rest = [asyncio.create_task(submit(queue, model, rows_from(10 * i, 3))) for i in range(1, 11)]
+        await asyncio.sleep(0.01)
+        model.go.set()
+        parts = await asyncio.gather(first, *rest)
+        assert [part.num_samples[0] for part in parts] == list(range(0, 101, 10))
+        assert value("anomaly_vae_batch_rows_count") <= 4  # the first, and tiles of the 30 rows that waited
+        assert value("anomaly_vae_batch_rows_sum") == 31
+
+    in_queue(scenario, threads=1)
+
+
+def test_a_cancelled_request_frees_its_rows_and_is_not_computed():
+    async def scenario(queue, value):
+        model = Echo()
+        first = asyncio.create_task(submit(queue, model, rows_from(0, 1)))
+        await asyncio.to_thread(model.begun.wait)
+        cancelled = asyncio.create_task(submit(queue, model, rows_from(100, 400)))
+        await asyncio.sleep(0.01)
+        assert value("anomaly_vae_queue_rows") == 401
+        assert value("anomaly_vae_queue_bytes") == 8 * 401
+        cancelled.cancel()
+        await asyncio.sleep(0.01)
+        assert value("anomaly_vae_queue_rows") == 1
+        model.go.set()
+        await first
+        await submit(queue, model, rows_from(1, 1))
+        assert model.computed == [0, 1]
+
+    in_queue(scenario, threads=1)
+
+
+def test_a_request_cancelled_while_it_is_computed_harms_no_other():
+    async def scenario(queue, _value):
+        model = Echo()
+        cancelled = asyncio.create_task(submit(queue, model, rows_from(0, 5)))
+        await asyncio.to_thread(model.begun.wait)
+        cancelled.cancel()
+        await asyncio.sleep(0.01)
+        model.go.set()
+        for i in range(3):
+            assert (await submit(queue, model, rows_from(i, 2))).num_samples.tolist() == [i, i + 1]
+
+    in_queue(scenario, threads=1)
+
+
+def test_work_past_its_deadline_is_never_computed():
+    async def scenario(queue, _value):
+        model = Echo()
+        first = asyncio.create_task(submit(queue, model, rows_from(0, 1)))
+        await asyncio.to_thread(model.begun.wait)
+        late = asyncio.create_task(submit(queue, model, rows_from(100, 50), time.monotonic() + 0.05))
+        await asyncio.sleep(0.1)
+        model.go.set()
+        await first
+        assert (await error_of(late)).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await error_of(submit(queue, model, rows_from(1, 1), time.monotonic()))).code is (
+            grpc.StatusCode.DEADLINE_EXCEEDED
+        )
+        assert model.computed == [0]
+
+    in_queue(scenario, threads=1)
+
+
+def test_requests_that_are_cut_off_become_unavailable():
+    async def scenario(queue, value):
+        model = Echo()
+        tasks = [asyncio.create_task(submit(queue, model, rows_from(0, n), caller=n)) for n in (100, 200, 300)]
+        await asyncio.to_thread(model.begun.wait)
+        queue.drain()
+        assert queue.cut() == (3, 600)
+        for task in tasks:
+            error = await error_of(task)
+            assert error.code is grpc.StatusCode.UNAVAILABLE
+            assert "shutting down" in error.text
+        assert queue.cut() == (0, 0)
+        assert value("anomaly_vae_queue_rows") == 0
+        model.go.set()
+
+    in_queue(scenario)
+
+
+def test_a_draining_queue_finishes_one_request_after_the_other():
+    """Six equal requests of six callers: computed in turns, all would end too late; in sequence, some are in time."""
+
+    async def scenario(queue, _value):
+        model = Echo(seconds=1e-4)
+        queue.learn(model, OPTIONS, 32, 32 * 1e-3)  # so that batches are small
+        tasks = [asyncio.create_task(submit(queue, model, rows_from(1_000 * i, 160), caller=i)) for i in range(6)]
+        await asyncio.to_thread(model.begun.wait)
+        queue.drain()
+        model.go.set()
+        await asyncio.gather(*tasks)
+        assert len(model.computed) == 6 * 160
+        ends = sorted(model.computed.index(1_000.0 * i + 159) for i in range(6))
+        assert ends[0] < 2 * 160  # two batches had begun
+        assert ends[2] < 4 * 160
+
+    in_queue(scenario, threads=1)

@@ -1,0 +1,64 @@
+"""The reply of GetModel."""
+
+from pathlib import Path
+
+from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.rpc.model_description import describe
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.settings import ServeConfig
+from tests.support.data import NAMES
+from tests.support.models import ALL, schema_of
+
+
+def test_get_model_returns_what_inspect_prints(scorer):
+    model = describe(Served("model", "1", scorer, scorer.budgets), ServeConfig(model=Path("model")))
+    info = scorer.info
+    assert model.bundle_digest == info["bundle_digest"]
+    assert model.format_version == info["format_version"]
+    assert [column.name for column in model.columns] == list(NAMES)
+    assert [column.kind for column in model.columns] == [column["kind"] for column in info["schema"]["columns"]]
+    assert model.columns[4].value == 7.0
+    assert not model.columns[0].HasField("value")
+    assert model.label == "broken"
+    for name in ("threshold", "target_fpr", "effective_fpr", "num_rows", "rank", "num_novel"):
+        assert getattr(model.calibration, name) == info["calibration"][name]
+    assert not model.calibration.HasField("confidence")
+    assert model.estimator.num_samples == scorer.num_samples
+    assert tuple(model.estimator.budgets) == scorer.budgets
+    assert model.limits.max_rows == 16_384
+
+
+class Replaced:
+    """A scorer with another attribute, or its manifest with one."""
+
+    def __init__(self, scorer, **fields):
+        self._scorer, self._fields = scorer, fields
+
+    def __getattr__(self, name):
+        return self._fields[name] if name in self._fields else getattr(self._scorer, name)
+
+
+def test_every_field_of_a_column_is_described(scorer):
+    """Read back as a column it is the same one; protobuf's absent fields are None, and an empty list is no list."""
+    shifted = Column(name="shifted", kind="continuous", step=0.5, origin=0.25)
+    constant = Column(name="unit", kind="constant", value=7.0)
+    schema = Schema(columns=(*schema_of(*ALL).columns, shifted, constant))
+    served = Served("model", "1", Replaced(scorer, schema=schema), scorer.budgets)
+    for found, column in zip(describe(served, ServeConfig(model=Path("m"))).columns, schema.columns, strict=True):
+        read = Column(
+            name=found.name,
+            kind=found.kind,
+            value=found.value if found.HasField("value") else None,
+            categories=tuple(found.categories) or None,
+            step=found.step if found.HasField("step") else None,
+            origin=found.origin,
+        )
+        assert read == column
+
+
+def test_the_limits_are_those_of_the_settings(scorer):
+    config = ServeConfig(model=Path("m"), max_rows=7, max_columns=8, max_samples=2_048, max_message_bytes=5_000)
+    limits = describe(Served("model", "1", scorer, (16, 64)), config)
+    assert limits.limits == pb.Limits(max_rows=7, max_columns=8, max_samples=2_048, max_message_bytes=5_000)
+    assert list(limits.estimator.budgets) == [16, 64]

@@ -1,0 +1,53 @@
+"""Runs the command line in processes of its own, and reads and writes the tables that it works on."""
+
+import csv
+import io
+import subprocess
+import sys
+import time
+
+from tests.support.data import NAMES
+
+__all__ = ["cli", "one_line", "read_csv", "start", "wait_for", "write_csv"]
+
+
+def cli(path, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "anomaly_vae", *map(str, arguments)],
+        cwd=path, capture_output=True, text=True, timeout=300, check=False, **options,
+    )  # fmt: skip
+
+
+def write_csv(path, rows, extra=None, names=NAMES):
+    extra = extra or {}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, *extra])
+        writer.writerows([*map(repr, map(float, row)), *more] for row, *more in zip(rows, *extra.values(), strict=True))
+
+
+def read_csv(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def one_line(done, code, *parts):
+    """The process failed as promised: the code, one line, everything named."""
+    assert done.returncode == code, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("anomaly-vae: error: "), done.stderr
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in line, line
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def start(path, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "anomaly_vae", *map(str, arguments)], cwd=path, stderr=subprocess.PIPE, text=True
+    )

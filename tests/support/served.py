@@ -1,0 +1,54 @@
+"""A served model without networks: its columns, its budgets and its calibration are real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from anomaly_vae.calibration import calibrate
+from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.scores import Scores
+from anomaly_vae.service.served import Served
+from anomaly_vae.service.settings import ServeConfig
+from tests.support.data import NAMES
+
+__all__ = ["DIGEST", "LIMITS", "SCHEMA", "scores_of", "served_model"]
+
+SCHEMA = Schema(
+    columns=(
+        *(Column(name=name, kind="continuous") for name in NAMES[:-1]),
+        Column(name=NAMES[-1], kind="constant", value=7.0),
+    )
+)
+LIMITS = ServeConfig(model=Path("model"), max_rows=1_000, max_columns=50)
+DIGEST = "0123456789abcdef" * 4
+
+
+def served_model(schema=SCHEMA, budgets=(16, 64, 1_024), **scorer):
+    """Return a model calibrated for 1,024 samples, with the threshold of 99 calibration scores 0, 1, ..., 98: the
+    fifth, since 0.055 times 100 is 5.5."""
+    calibration = calibrate(np.arange(99.0), np.zeros(99, bool), 0.055)[0]
+    manifest = SimpleNamespace(calibration=calibration, schema=schema)
+    bundle = SimpleNamespace(manifest=manifest, digest=DIGEST)
+    given = {"schema": schema, "num_samples": 1_024, "bundle": bundle, "threshold": calibration.threshold}
+    return Served("model", "3", SimpleNamespace(**given | scorer), budgets)
+
+
+def scores_of(n, *, calibrated=True, seed=0):
+    """Return scores of n rows, whose fields have different values."""
+    rng = np.random.default_rng(seed)
+    numbers = {
+        name: rng.normal(size=n)
+        for name in ("log_px", "score", "elbo", "std_error", "ess_ratio", "pareto_k", "p_value")
+    }
+    if not calibrated:
+        numbers["p_value"] = None
+    return Scores(
+        **numbers,
+        reliable=rng.random(n) < 0.5,
+        is_anomaly=rng.random(n) < 0.5 if calibrated else None,
+        num_samples=rng.integers(16, 4_096, size=n),
+        reason=[None if i % 2 else f"reason {i}" for i in range(n)],
+    )

@@ -1,0 +1,32 @@
+"""What all tables share: faults of infinite cells, and the texts of errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anomaly_vae.table.base import Fault, faults_of, first_line, wrong_type
+
+
+def test_the_first_infinite_cell_of_a_row_is_its_fault():
+    """A missing cell (NaN) is no fault: the model has a mask for it."""
+    inf = np.inf
+    rows = np.array([[1.0, 2.0], [np.nan, 2.0], [1.0, -inf], [inf, inf], [np.nan, inf]])
+    a, b = (Fault("unreadable", f"column {name!r} is infinite") for name in ("a", "b"))
+    assert faults_of(rows, ["a", "b"]) == [None, None, b, a, b]
+    assert faults_of(rows[:0], ["a", "b"]) == []
+
+
+def test_a_column_of_the_wrong_type_is_named():
+    error = wrong_type("t.csv", "city", "string")
+    assert str(error) == "t.csv: column 'city' holds string, expected numbers"
+    assert error.field == "city"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(ValueError("one\ntwo"), "one"), (KeyError(), "KeyError"), (OSError(5, "five"), "[Errno 5] five")],
+)
+def test_an_error_of_many_lines_becomes_one_line(error, line):
+    """The texts of Arrow have several lines; messages of this package have one."""
+    assert first_line(error) == line

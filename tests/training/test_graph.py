@@ -1,0 +1,82 @@
+"""ONNX graphs written node by node, run by onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from anomaly_vae.bundle.onnx_wire import check_graph
+from anomaly_vae.training.graph import Graph, to_numpy
+from tests.support.graphs import run_graph
+
+X = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+
+
+def three_layers():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 8), nn.SiLU(), nn.Linear(8, 3))
+
+
+def test_layers_compute_what_torch_computes():
+    net, graph = three_layers(), Graph()
+    assert graph.mlp(net, "x", output="y") == "y"
+    np.testing.assert_allclose(run_graph(graph, "y", x=X), net(torch.as_tensor(X)).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_without_a_form_in_onnx_is_refused_by_its_name():
+    with pytest.raises(TypeError, match="no ONNX form for the layer ReLU"):
+        Graph().mlp(nn.Sequential(nn.Linear(6, 2), nn.ReLU()), "x")
+
+
+def test_a_value_is_split_into_its_pieces_in_order():
+    graph = Graph()
+    names = graph.split("x", [1, 2, 3])
+    assert len(set(names)) == 3
+    for name, piece in zip(names, np.split(X, [1, 3], axis=1), strict=True):
+        np.testing.assert_array_equal(run_graph(graph, name, x=X), piece)
+    assert graph.split("x", [6]) == ["x"]
+
+
+def test_a_value_is_clipped_on_both_sides():
+    graph = Graph()
+    np.testing.assert_array_equal(run_graph(graph, graph.clip("x", 0.5), x=X), np.clip(X, -0.5, 0.5))
+
+
+def test_constants_are_float32_and_shapes_int64_as_the_operators_need_them():
+    """Weights keep their shape, and a transposed array its values: ONNX files store rows one after the other."""
+    graph = Graph()
+    array = np.arange(6.0).reshape(2, 3).T
+    names = graph.weight(array), graph.weight(torch.as_tensor(array)), graph.scalar(2.5), graph.integers([-1, 2])
+    graph.add("Identity", "x", outputs=["y"])
+    model = onnx.load_from_string(graph.bytes("g", {"x": ["N", 6]}, {"y": ["N", 6]}))
+    found = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    for name in names[:2]:
+        np.testing.assert_array_equal(found[name], array.astype(np.float32), strict=True)
+    np.testing.assert_array_equal(found[names[2]], np.float32(2.5), strict=True)
+    np.testing.assert_array_equal(found[names[3]], np.array([-1, 2]), strict=True)
+
+
+def test_the_same_network_gives_the_same_bytes_that_the_reader_of_bundles_accepts():
+    """The digest of a bundle must not depend on the machine or on the moment."""
+    both = []
+    for _ in range(2):
+        graph = Graph()
+        graph.mlp(three_layers(), "x", output="y")
+        both.append(graph.bytes("encoder", {"x": ["N", 6]}, {"y": ["N", 3]}))
+    assert both[0] == both[1]
+    check_graph(both[0], "encoder.onnx")
+
+
+def test_a_graph_whose_output_no_node_makes_is_not_written():
+    with pytest.raises(onnx.checker.ValidationError):
+        Graph().bytes("g", {"x": ["N", 6]}, {"y": ["N", 6]})
+
+
+def test_values_become_float64_without_their_gradient():
+    values = to_numpy(nn.Parameter(torch.tensor([0.1, 2.0])))
+    np.testing.assert_array_equal(values, np.array([0.1, 2.0], dtype=np.float32).astype(np.float64), strict=True)

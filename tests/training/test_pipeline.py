@@ -1,0 +1,156 @@
+"""From rows to a bundle: the split, seeds, interruption, outliers, and rows that are refused."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from anomaly_vae.errors import InvalidInput
+from anomaly_vae.scorer import Scorer
+from anomaly_vae.training import pipeline
+from anomaly_vae.training.config import TrainConfig
+from anomaly_vae.training.pipeline import split_rows, train_model
+from anomaly_vae.training.quality import detection_quality
+from tests.support.data import NAMES, make_rows
+from tests.support.training import QUICK, QUICK_GAUSSIAN
+
+
+@pytest.mark.parametrize("n", [10, 13, 59, 1000, 500_000])
+def test_the_split_uses_every_row_once(n):
+    split = split_rows(n, np.random.default_rng(0))
+    together = np.concatenate([split.train, split.held_out, split.calibration])
+    np.testing.assert_array_equal(np.sort(together), np.arange(n))
+    assert len(split.calibration) == min(20_000, round(0.2 * n))
+    assert len(split.held_out) >= 1
+
+
+def test_the_same_seed_gives_the_same_model_bit_for_bit(trained):
+    again, other = (
+        train_model(make_rows(600), NAMES, replace(config_of(trained), random_state=seed), label="broken").bundle
+        for seed in (3, 4)
+    )
+    bundle = trained.bundle
+    assert again.files == dict(bundle.files)
+    assert without_time(again.manifest) == without_time(bundle.manifest)
+    assert other.files["encoder.onnx"] != bundle.files["encoder.onnx"]
+
+
+def without_time(manifest):
+    return msgspec.structs.replace(manifest, created_at="")
+
+
+def config_of(trained):
+    return TrainConfig(**trained.bundle.manifest.training.config)
+
+
+def test_training_leaves_the_callers_random_state_alone():
+    """With a search over two models."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train_model(make_rows(60), NAMES, TrainConfig(random_state=0, max_steps=60, target_fpr=0.2))
+    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
+
+
+def interrupt_after(checks):
+    counter = itertools.count(1)
+
+    def report(*_):
+        if next(counter) == checks:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_an_interrupted_run_keeps_the_best_so_far():
+    model = train_model(
+        make_rows(200), NAMES, replace(QUICK_GAUSSIAN, max_steps=5000, target_fpr=0.2), report=interrupt_after(3)
+    )
+    training = model.bundle.manifest.training
+    assert training.interrupted
+    assert training.steps == 150
+    assert Scorer(model.bundle).score(make_rows(3)).log_px.shape == (3,)
+
+
+def test_progress_is_in_data_units(trained):
+    """Users compare the progress bar with scores, so both need the same units."""
+    seen = []
+    config = replace(config_of(trained), max_steps=100)
+    model = train_model(make_rows(600), NAMES, config, report=lambda _, progress: seen.append(progress))
+    assert seen[-1].best_elbo == pytest.approx(model.bundle.manifest.training.held_out_elbo)
+    assert len(seen) == 2
+    held_out = make_rows(600)[model.split.held_out]
+    assert np.mean(Scorer(model.bundle).score(held_out).elbo) == pytest.approx(seen[-1].best_elbo, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (make_rows(9), "got n_samples=9 normal rows, training needs at least 10"),
+        (np.where(make_rows(30) == 7.0, np.nan, make_rows(30)), "column 'unit' is empty in all 24 training rows"),
+        (np.where(make_rows(30) == 7.0, np.inf, make_rows(30)), "row 0, column 'unit' is inf; 30 of 30 rows"),
+        (np.full((30, 5), 2.0), "nothing to model"),
+    ],
+)
+def test_rows_that_cannot_train_are_refused(rows, message):
+    with pytest.raises(InvalidInput, match=message):
+        train_model(rows, NAMES, QUICK_GAUSSIAN)
+
+
+def test_too_few_calibration_rows_warn_with_the_number_needed():
+    with pytest.warns(UserWarning, match=r"12 calibration rows are too few for target_fpr 0\.01, which needs n >= 99"):
+        model = train_model(make_rows(60), NAMES, QUICK_GAUSSIAN)
+    calibration = model.bundle.manifest.calibration
+    assert (calibration.rank, calibration.effective_fpr) == (1, 1 / 13)
+
+
+@pytest.mark.parametrize(("likelihood", "least_kl"), [("auto", 1.0), ("gaussian", 0.1)])
+@pytest.mark.parametrize(("place", "seed"), [("train", 0), ("held_out", 4)])
+def test_one_outlier_does_not_spoil_the_model(place, seed, likelihood, least_kl):
+    """A value 1e6 standard deviations away must not dominate the scale, the loss or the held-out ELBO.
+
+    Without the outlier the KL is 3.1 nats (auto) and 2.4 nats (gaussian). With it, the heavy tails of the default keep
+    this KL, and Gaussian heads lose most of it.
+    """
+    rows = make_rows(600)
+    rows[17, :4] *= 1e6
+    model = train_model(rows, NAMES, replace(QUICK_GAUSSIAN, random_state=seed, max_steps=600, likelihood=likelihood))
+    assert 17 in getattr(model.split, place)
+    far = make_rows(100, seed=5)
+    far[:, 1] += 0.1
+    scorer = Scorer(model.bundle)
+    quality = detection_quality(scorer.score(make_rows(100, seed=6)).log_px, scorer.score(far).log_px)
+    assert quality.auroc > 0.95
+    assert model.bundle.manifest.training.held_out_kl > least_kl
+    assert model.bundle.manifest.training.best_step > 300
+
+
+def test_extreme_cells_in_rows_set_aside_do_not_fail_the_export():
+    rows = make_rows(200)
+    split = split_rows(200, np.random.default_rng([0, pipeline._SPLIT_STREAM]))
+    rows[split.calibration[:3], 0] = rows[split.held_out[:3], 0] = [1e17, -1e300, 3.4e38]
+    model = train_model(rows, NAMES, replace(QUICK_GAUSSIAN, target_fpr=0.2))
+    np.testing.assert_array_equal(model.split.calibration, split.calibration)
+    assert np.isfinite(model.bundle.calibration).all()
+
+
+def test_trimming_finds_anomalies_that_were_trained_on():
+    """8 % of the training rows are anomalies of one kind. Without trimming, the model learns them."""
+    rng = np.random.default_rng(0)
+    normal = make_rows(1200)
+    odd = make_rows(100, seed=9)
+    odd[:, 0], odd[:, 3] = 1.2e5 + 100 * rng.normal(size=100), 60 + rng.normal(size=100)
+    rows = np.concatenate([normal, odd])[rng.permutation(1300)]
+    found = {}
+    for fraction in (0.0, 0.15):
+        config = replace(QUICK, max_steps=400, trim_fraction=fraction, likelihood="gaussian", target_fpr=0.1)
+        scorer = Scorer(train_model(rows, NAMES, config).bundle)
+        new = make_rows(100, seed=10)
+        new[:, 0], new[:, 3] = 1.2e5 + 100 * rng.normal(size=100), 60 + rng.normal(size=100)
+        found[fraction] = np.median(scorer.score(new).log_px) - np.median(scorer.score(make_rows(100, seed=11)).log_px)
+    assert found[0.15] < found[0.0] - 20.0
