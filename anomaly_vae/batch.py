@@ -69,7 +69,7 @@ class RowScorer(Protocol):
 
     @property
     def num_samples(self) -> int:
-        """Decoder evaluations per row in the calibration."""
+        """Most decoder evaluations per row in the calibration."""
         ...
 
     def score_rows(

@@ -22,9 +22,10 @@ class ScoreOptions:
     """What to compute for each row.
 
     Attributes:
-        num_samples: Decoder evaluations per row; None for the number used in the calibration.
-        max_std_error: Stop sampling a row when the standard error of ``log_px`` is at most this, nats; None to use
-            all ``num_samples``.
+        num_samples: A fixed number of decoder evaluations per row. None, or the number of the calibration, for the rule
+            of the calibration: as many as the error target needs. With ``max_std_error`` it is the most.
+        max_std_error: Another error target: sampling of a row ends when the standard error of ``log_px`` is at most
+            this, nats. None for the target of the calibration.
         target_fpr: False-positive rate of the flags, between 0 and 1; None for the rate of the calibration.
         flag_only: Compute only the flags, by the cascade.
     """
@@ -42,7 +43,9 @@ class ScoreOptions:
         if rate is not None:
             check_rate("target_fpr", rate)
         if self.flag_only and (self.num_samples is not None or error is not None):
-            raise ConfigError("flag_only decides at the calibrated budget; leave out num_samples and max_std_error")
+            raise ConfigError(
+                "flag_only decides by the rule of the calibration; leave out num_samples and max_std_error"
+            )
         if error is not None and rate is not None:
             raise ConfigError("max_std_error gives no flags; leave out target_fpr")
 
@@ -50,10 +53,10 @@ class ScoreOptions:
         """Return why these options give no p-values and no flags; None if they give both.
 
         Args:
-            calibrated_samples: Decoder evaluations per row in the calibration.
+            calibrated_samples: Most decoder evaluations per row in the calibration.
         """
         if self.max_std_error is not None:
-            return "max_std_error stops at fewer samples than the calibration used"
+            return "max_std_error is not the error target of the calibration"
         if self.num_samples is not None and self.num_samples != calibrated_samples:
             return f"num_samples is {self.num_samples}, the calibration used {calibrated_samples}"
         return None

@@ -25,7 +25,7 @@ from anomaly_vae.calibration import (
 )
 from anomaly_vae.columns.rows import to_rows
 from anomaly_vae.columns.schema import Schema
-from anomaly_vae.density.estimator import DensityEstimator
+from anomaly_vae.density.estimator import DensityEstimator, Estimates, Precision
 from anomaly_vae.density.runtime import Slots
 from anomaly_vae.density.synthesis import sample_rows
 from anomaly_vae.errors import AnomalyVaeError, BundleError, ConfigError
@@ -78,7 +78,12 @@ class Scorer:
         try:
             with np.errstate(all="ignore"):
                 members = open_members(self.schema, bundle.manifest.members, bundle.files, slots)
-                self._estimator = DensityEstimator(members, bundle.noise, threads=threads)
+                self._estimator = DensityEstimator(
+                    members,
+                    bundle.noise,
+                    threads=threads,
+                    extra_starts=bundle.manifest.estimator.extra_starts,
+                )
                 check_golden(bundle, self._estimator)
         except AnomalyVaeError:
             raise
@@ -98,8 +103,18 @@ class Scorer:
 
     @property
     def num_samples(self) -> int:
-        """Decoder evaluations per row in the calibration, K."""
+        """Most decoder evaluations per row in the calibration."""
         return self.bundle.manifest.estimator.num_samples
+
+    @property
+    def target_error(self) -> float:
+        """The standard error at which the sampling of a row ends, nats."""
+        return self.bundle.manifest.estimator.target_error
+
+    @property
+    def precision(self) -> Precision:
+        """The rule of the calibration: the error target and the cap."""
+        return Precision(self.target_error, self.num_samples)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -119,11 +134,11 @@ class Scorer:
         Args:
             X: Rows in data units: an array (N, D) in the schema's order, a DataFrame or an Arrow table. NaN, None and
                 nulls are missing cells.
-            num_samples: Decoder evaluations per row, one of ``budgets``; None for the number used in the calibration.
-                With another number there is no p-value and no flag.
-            max_std_error: Stop sampling a row when its standard error is at most this, nats. The error is checked
-                after 256, 512, ... samples. An error that stopped the sampling is a little too small on average.
-                There is no p-value and no flag.
+            num_samples: A fixed number of decoder evaluations per row, one of ``budgets``; None for the rule of the
+                calibration, which spends what a row needs: see ``target_error``. The number of the calibration, its
+                cap, also means that rule. With another number there is no p-value and no flag.
+            max_std_error: Another error target, nats: sampling of a row ends when its standard error is at most this.
+                An error that stopped the sampling is a little too small on average. There is no p-value and no flag.
             target_fpr: False-positive rate of the flags, between 0 and 1, from the same calibration scores; None for
                 the rate of the calibration.
 
@@ -175,7 +190,8 @@ class Scorer:
         threshold = threshold_at_rank(self.bundle.calibration, calibration.num_novel, k)
         sampled = np.flatnonzero(~(cells.is_novel | cells.is_empty))
         log_px_threshold = self.bundle.manifest.adjustment.backward(threshold, cells.missing[sampled])
-        decided = self._estimator.decide(rows[sampled], self.num_samples, log_px_threshold)
+        careful_below = self._careful_below(cells.missing[sampled])
+        decided = self._estimator.decide(rows[sampled], self.precision, log_px_threshold, careful_below)
         is_anomaly[sampled] = self._adjusted(decided.log_px, cells.missing[sampled]) < threshold
         num_samples[sampled] = decided.num_samples
         return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self._reasons(cells, rows))
@@ -197,10 +213,11 @@ class Scorer:
             confidence: Probability with which that share must hold; None to bound its mean.
             on_rows: Called with the number of rows just scored.
         """
-        log_px = self._estimator.estimate(rows, self.num_samples, on_rows=on_rows).log_px
         cells = self._cells(rows)
+        careful_below = self._careful_below(cells.missing)
+        estimates = self._estimator.estimate(rows, self.precision, careful_below=careful_below, on_rows=on_rows)
         used = ~cells.is_empty
-        score = self._adjusted(log_px, cells.missing)
+        score = self._adjusted(estimates.log_px, cells.missing)
         return calibrate(score[used], cells.is_novel[used], target_fpr, confidence)
 
     def threshold_at(self, target_fpr: float) -> float:
@@ -237,13 +254,10 @@ class Scorer:
         return sample_rows(self._estimator.members, n, seed)
 
     def _score(self, rows: FloatArray, options: ScoreOptions) -> Scores:
-        budget = self.num_samples
-        if options.num_samples is not None:
-            budget = check_budget(options.num_samples, self.budgets)
         is_calibrated = options.uncalibrated_reason(self.num_samples) is None
         k = self._rank_at(options.target_fpr)
-        estimates = self._estimator.estimate(rows, budget, options.max_std_error)
         cells = self._cells(rows)
+        estimates = self._estimates(rows, cells, options)
         score = np.where(cells.is_empty, self._highest_score(), self._adjusted(estimates.log_px, cells.missing))
         ranks = self._ranks(score, cells.is_novel)
         penalty = self._novelty_penalty(score, cells.novel.sum(axis=1))
@@ -261,6 +275,24 @@ class Scorer:
             num_samples=estimates.num_samples,
             reason=self._reasons(cells, rows),
         )
+
+    def _estimates(self, rows: FloatArray, cells: _Cells, options: ScoreOptions) -> Estimates:
+        """Estimate log p(x) as the options say: by the calibrated rule, another error target, or a fixed budget."""
+        budget = self.num_samples
+        if options.num_samples is not None:
+            budget = check_budget(options.num_samples, self.budgets)
+        if budget != self.num_samples and options.max_std_error is None:
+            return self._estimator.estimate_fixed(rows, budget)
+        target_error = self.target_error if options.max_std_error is None else options.max_std_error
+        careful_below = self._careful_below(cells.missing)
+        return self._estimator.estimate(rows, Precision(target_error, budget), careful_below=careful_below)
+
+    def _careful_below(self, missing: NDArray[np.bool_]) -> FloatArray:
+        """Return the log p(x) below which rows with these cells missing (N, M) get the thorough search, shape (N,)."""
+        level = self.bundle.manifest.estimator.careful_below
+        if level is None:
+            return np.full(len(missing), -np.inf)
+        return self.bundle.manifest.adjustment.backward(level, missing)
 
     def _rank_at(self, target_fpr: float | None) -> int:
         """Return the rank k of the threshold for a false-positive rate; None means the rate of the calibration."""

@@ -87,13 +87,12 @@ class Scores(_Table):
         elbo: Evidence lower bound under the encoder's own q(z|x), at most ``log_px``.
         std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
         ess_ratio: Effective sample size divided by the number of samples behind ``log_px``, in (0, 1].
-        pareto_k: Tail index of the importance weights; larger means a heavier tail. NaN with fewer than 256 samples
+        pareto_k: Tail index of the importance weights; larger means a heavier tail. NaN with fewer than 64 samples
             behind ``log_px``.
         reliable: Whether ``log_px`` and ``std_error`` can be trusted: see :mod:`anomaly_vae.density.diagnostics`.
-        p_value: Conformal p-value, in (0, 1]; None if ``num_samples`` is not the calibrated number, or with
-            ``max_std_error``.
+        p_value: Conformal p-value, in (0, 1]; None with a fixed ``num_samples``, and with ``max_std_error``.
         is_anomaly: Whether the score is below the threshold; None where ``p_value`` is None.
-        num_samples: Decoder evaluations used.
+        num_samples: Decoder evaluations used, also those that searched for modes.
         reason: Why a row ranks below all others (a constant column changed, a category is new), or that all its cells
             are missing; otherwise None.
     """

@@ -206,7 +206,7 @@ def _require(holds: bool, where: str, name: str, rule: str) -> None:
 def _check_noise(manifest: Manifest, noise: NDArray[np.float32], where: str) -> None:
     scramblings, points, latent_dim = noise.shape
     estimator = manifest.estimator
-    expected_dim = max(member.architecture.latent_dim for member in manifest.members)
+    expected_dim = 1 + max(member.architecture.latent_dim for member in manifest.members)
     is_power_of_two = points > 0 and points & (points - 1) == 0
     _require(
         (scramblings, latent_dim) == (estimator.scramblings, expected_dim)

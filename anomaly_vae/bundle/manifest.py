@@ -20,6 +20,7 @@ from anomaly_vae.record import Count, Positive, Record
 
 __all__ = [
     "FORMAT_VERSION",
+    "GRAPHS",
     "Architecture",
     "Candidate",
     "Estimator",
@@ -35,7 +36,11 @@ __all__ = [
     "refuse_other_version",
 ]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+
+# The graphs of a member. encoder: q(z|x). decoder: the parameters of p(x|z). log_joint: log p(x, z) of samples.
+# posterior: log p(x, z) with its derivatives in z. likelihood: log p(x|z) at given parameters.
+GRAPHS = ("encoder", "decoder", "log_joint", "posterior", "likelihood")
 
 # Characters of a parser's message that an error shows. Chosen, not measured: hostile files can make it long.
 _SHOWN_TEXT = 300
@@ -70,14 +75,21 @@ class MemberRecord(Record):
 
 
 class Estimator(Record):
-    """How log p(x) is estimated.
+    """How log p(x) is estimated, also in the calibration.
 
     Attributes:
-        num_samples: K, the default number of decoder evaluations per row, also used by calibration.
+        target_error: Sampling of a row ends when its standard error is at most this, nats.
+        num_samples: The cap: most decoder evaluations of a row.
+        careful_below: A row whose score is below this gets the thorough search for modes at once, nats in data units.
+            Usual thresholds lie below it, so the scores that decide are the best ones. None: no row does.
+        extra_starts: Starts of the search for modes in every row, next to the encoder's mean.
         scramblings: R, independent scramblings of the Sobol points in noise.npy.
     """
 
+    target_error: Annotated[float, Meta(gt=0.0)]
     num_samples: Annotated[int, Meta(ge=16, le=2**16, multiple_of=16)]
+    careful_below: float | None
+    extra_starts: Annotated[int, Meta(ge=0, le=8)] = 0
     scramblings: Annotated[int, Meta(ge=2, le=1024)]
 
 
@@ -288,9 +300,7 @@ def _is_invertible(transform: Transform) -> bool:
 
 def graph_names(num_members: int) -> tuple[str, ...]:
     """Return the file names of the graphs of all members."""
-    return tuple(
-        f"{graph}{member_suffix(m)}.onnx" for m in range(num_members) for graph in ("encoder", "decoder", "log_joint")
-    )
+    return tuple(f"{graph}{member_suffix(m)}.onnx" for m in range(num_members) for graph in GRAPHS)
 
 
 def member_suffix(member: int) -> str:

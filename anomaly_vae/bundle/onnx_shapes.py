@@ -34,13 +34,20 @@ class Node(NamedTuple):
     Attributes:
         operator: The name of the operator.
         inputs, outputs: Names of values; an omitted optional input has the name "".
-        attributes: The attributes with integer values.
+        attributes: The attributes with integer values, or lists of integers.
     """
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, int]
+    attributes: Mapping[str, int | Shape]
+
+    def integer(self, name: str, default: int) -> int:
+        """Return an attribute that is one integer."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, int):
+            raise ShapeError(f"attribute {name} of a node {self.operator} is a list")
+        return value
 
 
 class _Values:
@@ -99,7 +106,7 @@ def _integers(node: Node, values: _Values) -> Shape | None:
     """Return the content of a value that is a shape, or a concatenation of shapes and constants."""
     if node.operator == "Shape":
         shape = values.of(node)
-        return shape[node.attributes.get("start", 0) : node.attributes.get("end", len(shape))]
+        return shape[node.integer("start", 0) : node.integer("end", len(shape))]
     if node.operator == "Concat" and all(name in values.integers for name in node.inputs):
         return tuple(itertools.chain.from_iterable(values.integers[name] for name in node.inputs))
     return None
@@ -126,7 +133,7 @@ def _broadcast_shape(a: Shape, b: Shape) -> Shape:
 
 def _concat(node: Node, values: _Values) -> list[Shape]:
     shapes = [values.of(node, i) for i in range(len(node.inputs))]
-    axis = _axis(node.attributes.get("axis", 0), len(shapes[0])) if shapes else 0
+    axis = _axis(node.integer("axis", 0), len(shapes[0])) if shapes else 0
     if len({(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
         raise ShapeError(f"shapes {shapes[:4]} cannot be concatenated")
     first = shapes[0]
@@ -137,8 +144,8 @@ def _gemm(node: Node, values: _Values) -> list[Shape]:
     a, b = values.of(node), values.of(node, 1)
     if len(a) != 2 or len(b) != 2:
         raise ShapeError(f"a node Gemm has inputs of shapes {a} and {b}")
-    a = a[::-1] if node.attributes.get("transA", 0) else a
-    b = b[::-1] if node.attributes.get("transB", 0) else b
+    a = a[::-1] if node.integer("transA", 0) else a
+    b = b[::-1] if node.integer("transB", 0) else b
     return _product(a, b)
 
 
@@ -158,7 +165,7 @@ def _product(a: Shape, b: Shape) -> list[Shape]:
 def _reduce(node: Node, values: _Values) -> list[Shape]:
     shape = values.of(node)
     axes = [_axis(axis, len(shape)) for axis in values.content(node, 1)]
-    if node.attributes.get("keepdims", 1):
+    if node.integer("keepdims", 1):
         return [tuple(1 if i in axes else size for i, size in enumerate(shape))]
     return [tuple(size for i, size in enumerate(shape) if i not in axes)]
 
@@ -181,7 +188,7 @@ def _shape(node: Node, values: _Values) -> list[Shape]:
 
 def _split(node: Node, values: _Values) -> list[Shape]:
     shape, sizes = values.of(node), values.content(node, 1)
-    axis = _axis(node.attributes.get("axis", 0), len(shape))
+    axis = _axis(node.integer("axis", 0), len(shape))
     if min(sizes, default=-1) < 0 or sum(sizes) != shape[axis]:
         raise ShapeError(f"a value of shape {shape} cannot be split into {sizes[:8]}")
     return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
@@ -193,6 +200,13 @@ def _squeeze(node: Node, values: _Values) -> list[Shape]:
     if any(shape[axis] != 1 for axis in axes):
         raise ShapeError(f"a value of shape {shape} has sizes other than 1 on the axes to remove")
     return [tuple(size for i, size in enumerate(shape) if i not in axes)]
+
+
+def _transpose(node: Node, values: _Values) -> list[Shape]:
+    shape, order = values.of(node), node.attributes.get("perm")
+    if not isinstance(order, tuple) or sorted(order) != list(range(len(shape))):
+        raise ShapeError(f"a node Transpose of a value of {len(shape)} dimensions has the order {order}")
+    return [tuple(shape[axis] for axis in order)]
 
 
 def _unsqueeze(node: Node, values: _Values) -> list[Shape]:
@@ -211,7 +225,7 @@ def _axis(axis: int, ndim: int) -> int:
 
 
 _RULES: dict[str, Callable[[Node, _Values], list[Shape]]] = {
-    **dict.fromkeys(("Clip", "Exp", "Log", "Sigmoid", "Softplus"), _same),
+    **dict.fromkeys(("Clip", "Exp", "Log", "Sigmoid"), _same),
     **dict.fromkeys(("Add", "Div", "Mul", "Sub"), _broadcast),
     "Concat": _concat,
     "Gemm": _gemm,
@@ -221,5 +235,6 @@ _RULES: dict[str, Callable[[Node, _Values], list[Shape]]] = {
     "Shape": _shape,
     "Split": _split,
     "Squeeze": _squeeze,
+    "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

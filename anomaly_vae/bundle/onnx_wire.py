@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from anomaly_vae.bundle.onnx_shapes import Node, Shape, ShapeError, value_shapes
+from anomaly_vae.density.tiles import likelihood_call
 from anomaly_vae.errors import BundleError
 from anomaly_vae.wire import WireError, fields, varint
 
@@ -22,7 +23,7 @@ __all__ = ["OPERATORS", "check_graph"]
 
 OPERATORS = frozenset(
     """
-    Add Clip Concat Div Exp Gemm Log MatMul Mul ReduceSum Reshape Shape Sigmoid Softplus Split Squeeze Sub Unsqueeze
+    Add Clip Concat Div Exp Gemm Log MatMul Mul ReduceSum Reshape Shape Sigmoid Split Squeeze Sub Transpose Unsqueeze
     """.split()  # noqa: SIM905
 )
 
@@ -51,8 +52,14 @@ _SHOWN = 40
 # onnxruntime reads bytes with this mark as its own format, with another parser, even if they are valid ONNX.
 _ORT_MARK = b"ORTM"
 
-# Rows and samples of the largest calls; see anomaly_vae.density.tiles.
+# Rows, and samples or parameter vectors, of the largest calls; see anomaly_vae.density.tiles.
 _CALLS = ((128, 16), (16, 128), (1, 2048))
+
+# Parameter vectors that rows are compared with; see anomaly_vae.density.fitting.
+_NUM_VECTORS = (64, 256)
+
+# The sizes of a call that the variable dimensions of an input stand for; "rows" where it is not listed.
+_DIMENSIONS = {"noise": ("rows", "samples"), "params": ("samples",)}
 
 # Limit of the elements of all values of one call: 2^24 (64 MiB in float32), plus 2^13 per weight. A call has at most
 # 2,048 pairs of a row and a sample, and a layer makes a few values of its size.
@@ -108,12 +115,27 @@ def _check_graph(data: bytes) -> None:
     if inputs.keys() & weights.keys():
         raise BundleError("an input has the name of a weight")
     most = _LEAST_ELEMENTS + _ELEMENTS_PER_WEIGHT * sum(math.prod(shape) for shape in weights.values())
-    for rows, samples in _CALLS:
-        shapes = {
-            name: tuple((samples if name == "noise" else rows) if dim is None else dim for dim in dims)
-            for name, dims in inputs.items()
-        }
+    for rows, samples in _calls(inputs):
+        sizes = {"rows": rows, "samples": samples}
+        shapes = {name: _shape_in_call(name, dims, sizes) for name, dims in inputs.items()}
         value_shapes(nodes, shapes | weights, integers, most)
+
+
+def _calls(inputs: dict[str, tuple[int | None, ...]]) -> Iterator[tuple[int, int]]:
+    """Yield the rows, and the samples or parameter vectors, of the largest calls of a graph with these inputs."""
+    dims = inputs.get("params")
+    num_params = dims[-1] if dims else None
+    if num_params is None:
+        yield from _CALLS
+    else:
+        for num_vectors in _NUM_VECTORS:
+            yield likelihood_call(num_vectors, max(num_params, 1))
+
+
+def _shape_in_call(name: str, dims: tuple[int | None, ...], sizes: dict[str, int]) -> Shape:
+    """Return the shape of an input in a call of these sizes."""
+    kinds = itertools.chain(_DIMENSIONS.get(name, ()), itertools.repeat("rows"))
+    return tuple(sizes[next(kinds)] if dim is None else dim for dim in dims)
 
 
 def _node(data: bytes) -> Node:
@@ -124,13 +146,17 @@ def _node(data: bytes) -> Node:
     if operator not in OPERATORS:
         raise BundleError(f"operator {_shown(operator)} is not one that a model uses")
     inputs, outputs = (tuple(_name(value) for number, value in node if number == wanted) for wanted in (1, 2))
-    attributes: dict[str, int] = {}
+    attributes: dict[str, int | Shape] = {}
     for number, value in node:
         if number == 5:
-            attribute = dict(_read(_bytes(value), _ATTRIBUTE, f"attribute of {operator}", once={1, 3}))
+            content = _read(_bytes(value), _ATTRIBUTE, f"attribute of {operator}", once={1, 3})
+            attribute = dict(content)
             integer = attribute.get(3, 0)
-            if isinstance(integer, int):
-                _add(attributes, _name(attribute.get(1, b"")), _signed(integer))
+            if not isinstance(integer, int):
+                continue
+            found = (size for field, part in content if field == 8 for size in _integers(part))
+            listed = tuple(itertools.islice(found, _MOST_DIMS + 1))
+            _add(attributes, _name(attribute.get(1, b"")), listed or _signed(integer))
     return Node(operator, inputs, outputs, attributes)
 
 

@@ -58,8 +58,7 @@ def _print(model: Path, info: dict[str, Any]) -> None:
         + (" (interrupted)" if training["interrupted"] else ""),
         "held-out": f"ELBO {training['held_out_elbo']:.4g} nats, KL {training['held_out_kl']:.4g} nats, "
         f"{training['num_held_out']:,} rows",
-        "estimator": f"{info['estimator']['num_samples']:,} samples a row, "
-        f"{info['estimator']['scramblings']} scramblings",
+        "estimator": _estimator(info["estimator"]),
         "threshold": f"{calibration['threshold']:.6g} nats, "
         f"rank {calibration['rank']} of {calibration['num_rows']:,} rows",
         "false-positive rate": f"at most {calibration['effective_fpr']:.4g}"
@@ -74,6 +73,14 @@ def _print(model: Path, info: dict[str, Any]) -> None:
     if len(training["candidates"]) > 1:
         console.print(_candidates(training["candidates"]))
     console.print(_columns(info))
+
+
+def _estimator(estimator: dict[str, Any]) -> str:
+    low = estimator["careful_below"]
+    return (
+        f"standard error {estimator['target_error']:g} nats, at most {estimator['num_samples']:,} samples a row, "
+        f"{estimator['scramblings']} scramblings" + ("" if low is None else f", thorough search below {low:.6g} nats")
+    )
 
 
 def _networks(member: dict[str, Any]) -> str:

@@ -37,14 +37,15 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
 @click.option(
     "--num-samples",
     type=int,
-    help="Decoder evaluations per row. Another number than in the calibration gives no p-values and no flags.",
+    help="A fixed number of decoder evaluations per row, instead of what a row needs. Gives no p-values and no flags.",
 )
 @click.option(
     "--max-std-error",
     type=float,
-    help="Stop sampling a row when its standard error is at most this many nats. Gives no p-values and no flags.",
+    help="Another error target: sampling of a row ends when its standard error is at most this many nats. Gives no "
+    "p-values and no flags.  [default: that of the calibration]",
 )
-@click.option("--flag-only", is_flag=True, help="Write only is_anomaly, reason and num_samples; many times faster.")
+@click.option("--flag-only", is_flag=True, help="Write only is_anomaly, reason and num_samples; faster.")
 @click.option(
     "--target-fpr",
     type=options.Rate,
@@ -88,8 +89,8 @@ def command(
     pareto_k, reliable, num_samples and score. Rows that cannot be scored have empty cells and a reason. The file
     appears under its name only when it is complete.
 
-    --flag-only uses few samples for clearly normal rows and all samples for rows that it flags, so that every row it
-    flags is flagged without it too.
+    Each row gets as many samples as the model's error target needs. --flag-only uses 16 or 64 for clearly normal rows
+    and those of a score for all others, so that every row it flags is flagged without it too.
 
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--latent-dim",
     type=click.IntRange(1, 1024),
-    help="Number of latent dimensions.  [default: from the number of columns]",
+    help="Number of latent dimensions.  [default: from the number of columns, less those that the model leaves unused]",
 )
 @click.option("--hidden", help="Widths of the hidden layers, such as 128,128.  [default: from the number of columns]")
 @click.option(

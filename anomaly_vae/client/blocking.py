@@ -131,7 +131,7 @@ class Client:
 
     @property
     def num_samples(self) -> int:
-        """Decoder evaluations per row in the calibration."""
+        """Most decoder evaluations per row in the calibration."""
         return int(self.model.estimator.num_samples)
 
     @property
@@ -152,10 +152,10 @@ class Client:
         Args:
             X: Rows in data units: an array (N, D) in the model's column order, or a DataFrame or Arrow table with its
                 columns in any order.
-            num_samples: Decoder evaluations per row; None for the number used in the calibration. With another number
-                there is no p-value and no flag.
-            max_std_error: Stop sampling a row when its standard error is at most this, nats. There is no p-value and
-                no flag.
+            num_samples: A fixed number of decoder evaluations per row; None for the rule of the calibration, which
+                spends what a row needs. With another number there is no p-value and no flag.
+            max_std_error: Another error target, nats: sampling of a row ends when its standard error is at most this.
+                There is no p-value and no flag.
             target_fpr: Must be None: a service flags at the target of its model.
 
         Raises:

@@ -1,13 +1,4 @@
-"""Estimate log p(x) of a block of rows under one model.
-
-1. Pilot: 16, then 64 samples a row come from the encoder's q(z|x).
-2. A row whose pilot log-weights are nearly equal keeps the encoder's proposal, and its pilot samples count.
-3. Every other row gets a proposal of its own (:mod:`anomaly_vae.density.fitting`), if the budget is large enough for a
-   fit. Its pilot samples chose that proposal, so they do not enter the estimate: reused samples would bias it.
-4. The rest of the budget is sampled (:mod:`anomaly_vae.density.rounds`).
-
-For flags alone, :meth:`Engine.screen` ends after a pilot round for rows that are clearly normal.
-"""
+"""What one model of an ensemble computes for a block of rows: encodings, fitted proposals and samples."""
 
 from __future__ import annotations
 
@@ -22,154 +13,178 @@ from anomaly_vae.columns.likelihood import Likelihood
 from anomaly_vae.density import tiles
 from anomaly_vae.density.cascade import is_clearly_normal
 from anomaly_vae.density.estimates import Estimates
-from anomaly_vae.density.fitting import FitPlan, ProposalFitter, plan_fit
+from anomaly_vae.density.fitting import Effort, ProposalFitter
 from anomaly_vae.density.importance import summarise
 from anomaly_vae.density.network import Network
 from anomaly_vae.density.noise import Noise
 from anomaly_vae.density.proposals import Mixture
-from anomaly_vae.density.rounds import sample_and_estimate
-from anomaly_vae.density.sampler import EncoderSampler, MixtureSampler, Rows
+from anomaly_vae.density.sampler import EncoderSampler, Mask, MixtureSampler, Rows, Sampler
 
-__all__ = ["Engine", "ScreenResult"]
+__all__ = ["FIRST_POINTS", "PILOT_POINTS", "Engine", "Screened", "estimates_of"]
 
-# Points of every scrambling after each pilot round: with 16 scramblings 16, then 64 samples. 95 to 98 % of the normal
-# rows of four tables leave the cascade at 16 samples (tests/benchmarks/cascade.py, "left at 16").
-_PILOT_POINTS = (1, 4)
+# Points of every scrambling from the encoder's q(z|x) behind the ELBO: with 16 scramblings 16 samples. Chosen, not
+# measured: more points give a smoother ELBO and cost time in every row.
+PILOT_POINTS = 1
 
-# Nats. The encoder's proposal is kept where the pilot log-weights lie within this range: an exact posterior gives equal
-# weights up to float32 rounding. A high effective sample size is not enough, because 64 samples miss the tail of a
-# proposal that is too narrow. Chosen, not measured: a larger value saves fits and accepts worse proposals.
-_EVEN_SPREAD_NATS = 0.05
+# Points of every scrambling, those of the ELBO included, at the first check of a row: 64 samples. Chosen, not measured:
+# with fewer, hardly a row is certified.
+FIRST_POINTS = 4
 
-# Rows with fitted proposals that are sampled together. Chosen, not measured: few rows keep their arrays in the
-# processor's cache, more rows would save calls.
-_FITTED_ROWS_AT_ONCE = 8
+# Points of every scrambling after each round of the cascade: with 16 scramblings 16, then 64 samples. 95 to 98 % of the
+# normal rows of four tables leave it at 16 samples (tests/benchmarks/cascade.py, "left at 16").
+_SCREEN_POINTS = (1, 4)
 
 
-class ScreenResult(NamedTuple):
-    """The outcome of :meth:`Engine.screen`.
+class Screened(NamedTuple):
+    """The outcome of :meth:`Engine.screen`, shape (N,).
 
     Attributes:
-        remaining: Indices of the rows that are not clearly above their thresholds, ascending.
-        estimates: Estimates of these rows at the full budget.
-        num_samples: Decoder evaluations spent on every row, shape (N,).
+        remains: Rows that are not clearly above their thresholds.
+        spent: Decoder evaluations of every row.
     """
 
-    remaining: NDArray[np.intp]
-    estimates: Estimates
-    num_samples: NDArray[np.int64]
+    remains: Mask
+    spent: NDArray[np.int64]
 
 
 class Engine:
-    """Estimates log p(x) of blocks of rows; calls from several threads are safe."""
+    """Computes with one model; calls from several threads are safe."""
 
-    def __init__(self, network: Network, noise: Noise, likelihood: Likelihood, *, adaptive: bool) -> None:
+    def __init__(
+        self, network: Network, noise: Noise, likelihood: Likelihood, *, adaptive: bool = True, extra_starts: int = 0
+    ) -> None:
         """Decode the starting points; without ``adaptive``, every sample comes from the encoder's proposal."""
         self._network, self._noise, self._likelihood = network, noise, likelihood
-        self._fitter = ProposalFitter(network, noise, likelihood) if adaptive else None
+        self.fitter = ProposalFitter(network, noise, extra_starts) if adaptive else None
 
-    def estimate(self, inputs: Inputs, num_samples: int, max_std_error: float | None = None) -> Estimates:
-        """Estimate log p(x) of rows with at most ``num_samples`` decoder evaluations a row."""
-        pilot = self._encoder_sampler(inputs)
-        points_per_scrambling = num_samples // self._noise.scramblings
-        # A batch-invariant network gives the same bits in one call as in two: one call is faster.
-        for num_points in _PILOT_POINTS[-1:] if self._network.batch_invariant else _PILOT_POINTS:
-            if self._fitter and num_points < points_per_scrambling:
-                pilot.extend(num_points)
-        return self._complete(pilot, num_samples, max_std_error).shifted(inputs.base)
+    @property
+    def scramblings(self) -> int:
+        """R, the samples of one point of every scrambling."""
+        return int(self._noise.scramblings)
+
+    @property
+    def num_points(self) -> int:
+        """Points of every scrambling in the noise."""
+        return int(self._noise.num_points)
+
+    def encode(self, inputs: Inputs) -> Rows:
+        """Return the rows with the encoder's proposal."""
+        x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
+        return Rows(x, mask, *tiles.encode(self._network, x, mask))
+
+    def encoder_sampler(self, rows: Rows) -> EncoderSampler:
+        """Return a sampler of q(z|x)."""
+        return EncoderSampler(self._network, self._noise, rows)
+
+    def mixture_samplers(
+        self, rows: Rows, mixture: Mixture, pilot: FloatArray, *, heavy: bool
+    ) -> list[tuple[NDArray[np.intp], MixtureSampler]]:
+        """Return samplers of proposals with the indices of their rows; rows with few modes are apart, for speed."""
+        if mixture.share.shape[1] == 1:
+            sampler = MixtureSampler(self._network, self._noise, rows, mixture, pilot, heavy=heavy)
+            return [(np.arange(len(rows.x)), sampler)]
+        number = mixture.num_modes
+        samplers = []
+        for least, most in ((1, 2), (3, mixture.share.shape[1])):
+            where = np.flatnonzero((number >= least) & (number <= most))
+            if len(where):
+                part = mixture.take(where).with_modes(most)
+                taken = rows.take(where)
+                samplers.append(
+                    (where, MixtureSampler(self._network, self._noise, taken, part, pilot[where], heavy=heavy))
+                )
+        return samplers
+
+    def estimate_fixed(self, inputs: Inputs, num_samples: int) -> Estimates:
+        """Estimate log p(x) with a fixed number of decoder evaluations a row, nats in data units.
+
+        A proposal is fitted if the most thorough fit that may be needed takes at most half of them.
+        """
+        rows = self.encode(inputs)
+        pilot = self.encoder_sampler(rows)
+        effort = self.affordable_effort(num_samples)
+        if effort is None or self.fitter is None:
+            pilot.extend(num_samples // self.scramblings)
+            return estimates_of(pilot).shifted(inputs.base)
+        pilot.extend(PILOT_POINTS)
+        points = (num_samples - self.fitter.most_evaluations(effort)) // self.scramblings
+        fit = self.fitter.fit(rows, effort)
+        estimates = Estimates.empty(len(rows.x))
+        for where, sampler in self.mixture_samplers(rows, fit.mixture, pilot.log_joint(), heavy=True):
+            sampler.extend(points)
+            estimates.put(where, estimates_of(sampler))
+        elbo = np.minimum(summarise(*pilot.log_weights()).elbo, estimates.log_px)
+        used = fit.evaluations + points * self.scramblings
+        return estimates._replace(elbo=elbo, num_samples=used).shifted(inputs.base)
 
     def estimate_plain(self, inputs: Inputs, num_samples: int) -> Estimates:
-        """Estimate log p(x) with every sample from the encoder's proposal."""
-        points_per_scrambling = num_samples // self._noise.scramblings
-        return sample_and_estimate(self._encoder_sampler(inputs), points_per_scrambling, None).shifted(inputs.base)
+        """Estimate log p(x) with every sample from the encoder's proposal, nats in data units."""
+        sampler = self.encoder_sampler(self.encode(inputs))
+        sampler.extend(num_samples // self.scramblings)
+        return estimates_of(sampler).shifted(inputs.base)
 
     def joint_mismatch(self, inputs: Inputs) -> FloatArray:
-        """Compare log p(x, z) of log_joint with that of decoder and likelihood, at the encoder's means z.
+        """Compare log p(x, z) of the graphs with that of decoder and likelihood, at the encoder's means z.
 
         Returns:
-            The absolute difference over max(1, absolute value), shape (N,).
+            The largest absolute difference over max(1, absolute value), shape (N,).
         """
-        rows = self._encoder_sampler(inputs).rows
+        rows = self.encode(inputs)
         z = rows.loc.astype(np.float64)
         params = tiles.decode(self._network, z)
+        log_prior = standard_normal_log_prob(z)
         log_likelihood = self._likelihood.log_prob(rows.x.astype(np.float64), inputs.mask, params)
-        expected = log_likelihood + standard_normal_log_prob(z)
+        expected = log_likelihood + log_prior
         means = np.repeat(rows.loc[:, None, :], tiles.TILE_ROWS, axis=1)
-        actual = tiles.log_joint_at(self._network, rows.x, rows.mask, means)[:, 0]
-        return np.asarray(np.abs(actual - expected) / np.maximum(1.0, np.abs(expected)))
+        own = tiles.likelihood(self._network, rows.x, rows.mask, params.astype(np.float32))
+        actual = np.stack(
+            [
+                tiles.log_joint_at(self._network, rows.x, rows.mask, means)[:, 0],
+                tiles.posterior(self._network, rows.x, rows.mask, rows.loc).log_joint[:, 0],
+                np.diagonal(own).astype(np.float64) + log_prior,
+            ]
+        )
+        differences = np.abs(actual - expected) / np.maximum(1.0, np.abs(expected))
+        return np.asarray(differences.max(axis=0))
 
-    def screen(self, inputs: Inputs, num_samples: int, thresholds: FloatArray) -> ScreenResult:
-        """Estimate at the full budget only the rows that are not clearly above their thresholds.
-
-        Args:
-            inputs: The rows.
-            num_samples: Most decoder evaluations a row.
-            thresholds: Nats in data units, shape (N,).
-        """
+    def screen(self, inputs: Inputs, thresholds: FloatArray) -> Screened:
+        """Find the rows that are clearly above their thresholds, (N,), nats in data units."""
         spent = np.zeros(len(inputs.x), dtype=np.int64)
         remaining = np.arange(len(inputs.x))
-        pilot = self._encoder_sampler(inputs)
-        points_per_scrambling = num_samples // self._noise.scramblings
-        for num_points in _PILOT_POINTS:
-            if num_points < points_per_scrambling and len(remaining):
-                pilot.extend(num_points)
-                spent[remaining] = num_points * self._noise.scramblings
-                weights, largest_term = pilot.log_weights()
+        sampler = self.encoder_sampler(self.encode(inputs))
+        for num_points in _SCREEN_POINTS:
+            if num_points <= self.num_points and len(remaining):
+                sampler.extend(num_points)
+                spent[remaining] = num_points * self.scramblings
+                weights, largest_term = sampler.log_weights()
                 summary = summarise(weights, largest_term)
                 above = is_clearly_normal(weights, summary, (thresholds - inputs.base)[remaining])
-                remaining, pilot = remaining[~above], pilot.take(~above)
-        if not len(remaining):
-            return ScreenResult(remaining, Estimates.empty(0), spent)
-        estimates = self._complete(pilot, num_samples, None)
-        spent[remaining] = estimates.num_samples
-        return ScreenResult(remaining, estimates.shifted(inputs.base[remaining]), spent)
+                remaining, sampler = remaining[~above], sampler.take(~above)
+        remains = np.zeros(len(inputs.x), dtype=bool)
+        remains[remaining] = True
+        return Screened(remains, spent)
 
-    def encode(self, inputs: Inputs) -> FloatArray:
-        """Return the means of q(z|x), (N, L)."""
-        return self._encoder_sampler(inputs).rows.loc.astype(np.float64)
+    def affords_quick_phase(self, num_samples: int) -> bool:
+        """Return whether a budget is enough for a quick fit and the first samples of its proposal."""
+        first = FIRST_POINTS * self.scramblings
+        return self.fitter is not None and self.fitter.most_evaluations(self.fitter.quick) + first <= num_samples
 
-    def _encoder_sampler(self, inputs: Inputs) -> EncoderSampler:
-        x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
-        return EncoderSampler(self._network, self._noise, Rows(x, mask, *tiles.encode(self._network, x, mask)))
+    def most_evaluations(self, *, thorough: bool) -> int:
+        """Return the most decoder evaluations of a fit; 0 without fits."""
+        if self.fitter is None:
+            return 0
+        return self.fitter.most_evaluations(self.fitter.thorough if thorough else self.fitter.quick)
 
-    def _complete(self, pilot: EncoderSampler, num_samples: int, max_std_error: float | None) -> Estimates:
-        """Spend the rest of the budget on rows that have had their pilot, nats in model units."""
-        points_per_scrambling = num_samples // self._noise.scramblings
-        plan = self._plan(pilot, num_samples)
-        if plan is None or self._fitter is None:
-            return sample_and_estimate(pilot, points_per_scrambling, max_std_error)
-        estimates = Estimates.empty(pilot.num_rows)
-        weights = pilot.log_weights()[0].reshape(pilot.num_rows, -1)
-        spread = weights.max(axis=-1) - weights.min(axis=-1)
-        needs_fit = ~(spread <= _EVEN_SPREAD_NATS)  # True for NaN, where all weights are zero
-        kept, fitted = np.flatnonzero(~needs_fit), np.flatnonzero(needs_fit)
-        if len(kept):
-            estimates.put(kept, sample_and_estimate(pilot.take(kept), points_per_scrambling, max_std_error))
-        step = plan.rows_at_once(pilot.rows.x.shape[1])
-        for start in range(0, len(fitted), step):
-            group = fitted[start : start + step]
-            group_pilot = pilot.take(group)
-            proposal = self._fitter.fit(group_pilot, plan)
-            estimates.put(group, self._estimate_fitted(group_pilot, proposal, plan, num_samples, max_std_error))
-        return estimates
+    def affordable_effort(self, num_samples: int) -> Effort | None:
+        """Return the largest effort whose fits take at most half of the budget; None if there is none."""
+        if self.fitter is not None:
+            for effort in (self.fitter.thorough, self.fitter.quick):
+                if 2 * self.fitter.most_evaluations(effort) <= num_samples:
+                    return effort
+        return None
 
-    def _plan(self, pilot: EncoderSampler, num_samples: int) -> FitPlan | None:
-        """Return how to fit proposals; None without a full pilot, or where the budget is too small for a fit."""
-        if self._fitter is None or pilot.num_points != _PILOT_POINTS[-1]:
-            return None
-        return plan_fit(self._noise.latent_dim, num_samples, pilot.num_points * self._noise.scramblings)
 
-    def _estimate_fitted(
-        self, pilot: EncoderSampler, proposal: Mixture, plan: FitPlan, num_samples: int, max_std_error: float | None
-    ) -> Estimates:
-        """Sample from fitted proposals with the budget that remains after pilot and fit."""
-        spent = pilot.num_points * self._noise.scramblings + plan.evaluations
-        points_per_scrambling = (num_samples - spent) // self._noise.scramblings
-        estimates = Estimates.empty(pilot.num_rows)
-        for start in range(0, pilot.num_rows, _FITTED_ROWS_AT_ONCE):
-            group = np.arange(start, min(start + _FITTED_ROWS_AT_ONCE, pilot.num_rows))
-            sampler = MixtureSampler(self._network, self._noise, pilot.rows.take(group), proposal.take(group))
-            estimates.put(group, sample_and_estimate(sampler, points_per_scrambling, max_std_error))
-        # The pilot's ELBO has 64 samples, so its error may bring it above log p(x), which bounds it.
-        elbo = np.minimum(summarise(*pilot.log_weights()).elbo, estimates.log_px)
-        return estimates._replace(elbo=elbo, num_samples=estimates.num_samples + spent)
+def estimates_of(sampler: Sampler) -> Estimates:
+    """Return the estimates from the samples so far, nats in model units."""
+    weights, largest_term = sampler.log_weights()
+    return Estimates.from_weights(weights, summarise(weights, largest_term))

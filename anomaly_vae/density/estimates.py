@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ class Estimates(NamedTuple):
         elbo: Evidence lower bound under the encoder's own q(z|x).
         std_error: Standard error of ``log_px``; NaN where there is no valid error.
         ess_ratio: Effective sample size over the number of samples behind ``log_px``, in (0, 1].
-        pareto_k: Shape of the weights' tail; NaN with fewer than 256 samples behind ``log_px``.
+        pareto_k: Shape of the weights' tail; NaN with fewer than 64 samples behind ``log_px``.
         reliable: Whether ``log_px`` and its error can be trusted.
         num_samples: Decoder evaluations spent.
     """
@@ -35,6 +36,18 @@ class Estimates(NamedTuple):
     reliable: NDArray[np.bool_]
     num_samples: NDArray[np.int64]
 
+    def take(self, chosen: NDArray[np.intp]) -> Estimates:
+        """Return the estimates of some rows."""
+        return Estimates(
+            log_px=self.log_px[chosen],
+            elbo=self.elbo[chosen],
+            std_error=self.std_error[chosen],
+            ess_ratio=self.ess_ratio[chosen],
+            pareto_k=self.pareto_k[chosen],
+            reliable=self.reliable[chosen],
+            num_samples=self.num_samples[chosen],
+        )
+
     def put(self, where: NDArray[np.intp], estimates: Estimates) -> None:
         """Write the estimates of the rows at these indices."""
         for values, new in zip(self, estimates, strict=True):
@@ -43,6 +56,11 @@ class Estimates(NamedTuple):
     def shifted(self, nats: FloatArray) -> Estimates:
         """Return the estimates with nats (N,) added to ``log_px`` and ``elbo``."""
         return self._replace(log_px=self.log_px + nats, elbo=self.elbo + nats)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Estimates]) -> Estimates:
+        """Return the estimates of all rows of the parts, which may be none."""
+        return cls(*map(np.concatenate, zip(cls.empty(0), *parts, strict=True)))
 
     @classmethod
     def empty(cls, num_rows: int) -> Estimates:

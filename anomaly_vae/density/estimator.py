@@ -14,30 +14,32 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.density.engine import Engine
+from anomaly_vae.columns.features import Inputs
+from anomaly_vae.density.adaptive import QUICK_PHASE, THOROUGH_PHASE, Partial, Phase, run_phase
+from anomaly_vae.density.engine import Engine, Screened
 from anomaly_vae.density.ensemble import ensemble_estimates
 from anomaly_vae.density.estimates import Estimates
 from anomaly_vae.density.member import Member
 from anomaly_vae.density.network import Float32Array
 from anomaly_vae.density.noise import Noise
+from anomaly_vae.density.precision import Precision
 from anomaly_vae.density.tiles import TILE_ROWS
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import check_budget
 
-__all__ = ["Decisions", "DensityEstimator", "Estimates", "default_threads"]
+__all__ = ["Decisions", "DensityEstimator", "Estimates", "Precision", "default_threads"]
 
 # Most rows of a block, which is one task of a thread. Chosen, not measured: larger blocks need less Python a row and
 # more memory. Blocks are smaller where that keeps all threads busy.
-_MAX_BLOCK_ROWS = 128
+_MAX_BLOCK_ROWS = 1024
 
 
 class Decisions(NamedTuple):
@@ -52,7 +54,7 @@ class Decisions(NamedTuple):
     num_samples: NDArray[np.int64]
 
 
-Result = TypeVar("Result", Estimates, Decisions)
+T = TypeVar("T")
 
 
 class DensityEstimator:
@@ -65,14 +67,16 @@ class DensityEstimator:
         *,
         threads: int | None = None,
         adaptive: bool = True,
+        extra_starts: int = 0,
     ) -> None:
         """Make an engine for each member.
 
         Args:
             members: The models of the ensemble; their number is a power of two.
-            noise: Standard normal points, shape (R, n, L): R scramblings, L the largest latent dimension of a member.
+            noise: Standard normal points, shape (R, n, L + 1): R scramblings, L the most latent dimensions of a member.
             threads: Blocks of rows computed at a time (default: the number of cores).
             adaptive: Whether to fit proposals to rows. Otherwise every sample comes from the encoder's proposal.
+            extra_starts: Starts of the quick fits of proposals, next to the encoder's mean.
 
         Raises:
             ConfigError: ``threads`` is below 1.
@@ -83,7 +87,14 @@ class DensityEstimator:
         self.threads = threads or default_threads()
         self._noise = Noise(noise)
         self._engines = [
-            Engine(m.network, self._noise.narrowed(m.latent_dim), m.likelihood, adaptive=adaptive) for m in members
+            Engine(
+                member.network,
+                self._noise_of(m),
+                member.likelihood,
+                adaptive=adaptive,
+                extra_starts=extra_starts,
+            )
+            for m, member in enumerate(members)
         ]
 
     @property
@@ -97,39 +108,61 @@ class DensityEstimator:
         """Return the number; raise ConfigError if it is not one of :attr:`budgets`."""
         return check_budget(num_samples, self.budgets)
 
-    def points(self, num_samples: int, latent_dim: int) -> Float32Array:
-        """Return the standard normal points behind the first samples of an encoder's proposal, (K, L)."""
-        return self._noise.narrowed(latent_dim).slice(0, num_samples // self._noise.scramblings)[0]
+    def points(self, num_samples: int, member: int) -> Float32Array:
+        """Return the standard normal points behind the first samples of a member's encoder, (K, L)."""
+        return self._noise_of(member).slice(0, num_samples // self._noise.scramblings)[0]
+
+    def _noise_of(self, member: int) -> Noise:
+        return self._noise.of_member(member, len(self.members), self.members[member].latent_dim)
 
     def estimate(
         self,
         rows: FloatArray,
-        num_samples: int,
-        max_std_error: float | None = None,
+        precision: Precision,
+        *,
+        careful_below: FloatArray | None = None,
         on_rows: Callable[[int], None] | None = None,
     ) -> Estimates:
         """Estimate log p(x) of rows, shape (N, D); missing, novel and constant cells are left out of it.
 
         Args:
             rows: Data units, NaN where a cell is missing.
-            num_samples: Most decoder evaluations a row.
-            max_std_error: Stop at a row when its standard error is at most this, nats. None spends the whole budget.
+            precision: The error target and the cap (:mod:`anomaly_vae.density.adaptive`).
+            careful_below: A row with a lower log p(x) gets the thorough search at once, nats in data units, shape (N,).
             on_rows: Called after each block with its number of rows.
 
         Raises:
-            ConfigError: ``num_samples`` is not one of :attr:`budgets`.
+            ConfigError: The cap is not one of :attr:`budgets`.
         """
+        self.check_budget(precision.num_samples)
+        budget = precision.num_samples // len(self.members)
+        if not all(engine.affords_quick_phase(budget) for engine in self._engines):
+            return self.estimate_fixed(rows, precision.num_samples)
+        limits = np.full(len(rows), -np.inf) if careful_below is None else careful_below
+        if len(rows) == 1:  # networks are called with 4 rows at least: copies cost less than padding every call
+            copies = self.estimate(np.repeat(rows, 4, axis=0), precision, careful_below=np.repeat(limits, 4))
+            if on_rows:
+                on_rows(1)
+            return copies.take(np.array([0]))
+
+        known = self._phase(QUICK_PHASE, rows, precision, limits, on_rows=on_rows)
+        log_px = known.log_px()
+        # Hard rows are few in each block. Together they fill blocks of their own, which takes less time.
+        where = np.flatnonzero(~known.is_certified | (log_px < limits))
+        if len(where):
+            found = self._phase(THOROUGH_PHASE, rows[where], precision, limits[where], known.take(where))
+            known.put(where, found)
+        return known.final()
+
+    def estimate_fixed(self, rows: FloatArray, num_samples: int) -> Estimates:
+        """Estimate log p(x) with a fixed number of decoder evaluations a row, as :meth:`estimate`."""
         samples = self._samples_per_member(num_samples)
 
-        def work(block: FloatArray) -> Estimates:
-            return ensemble_estimates(
-                [
-                    engine.estimate(member.features.encode(block), samples, max_std_error)
-                    for member, engine in self._members_and_engines()
-                ]
-            )
+        def work(block: slice) -> Estimates:
+            pairs = zip(self._engines, self._inputs(rows[block]), strict=True)
+            return ensemble_estimates([engine.estimate_fixed(inputs, samples) for engine, inputs in pairs])
 
-        return self._by_blocks(work, Estimates.empty(0), rows, on_rows)
+        return Estimates.joined(self._map_blocks(work, len(rows)))
 
     def plain_log_px(self, rows: FloatArray, num_samples: int) -> FloatArray:
         """Estimate log p(x) with every sample from the encoder's proposal, nats in data units, shape (N,).
@@ -139,15 +172,11 @@ class DensityEstimator:
         """
         samples = self._samples_per_member(num_samples)
 
-        def work(block: FloatArray) -> Estimates:
-            return ensemble_estimates(
-                [
-                    engine.estimate_plain(member.features.encode(block), samples)
-                    for member, engine in self._members_and_engines()
-                ]
-            )
+        def work(block: slice) -> Estimates:
+            pairs = zip(self._engines, self._inputs(rows[block]), strict=True)
+            return ensemble_estimates([engine.estimate_plain(inputs, samples) for engine, inputs in pairs])
 
-        return self._by_blocks(work, Estimates.empty(0), rows, None).log_px
+        return Estimates.joined(self._map_blocks(work, len(rows))).log_px
 
     def joint_mismatch(self, rows: FloatArray) -> float:
         """Return the largest relative difference of log p(x, z) between decoder and log_joint, on rows in data units.
@@ -155,27 +184,46 @@ class DensityEstimator:
         A large value means that the graphs are not parts of one model.
         """
         largest = [
-            engine.joint_mismatch(member.features.encode(rows)).max() for member, engine in self._members_and_engines()
+            engine.joint_mismatch(member.features.encode(rows)).max()
+            for member, engine in zip(self.members, self._engines, strict=True)
         ]
         return float(np.max(largest))  # NaN stays NaN
 
-    def decide(self, rows: FloatArray, num_samples: int, thresholds: FloatArray) -> Decisions:
+    def decide(
+        self, rows: FloatArray, precision: Precision, thresholds: FloatArray, careful_below: FloatArray | None = None
+    ) -> Decisions:
         """Estimate only the rows that are not clearly above their thresholds (N,), nats in data units.
 
         The cascade (:mod:`anomaly_vae.density.cascade`) ends a row after 16 or 64 samples only if it is above its
-        threshold with high confidence.
+        threshold with high confidence. The other rows get what :meth:`estimate` gives them.
         """
-        samples = self._samples_per_member(num_samples)
-        rows_and_thresholds = np.concatenate([rows, thresholds[:, None]], axis=1)
-        work = partial(self._decide_block, samples=samples)
-        return self._by_blocks(work, Decisions(np.empty(0), np.empty(0, dtype=np.int64)), rows_and_thresholds, None)
+        self.check_budget(precision.num_samples)
+        # p(x) is at least p_1(x) / M: where the first member's share is above the threshold, so is the sum.
+        shifted = thresholds + math.log(len(self.members))
+        first = self.members[0].features
+
+        def screen(block: slice) -> Screened:
+            return self._engines[0].screen(first.encode(rows[block]), shifted[block])
+
+        found = self._map_blocks(screen, len(rows))
+        log_px, spent = np.full(len(rows), np.inf), np.concatenate([np.empty(0, np.int64), *(s.spent for s in found)])
+        remaining = np.flatnonzero(np.concatenate([np.empty(0, bool), *(s.remains for s in found)]))
+        if len(remaining):
+            limits = None if careful_below is None else careful_below[remaining]
+            estimates = self.estimate(rows[remaining], precision, careful_below=limits)
+            log_px[remaining] = estimates.log_px
+            spent[remaining] += estimates.num_samples
+        return Decisions(log_px, spent)
 
     def encode(self, rows: FloatArray) -> FloatArray:
         """Return the means of q(z|x), (N, D) -> (N, L); the members' means are side by side."""
         width = sum(member.latent_dim for member in self.members)
         if not len(rows):
             return np.empty((0, width))
-        means = [engine.encode(member.features.encode(rows)) for member, engine in self._members_and_engines()]
+        means = [
+            engine.encode(member.features.encode(rows)).loc.astype(np.float64)
+            for member, engine in zip(self.members, self._engines, strict=True)
+        ]
         return np.concatenate(means, axis=1)
 
     def relative_difference(self, rows: FloatArray, log_px: FloatArray, expected: FloatArray) -> FloatArray:
@@ -189,48 +237,45 @@ class DensityEstimator:
         size = np.maximum(np.abs(expected), np.abs(expected - base))
         return np.asarray(np.abs(log_px - expected) / np.maximum(1.0, size))
 
-    def _members_and_engines(self) -> Iterator[tuple[Member, Engine]]:
-        return zip(self.members, self._engines, strict=True)
+    def _phase(
+        self,
+        phase: Phase,
+        rows: FloatArray,
+        precision: Precision,
+        careful_below: FloatArray,
+        known: Partial | None = None,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> Partial:
+        """Run a phase in blocks; see :func:`~anomaly_vae.density.adaptive.run_phase`."""
+
+        def work(block: slice) -> Partial:
+            before = None if known is None else known.take(np.arange(block.start, block.stop))
+            return run_phase(phase, self._engines, self._inputs(rows[block]), precision, careful_below[block], before)
+
+        return Partial.joined(self._map_blocks(work, len(rows), on_rows), len(self.members))
+
+    def _inputs(self, rows: FloatArray) -> list[Inputs]:
+        """Return the rows in the model units of every member."""
+        return [member.features.encode(rows) for member in self.members]
 
     def _samples_per_member(self, num_samples: int) -> int:
         return self.check_budget(num_samples) // len(self.members)
 
-    def _decide_block(self, rows_and_thresholds: FloatArray, samples: int) -> Decisions:
-        """Screen rows by the first member's share of the density; estimate the remaining rows with all members."""
-        rows, thresholds = np.ascontiguousarray(rows_and_thresholds[:, :-1]), rows_and_thresholds[:, -1]
-        (member, engine), *others = self._members_and_engines()
-        # p(x) is at least p_1(x) / M: where the first member's share is above the threshold, so is the sum.
-        screened = engine.screen(member.features.encode(rows), samples, thresholds + math.log(len(self.members)))
-        log_px = np.full(len(rows), np.inf)
-        if len(screened.remaining):
-            remaining = rows[screened.remaining]
-            estimates = [screened.estimates]
-            estimates += [engine.estimate(member.features.encode(remaining), samples) for member, engine in others]
-            combined = ensemble_estimates(estimates)
-            log_px[screened.remaining] = combined.log_px
-            screened.num_samples[screened.remaining] = combined.num_samples
-        return Decisions(log_px, screened.num_samples)
-
-    def _by_blocks(
-        self,
-        work: Callable[[FloatArray], Result],
-        empty: Result,
-        rows: FloatArray,
-        on_rows: Callable[[int], None] | None,
-    ) -> Result:
-        """Apply ``work`` to blocks of rows in threads and join the results in order; ``empty`` is that of no rows."""
-        rows_per_thread = -(-len(rows) // (self.threads * TILE_ROWS)) * TILE_ROWS
+    def _map_blocks(
+        self, work: Callable[[slice], T], num_rows: int, on_rows: Callable[[int], None] | None = None
+    ) -> list[T]:
+        """Apply ``work`` to blocks of rows in threads; return the results in order."""
+        rows_per_thread = -(-num_rows // (self.threads * TILE_ROWS)) * TILE_ROWS
         step = min(rows_per_thread, _MAX_BLOCK_ROWS) or TILE_ROWS
-        blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
-        results = [empty]
+        blocks = [slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]
         threads = min(self.threads, len(blocks))
+        results = []
         with ThreadPoolExecutor(threads) if threads > 1 else contextlib.nullcontext() as pool:
-            finished: Iterator[Result] = (pool.map if pool else map)(work, blocks)
-            for result in finished:
+            for block, result in zip(blocks, (pool.map if pool else map)(work, blocks), strict=True):
                 results.append(result)
                 if on_rows:
-                    on_rows(len(result.num_samples))
-        return type(empty)(*map(np.concatenate, zip(*results, strict=True)))
+                    on_rows(block.stop - block.start)
+        return results
 
 
 def default_threads() -> int:

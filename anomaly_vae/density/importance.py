@@ -21,6 +21,11 @@ __all__ = ["ROUNDING", "Summary", "summarise"]
 # 4 these quantiles lie within 2.6 standard errors on every table.
 ROUNDING = 4.0
 
+# The least standard error, as a share of that of plain Monte Carlo with the same weights. The spread over the
+# scramblings does not see the part of p(z|x) that no sample hit. Measured on the normal rows of 13 ADBench tables with
+# default models: the stated 99.7 % interval holds for 98.7 % with a share of 0.3, 99.1 % with 0.4 and 99.5 % with 0.5.
+_UNSEEN_SHARE = 0.4
+
 # Largest share of the total weight that one scrambling may have. Above it the spread over the scramblings does not
 # measure the error. Chosen, not measured: a lower limit gives NaN for more rows, a higher one lets errors pass that are
 # too small.
@@ -40,10 +45,11 @@ class Summary(NamedTuple):
         std_error: Standard error of ``log_px``, from the spread over the scramblings and the rounding of float32:
 
             .. math:: \mathrm{se}^2 = \frac{1}{R (R - 1)} \sum_r \Bigl( \frac{\hat p_r}{\hat p} - 1 \Bigr)^2
-                      + \bigl( c \, 2^{-23} \, m \bigr)^2
+                      + \frac{u^2}{K} \Bigl( \frac{1}{\mathrm{ess}} - 1 \Bigr) + \bigl( c \, 2^{-23} \, m \bigr)^2
 
-            with :math:`\hat p_r` the mean weight of scrambling r (the delta method for the logarithm), c the constant
-            ROUNDING and m the largest absolute term of a log-weight. Intervals use Student's t with R - 1 degrees of
+            with :math:`\hat p_r` the mean weight of scrambling r (the delta method for the logarithm), u the constant
+            _UNSEEN_SHARE, ess the ``ess_ratio``, c the constant ROUNDING and m the largest absolute term of a
+            log-weight. Intervals use Student's t with R - 1 degrees of
             freedom. NaN where one scrambling holds over half of the total, because the spread is then no measure of
             the error, and where all weights are zero. (Owen, Monte Carlo theory, methods and examples, 2013,
             chapter 17)
@@ -79,7 +85,10 @@ def summarise(log_weights: FloatArray, largest_term: FloatArray) -> Summary:
         log_px = top + np.log(total) - math.log(num_samples)
         ess_ratio = total**2 / (num_samples * np.square(weights).sum(axis=-1))
     spread = np.square(share * scramblings - 1.0).sum(axis=-1) / (scramblings * (scramblings - 1))
-    error = np.sqrt(spread + np.square(ROUNDING * 2.0**-23 * largest_term))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        monte_carlo = np.maximum(1.0 / ess_ratio - 1.0, 0.0) / num_samples
+    rounding = np.square(ROUNDING * 2.0**-23 * largest_term)
+    error = np.sqrt(spread + _UNSEEN_SHARE**2 * monte_carlo + rounding)
     return Summary(
         log_px=log_px,
         elbo=flat.sum(axis=-1) / num_samples,

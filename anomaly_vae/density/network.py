@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Float32Array", "Network", "is_batch_invariant"]
+__all__ = ["Float32Array", "Network", "Posterior", "is_batch_invariant"]
 
 Float32Array = NDArray[np.float32]
 
-# Rows and samples of the probe: the largest call of the encoder (see tiles), and the samples of the pilot.
+# Rows and samples of the probe: the largest call of the encoder (see tiles), and the samples of the first round.
 _PROBE_ROWS, _PROBE_SAMPLES = 128, 64
 
 # Tile sizes that are compared with the largest: all even ones up to 16 and some above. Chosen, not measured: more sizes
 # find more differences and make loading slower.
 _PROBED_TILES = (*range(2, 18, 2), 24, 30, 32, 62)
 
+# Tile sizes of the posterior graph (see tiles). Its arrays have one row of numbers for each row. In onnxruntime, Log
+# gives the last elements of an array other bits if their number is no multiple of a vector's length.
+_POSTERIOR_TILES = (4, 8, 12, 16, 20, 28, 32, 60)
+
 # Share of cells that the probe keeps, as the quantile of a standard normal: 90 %.
 _MASK_QUANTILE = 1.3
+
+
+class Posterior(NamedTuple):
+    """log p(x, z) at one z per row, without the heads' base, and its derivatives in z. In the order of the graph.
+
+    Attributes:
+        log_joint: Nats, shape (N, 1).
+        gradient: Shape (N, L).
+        curvature: Minus the second derivative, shape (N, L, L); it may be indefinite.
+        information: A positive definite curvature, shape (N, L, L); see
+            :meth:`anomaly_vae.columns.likelihood.Likelihood.information`.
+    """
+
+    log_joint: Float32Array
+    gradient: Float32Array
+    curvature: Float32Array
+    information: Float32Array
 
 
 class Network(Protocol):
     """The networks of a model. Axes: N rows, S samples, L latents, F features, P parameters of p(x|z).
 
     Attributes:
-        batch_invariant: Whether a row gets the same bits in every call with an even number of rows, and whether
-            log_joint gives the same bits for all samples in one call or for several calls of a multiple of 16 samples.
+        batch_invariant: Whether a row gets the same bits in every call with an even number of rows, of posterior with a
+            multiple of 4, and whether log_joint gives the same bits for all samples in one call or for several calls of
+            a multiple of 16 samples.
     """
 
     batch_invariant: bool
@@ -43,30 +67,51 @@ class Network(Protocol):
     def log_joint(
         self, x: Float32Array, mask: Float32Array, loc: Float32Array, scale: Float32Array, noise: Float32Array
     ) -> Float32Array:
-        """x, mask (N, F), loc, scale (N, L), noise (S, L) -> log p(x, z) at z = loc + scale * noise, (N, S)."""
+        """x, mask (N, F), loc, scale (N, L), noise (1 or N, S, L) -> log p(x, z) at z = loc + scale * noise, (N, S)."""
+        ...
+
+    def posterior(self, x: Float32Array, mask: Float32Array, z: Float32Array) -> Posterior:
+        """x, mask (N, F), z (N, L) -> log p(x, z) and its derivatives."""
+        ...
+
+    def likelihood(self, x: Float32Array, mask: Float32Array, params: Float32Array) -> Float32Array:
+        """x, mask (N, F), params (S, P) -> log p(x|z) of all pairs, (N, S)."""
         ...
 
 
 def is_batch_invariant(network: Network, num_features: int, latent_dim: int) -> bool:
     """Return whether the network is batch-invariant on this machine: compare small calls with large ones."""
     probe = _Probe.of(num_features, latent_dim)
-    many = probe.log_joint(network, _PROBE_ROWS, 0, 16)
-    few = probe.log_joint(network, _PROBE_ROWS // 4, 0, _PROBE_SAMPLES)
-    moments = network.encode(probe.x, probe.mask)
+    params = network.decode(probe.loc[:_PROBE_SAMPLES])
+    in_tiles = (
+        partial(probe.encode, network),
+        partial(probe.likelihood, network, params),
+        partial(probe.log_joint, network, 0, 16),
+        partial(probe.log_joint_of_rows, network, 0, 16),
+    )
+    in_rounds = (partial(probe.log_joint, network), partial(probe.log_joint_of_rows, network))
     return (
-        _same_bits(np.ascontiguousarray(few[:, :16]), many)
-        and all(_same_bits(probe.log_joint(network, rows, 0, 16), many) for rows in _PROBED_TILES)
-        and all(
-            _same_bits(probe.log_joint(network, rows, first, _PROBE_SAMPLES), few[:, first:])
-            for rows in _PROBED_TILES
-            if rows <= len(few)
-            for first in (0, 16)
-        )
-        and all(
-            _same_bits(part, whole)
-            for rows in _PROBED_TILES
-            for part, whole in zip(network.encode(probe.x[:rows], probe.mask[:rows]), moments, strict=True)
-        )
+        all(_same_in_tiles(call, _PROBED_TILES) for call in in_tiles)
+        and _same_in_tiles(partial(probe.posterior, network), _POSTERIOR_TILES)
+        and all(_same_in_rounds(call) for call in in_rounds)
+    )
+
+
+def _same_in_tiles(call: Callable[[int], Sequence[Float32Array]], tiles: Sequence[int]) -> bool:
+    """Return whether the first rows of a call have the same bits in calls of all sizes."""
+    whole = call(_PROBE_ROWS)
+    return all(_same_bits(part, expected) for rows in tiles for part, expected in zip(call(rows), whole, strict=True))
+
+
+def _same_in_rounds(call: Callable[[int, int, int], Sequence[Float32Array]]) -> bool:
+    """Return whether samples have the same bits in one call and in parts of it, in calls of all sizes."""
+    most = _PROBE_ROWS // 4
+    (whole,) = call(0, _PROBE_SAMPLES, most)
+    return all(
+        _same_bits(call(first, last, rows)[0], whole[:, first:last])
+        for rows in _PROBED_TILES
+        if rows <= most
+        for first, last in ((0, 16), (0, _PROBE_SAMPLES), (16, _PROBE_SAMPLES))
     )
 
 
@@ -88,14 +133,31 @@ class _Probe(NamedTuple):
             return rng.standard_normal(shape, dtype=np.float32)
 
         x, loc = draw(_PROBE_ROWS, num_features), draw(_PROBE_ROWS, latent_dim)
-        noise = draw(_PROBE_SAMPLES, latent_dim)
+        noise = draw(_PROBE_ROWS, _PROBE_SAMPLES, latent_dim)
         mask = (draw(*x.shape) < _MASK_QUANTILE).astype(np.float32)
         return cls(x * mask, mask, loc, np.exp(0.5 * loc), noise)
 
-    def log_joint(self, network: Network, rows: int, first: int, last: int) -> Float32Array:
-        """Call log_joint on the first rows and on samples ``first`` to ``last``."""
+    def encode(self, network: Network, rows: int) -> tuple[Float32Array, ...]:
+        """Call the encoder on the first rows."""
+        return network.encode(self.x[:rows], self.mask[:rows])
+
+    def posterior(self, network: Network, rows: int) -> Posterior:
+        """Call posterior on the first rows."""
+        return network.posterior(self.x[:rows], self.mask[:rows], self.loc[:rows])
+
+    def likelihood(self, network: Network, params: Float32Array, rows: int) -> tuple[Float32Array]:
+        """Call likelihood on the first rows."""
+        return (network.likelihood(self.x[:rows], self.mask[:rows], params),)
+
+    def log_joint(self, network: Network, first: int, last: int, rows: int) -> tuple[Float32Array]:
+        """Call log_joint on the first rows and on samples ``first`` to ``last``, which all rows share."""
         x, mask, loc, scale = (values[:rows] for values in (self.x, self.mask, self.loc, self.scale))
-        return network.log_joint(x, mask, loc, scale, self.noise[first:last])
+        return (network.log_joint(x, mask, loc, scale, np.ascontiguousarray(self.noise[:1, first:last])),)
+
+    def log_joint_of_rows(self, network: Network, first: int, last: int, rows: int) -> tuple[Float32Array]:
+        """The same with other samples for each row."""
+        x, mask, loc, scale = (values[:rows] for values in (self.x, self.mask, self.loc, self.scale))
+        return (network.log_joint(x, mask, loc, scale, np.ascontiguousarray(self.noise[:rows, first:last])),)
 
 
 def _same_bits(part: Float32Array, whole: Float32Array) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnxruntime
 
-from anomaly_vae.density.network import Float32Array, is_batch_invariant
+from anomaly_vae.density.network import Float32Array, Posterior, is_batch_invariant
 from anomaly_vae.errors import BundleError
 
 # anomaly_vae sets the variable, but onnxruntime reads it when it is imported, which may have been earlier.
@@ -106,8 +106,21 @@ class OnnxNetwork:
         self._log_joint = _session(
             graphs,
             f"log_joint{suffix}.onnx",
-            {"x": row, "mask": row, "loc": latent, "scale": latent, "noise": latent},
+            {"x": row, "mask": row, "loc": latent, "scale": latent, "noise": (None, None, latent_dim)},
             {"log_joint": (None, None)},
+        )
+        square = (None, latent_dim, latent_dim)
+        self._posterior = _session(
+            graphs,
+            f"posterior{suffix}.onnx",
+            {"x": row, "mask": row, "z": latent},
+            {"log_joint": (None, 1), "gradient": latent, "curvature": square, "information": square},
+        )
+        self._likelihood = _session(
+            graphs,
+            f"likelihood{suffix}.onnx",
+            {"x": row, "mask": row, "params": params},
+            {"log_likelihood": (None, None)},
         )
         try:
             self.batch_invariant = is_batch_invariant(self, num_features, latent_dim)
@@ -115,7 +128,7 @@ class OnnxNetwork:
             raise
         except Exception as error:  # onnxruntime's exceptions have no narrower base class
             name = f"log_joint{suffix}.onnx"
-            raise BundleError(f"{name} or its encoder cannot be run: {str(error).splitlines()[0]}") from error
+            raise BundleError(f"{name} or another graph cannot be run: {str(error).splitlines()[0]}") from error
 
     def encode(self, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
         """See :class:`~anomaly_vae.density.network.Network`."""
@@ -137,10 +150,24 @@ class OnnxNetwork:
         feed = {"x": x, "mask": mask, "loc": loc, "scale": scale, "noise": noise}
         with self._slots:
             (log_joint,) = self._log_joint.run(["log_joint"], feed)
-        return _checked(log_joint, (len(x), len(noise)), "log_joint")
+        return _checked(log_joint, (len(x), noise.shape[1]), "log_joint")
+
+    def posterior(self, x: Float32Array, mask: Float32Array, z: Float32Array) -> Posterior:
+        """See :class:`~anomaly_vae.density.network.Network`."""
+        with self._slots:
+            found = self._posterior.run(list(Posterior._fields), {"x": x, "mask": mask, "z": z})
+        rows, latent = len(x), self._latent_dim
+        shapes = ((rows, 1), (rows, latent), (rows, latent, latent), (rows, latent, latent))
+        return Posterior(*(_checked(values, shape, "posterior") for values, shape in zip(found, shapes, strict=True)))
+
+    def likelihood(self, x: Float32Array, mask: Float32Array, params: Float32Array) -> Float32Array:
+        """See :class:`~anomaly_vae.density.network.Network`."""
+        with self._slots:
+            (found,) = self._likelihood.run(["log_likelihood"], {"x": x, "mask": mask, "params": params})
+        return _checked(found, (len(x), len(params)), "likelihood")
 
 
-def _checked(values: Float32Array, shape: tuple[int, int], name: str) -> Float32Array:
+def _checked(values: Float32Array, shape: tuple[int, ...], name: str) -> Float32Array:
     """Raise BundleError if values have another shape: onnxruntime only warns where a graph declares a wrong one."""
     if values.shape != shape:
         raise BundleError(f"{name}.onnx: its output has shape {values.shape}, expected {shape}; train the model again")

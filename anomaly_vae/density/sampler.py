@@ -1,12 +1,12 @@
 r"""Draw importance samples of rows in rounds, from the encoder's proposal or from a fitted one.
 
 A sampler holds the log-weights drawn so far, (N, R, n) for N rows, R scramblings and n points of each. A new round
-evaluates only the new points. In each round, the components of a fitted proposal divide the new points among
-themselves.
+evaluates only the new points.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,17 +17,21 @@ from anomaly_vae.density import tiles
 from anomaly_vae.density.network import Float32Array, Network
 from anomaly_vae.density.noise import Noise
 from anomaly_vae.density.proposals import (
-    NUM_COMPONENTS,
     Mixture,
     allocate,
-    component_log_probs,
     draw,
     mixture_log_prob,
+    refit,
+    squared_distances,
 )
 
 __all__ = ["EncoderSampler", "Mask", "MixtureSampler", "Rows", "Sampler"]
 
 Mask = NDArray[np.bool_]
+
+# Float64 numbers in the samples that are drawn at once, 1 MiB; it limits the rows of a pass. Chosen, not measured: few
+# rows keep the arrays in the processor's cache, many save calls.
+_PASS_NUMBERS = 2**17
 
 
 class Rows(NamedTuple):
@@ -109,24 +113,38 @@ class EncoderSampler:
         """See :class:`Sampler`."""
         return self._weights, self._largest_term
 
-    def best(self) -> FloatArray:
-        """Return the sample of each row with the largest p(x, z), shape (N, L)."""
-        points, log_normal = self._noise.slice(0, self.num_points)
-        log_joint = self._weights.reshape(len(self._weights), -1) + log_normal
-        best = points.astype(np.float64)[log_joint.argmax(axis=-1)]
-        return np.asarray(self.rows.loc + self.rows.scale * best)
+    def log_joint(self) -> FloatArray:
+        """Return log p(x, z) of the samples, nats, shape (N, R, n)."""
+        _, log_normal = self._noise.slice(0, self.num_points)
+        log_q = log_normal - self._log_scale[:, None]
+        return np.asarray(self._weights + log_q.reshape(self._weights.shape))
 
 
 class MixtureSampler:
     """Draws from proposals fitted to the rows."""
 
-    def __init__(self, network: Network, noise: Noise, rows: Rows, mixture: Mixture) -> None:
-        """Start without samples."""
+    def __init__(
+        self, network: Network, noise: Noise, rows: Rows, mixture: Mixture, pilot: FloatArray, *, heavy: bool
+    ) -> None:
+        """Start with the encoder's samples.
+
+        Args:
+            network: The model.
+            noise: Its points.
+            rows: The rows.
+            mixture: Their proposals.
+            pilot: log p(x, z) of the first point of every scrambling, which the encoder drew, nats, shape (N, R, 1).
+            heavy: Whether the modes have the tails of Student's t.
+        """
         self._network, self._noise, self.rows, self._mixture = network, noise, rows, mixture
-        self._log_joint = np.empty((len(rows.x), noise.scramblings, 0))
-        self._log_probs = np.empty((len(rows.x), NUM_COMPONENTS, noise.scramblings, 0))
-        self._counts = np.zeros((len(rows.x), NUM_COMPONENTS), dtype=np.int64)
-        self.num_points = 0
+        self._heavy = heavy
+        self._log_joint = pilot
+        z = mixture.encoder_loc[:, None, :] + mixture.encoder_scale[:, None, :] * noise.values[:, 0].astype(np.float64)
+        self._z = z[:, :, None, :].astype(np.float32)
+        self._distances = squared_distances(mixture, z)[..., None]
+        self._counts = np.zeros((len(pilot), mixture.share.shape[1] + 1), dtype=np.int64)
+        self._counts[:, -1] = 1
+        self.num_points = 1
 
     @property
     def num_rows(self) -> int:
@@ -137,35 +155,63 @@ class MixtureSampler:
         """See :class:`Sampler`."""
         if num_points == self.num_points:
             return
-        points = self._noise.values[:, self.num_points : num_points].astype(np.float64)
-        counts = allocate(self._mixture, points.shape[1])
-        z = draw(self._mixture, points, counts).astype(np.float32)
-        z = z.reshape(len(z), -1, self._noise.latent_dim)
-        shape = (len(z), self._noise.scramblings, -1)
-        log_joint = tiles.log_joint_at(self._network, self.rows.x, self.rows.mask, z).reshape(shape)
-        log_probs = component_log_probs(self._mixture, z.astype(np.float64))
-        log_probs = log_probs.reshape(len(z), NUM_COMPONENTS, *shape[1:])
+        drawn = slice(self.num_points, num_points)
+        points = self._noise.values[:, drawn].astype(np.float64)
+        radii = self._noise.radii[:, drawn] if self._heavy else None
+        components = allocate(self._mixture, self.num_points, num_points)
+        for component in range(self._counts.shape[1]):
+            self._counts[:, component] += (components == component).sum(axis=1)
+        step = max(_PASS_NUMBERS // points.size, 1)
+        parts = [
+            self._sample(slice(i, i + step), points, radii, components[i : i + step])
+            for i in range(0, self.num_rows, step)
+        ]
+        z, log_joint, distances = (np.concatenate(values) for values in zip(*parts, strict=True))
+        self._z = np.concatenate([self._z, z], axis=2)
         self._log_joint = np.concatenate([self._log_joint, log_joint], axis=-1)
-        self._log_probs = np.concatenate([self._log_probs, log_probs], axis=-1)
-        self._counts = self._counts + counts
+        self._distances = np.concatenate([self._distances, distances], axis=-1)
         self.num_points = num_points
 
     def take(self, chosen: NDArray[np.intp] | Mask) -> MixtureSampler:
         """See :class:`Sampler`."""
-        taken = MixtureSampler(self._network, self._noise, self.rows.take(chosen), self._mixture.take(chosen))
-        taken._log_joint, taken._log_probs = self._log_joint[chosen], self._log_probs[chosen]
+        rows, mixture = self.rows.take(chosen), self._mixture.take(chosen)
+        taken = copy.copy(self)
+        taken.rows, taken._mixture = rows, mixture
+        taken._z, taken._log_joint = self._z[chosen], self._log_joint[chosen]
+        taken._distances = self._distances[chosen]
         taken._counts = self._counts[chosen]
-        taken.num_points = self.num_points
         return taken
 
     def log_weights(self) -> tuple[FloatArray, FloatArray]:
         """See :class:`Sampler`."""
         num_rows = self.num_rows
         log_joint = self._log_joint.reshape(num_rows, -1)
-        log_q = mixture_log_prob(self._log_probs.reshape(num_rows, NUM_COMPONENTS, -1), self._counts)
+        distances = self._distances.reshape(*self._distances.shape[:2], -1)
+        log_q = mixture_log_prob(self._mixture, distances, self._counts, heavy=self._heavy)
         return (log_joint - log_q).reshape(self._log_joint.shape), np.maximum(
             _largest_term(log_joint), _largest_term(log_q)
         )
+
+    def refitted(self) -> Mixture:
+        """Return proposals that also have a component with the mean and covariance of the samples under their weights.
+
+        References:
+            Cappé et al., Population Monte Carlo (2004)
+        """
+        weights, _ = self.log_weights()
+        return refit(self._mixture, self._z.reshape(self.num_rows, -1, self._z.shape[-1]).astype(np.float64), weights)
+
+    def _sample(
+        self, rows: slice, points: FloatArray, radii: FloatArray | None, components: NDArray[np.int64]
+    ) -> tuple[Float32Array, FloatArray, FloatArray]:
+        """Draw for some rows; return z, (N, R, n, L), log p(x, z) and squared distances, (N, M + 1, R, n)."""
+        mixture = Mixture(*(values[rows] for values in self._mixture))
+        z = draw(mixture, points, radii, components).astype(np.float32)
+        flat = z.reshape(len(z), -1, self._noise.latent_dim)
+        log_joint = tiles.log_joint_at(self._network, self.rows.x[rows], self.rows.mask[rows], flat)
+        distances = squared_distances(mixture, flat.astype(np.float64))
+        shape = z.shape[1:3]
+        return z, log_joint.reshape(len(z), *shape), distances.reshape(*distances.shape[:2], *shape)
 
 
 def _largest_term(terms: FloatArray) -> FloatArray:

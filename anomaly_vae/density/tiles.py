@@ -3,22 +3,33 @@
 Measured: onnxruntime's results depend on the shape of a call, not on a row's position in it. So:
 
 - every call of the decoder has 64 rows, and a short one is padded with copies of its last row;
-- encoder and log_joint, which take most of the time, depend on ``Network.batch_invariant``. If it is True, tiles are
-  large and have an even number of rows: of the shapes in use, only a single row gave other bits. If it is False, a call
-  of the encoder has 16 rows, and the shape of a call of log_joint follows from the number of samples alone.
+- the other graphs depend on ``Network.batch_invariant``. If it is True, tiles are large and have an even number of
+  rows: of the shapes in use, only a single row gave other bits. Calls of the posterior graph have a multiple of 4 rows.
+  If it is False, a call has 16 rows, or, with samples, a number of rows that follows from the number of samples alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.density.network import Float32Array, Network
+from anomaly_vae.density.network import Float32Array, Network, Posterior
 
-__all__ = ["TILE_ROWS", "decode", "encode", "log_joint_at", "log_joint_at_points"]
+__all__ = [
+    "TILE_ROWS",
+    "decode",
+    "encode",
+    "likelihood",
+    "likelihood_call",
+    "log_joint_at",
+    "log_joint_at_points",
+    "posterior",
+]
 
-# Rows of a call of the encoder, and most rows of a call of log_joint, of a network that is not batch-invariant. Chosen,
-# not measured: larger tiles waste more time on padding, smaller ones make more calls.
+# Rows of a call of a network that is not batch-invariant, and most rows of its calls with samples. Chosen, not
+# measured: larger tiles waste more time on padding, smaller ones make more calls.
 TILE_ROWS = 16
 
 # Rows of a call of the encoder of a batch-invariant network: a whole block (see estimator). Chosen, not measured.
@@ -27,24 +38,55 @@ _ENCODER_ROWS = 128
 # Rows of every call of the decoder. Chosen, not measured: the trade-off of TILE_ROWS.
 _DECODER_ROWS = 64
 
+# Rows of a call of the posterior graph of a batch-invariant network. Chosen, not measured: its largest values have
+# L times the size of a layer, and should stay in the processor's cache.
+_POSTERIOR_ROWS = 128
+
 # Pairs of row and sample in a call of log_joint. Of the sizes tried on one model (30 columns, two hidden layers of 128,
 # K = 256, which is case A of tests/benchmarks/speed.py), 1,024 to 2,048 were the fastest.
 _TILE_PAIRS = 2048
 
+# Numbers in one value of a call of the likelihood: pairs of row and parameter vector, times the vector's length; 256
+# KiB. Chosen, not measured: a value should stay in the processor's cache.
+_LIKELIHOOD_NUMBERS = 2**16
+
+_Call = Callable[..., tuple[Float32Array, ...]]
+
 
 def encode(network: Network, x: Float32Array, mask: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Return mean and standard deviation of q(z|x), (N, F), (N, F) -> (N, L), (N, L)."""
-    rows, multiple = (_ENCODER_ROWS, 2) if network.batch_invariant else (TILE_ROWS, TILE_ROWS)
-    pairs = zip(_tiles(x, rows, multiple), _tiles(mask, rows, multiple), strict=True)
-    parts = [network.encode(*pair) for pair in pairs]
-    loc, log_var = (np.concatenate(values)[: len(x)] for values in zip(*parts, strict=True))
+    loc, log_var = _by_rows(network, network.encode, _ENCODER_ROWS, 2, x, mask)
     return loc, np.exp(0.5 * log_var.astype(np.float64)).astype(np.float32)
 
 
 def decode(network: Network, z: FloatArray) -> FloatArray:
     """Return the decoder's output, (M, L) -> (M, P)."""
-    parts = [network.decode(tile) for tile in _tiles(z.astype(np.float32), _DECODER_ROWS, _DECODER_ROWS)]
+    latents = z.astype(np.float32)
+    starts = range(0, len(z), _DECODER_ROWS)
+    parts = [network.decode(_padded(latents[start : start + _DECODER_ROWS], _DECODER_ROWS)) for start in starts]
     return np.concatenate(parts)[: len(z)].astype(np.float64)
+
+
+def posterior(network: Network, x: Float32Array, mask: Float32Array, z: Float32Array) -> Posterior:
+    """Return log p(x, z) and its derivatives at one z per row."""
+    return Posterior(*_by_rows(network, network.posterior, _POSTERIOR_ROWS, 4, x, mask, z))
+
+
+def likelihood(network: Network, x: Float32Array, mask: Float32Array, params: Float32Array) -> Float32Array:
+    """Return log p(x|z) of all pairs of a row and a parameter vector, (N, F), (N, F), (S, P) -> (N, S)."""
+    rows, samples = likelihood_call(len(params), params.shape[1])
+    chunks = [params[start : start + samples] for start in range(0, len(params), samples)]
+
+    def call(x: Float32Array, mask: Float32Array) -> tuple[Float32Array]:
+        return (np.concatenate([network.likelihood(x, mask, chunk) for chunk in chunks], axis=1),)
+
+    return _by_rows(network, call, rows, 2, x, mask)[0]
+
+
+def likelihood_call(num_vectors: int, num_params: int) -> tuple[int, int]:
+    """Return the most rows and parameter vectors of a call of likelihood; few where the vectors are long."""
+    samples = min(num_vectors, max(_LIKELIHOOD_NUMBERS // (2 * num_params) // 16 * 16, 16))
+    return max(_LIKELIHOOD_NUMBERS // (samples * num_params) // 2 * 2, 2), samples
 
 
 def log_joint_at_points(
@@ -56,40 +98,57 @@ def log_joint_at_points(
     points: Float32Array,
 ) -> FloatArray:
     """Return log p(x, z) at z = loc + scale * point, (N, S); all rows share the points (S, L)."""
-    samples = min(len(points), _TILE_PAIRS)
-    max_rows = _TILE_PAIRS // samples
-    rows = max_rows if network.batch_invariant else min(max_rows, TILE_ROWS)
-    out = np.empty((len(x), len(points)))
-    for i in range(0, len(x), rows):
-        kept = min(rows, len(x) - i)
-        padded = min(kept + kept % 2, rows) if network.batch_invariant else rows
-        tile = [_padded(values[i : i + rows], padded) for values in (x, mask, loc, scale)]
-        for k in range(0, len(points), samples):
-            part = network.log_joint(tile[0], tile[1], tile[2], tile[3], points[k : k + samples])
-            out[i : i + kept, k : k + samples] = part[:kept]
-    return out
+    return _log_joint(network, x, mask, loc, scale, points[None], shared=True)
 
 
 def log_joint_at(network: Network, x: Float32Array, mask: Float32Array, z: Float32Array) -> FloatArray:
     """Return log p(x, z) of every row at its own samples, (N, F), (N, F), (N, S, L) -> (N, S)."""
-    out = np.empty(z.shape[:2])
-    loc = np.zeros((1, z.shape[2]), dtype=np.float32)
-    scale = np.ones_like(loc)
-    for i in range(len(x)):
-        for k in range(0, z.shape[1], _TILE_PAIRS):
-            tile = z[i, k : k + _TILE_PAIRS]
-            out[i, k : k + len(tile)] = network.log_joint(x[i : i + 1], mask[i : i + 1], loc, scale, tile)[0]
+    loc = np.zeros((len(x), z.shape[2]), dtype=np.float32)
+    return _log_joint(network, x, mask, loc, np.ones_like(loc), z, shared=False)
+
+
+def _log_joint(
+    network: Network,
+    x: Float32Array,
+    mask: Float32Array,
+    loc: Float32Array,
+    scale: Float32Array,
+    noise: Float32Array,
+    *,
+    shared: bool,
+) -> FloatArray:
+    num_samples = noise.shape[1]
+    samples = min(num_samples, _TILE_PAIRS)
+    max_rows = _TILE_PAIRS // samples
+    rows = max_rows if network.batch_invariant else min(max_rows, TILE_ROWS)
+    out = np.empty((len(x), num_samples))
+    for i in range(0, len(x), rows):
+        kept = min(rows, len(x) - i)
+        padded = min(kept + kept % 2, rows) if network.batch_invariant else rows
+        tile = [_padded(values[i : i + rows], padded) for values in (x, mask, loc, scale)]
+        own = noise if shared else _padded(noise[i : i + rows], padded)
+        for k in range(0, num_samples, samples):
+            part = network.log_joint(tile[0], tile[1], tile[2], tile[3], np.ascontiguousarray(own[:, k : k + samples]))
+            out[i : i + kept, k : k + samples] = part[:kept]
     return out
 
 
-def _tiles(values: Float32Array, rows: int, multiple: int) -> list[Float32Array]:
-    """Cut values into tiles of ``rows`` rows; pad the last one to a multiple."""
-    tiles = [values[start : start + rows] for start in range(0, len(values), rows)]
-    return [_padded(tile, -(-len(tile) // multiple) * multiple) for tile in tiles]
+def _by_rows(
+    network: Network, call: _Call, most: int, multiple: int, *values: Float32Array
+) -> tuple[Float32Array, ...]:
+    """Call a graph on tiles of rows, whose number is a multiple of another if bits allow it, and join its results."""
+    rows, multiple = (most, multiple) if network.batch_invariant else (TILE_ROWS, TILE_ROWS)
+    parts = []
+    for i in range(0, len(values[0]), rows):
+        kept = min(rows, len(values[0]) - i)
+        parts.append(call(*(_padded(each[i : i + rows], -(-kept // multiple) * multiple) for each in values)))
+    if len(parts) == 1:
+        return tuple(found[: len(values[0])] for found in parts[0])
+    return tuple(np.concatenate(found)[: len(values[0])] for found in zip(*parts, strict=True))
 
 
 def _padded(tile: Float32Array, rows: int) -> Float32Array:
     """Pad a short tile with copies of its last row."""
     if len(tile) == rows:
         return tile
-    return np.concatenate([tile, np.repeat(tile[-1:], rows - len(tile), axis=0)])
+    return tile[np.minimum(np.arange(rows), len(tile) - 1)]

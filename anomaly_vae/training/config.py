@@ -27,7 +27,8 @@ class TrainConfig:
     """Parameters of a training run. The defaults suit most tables.
 
     Attributes:
-        latent_dim: Dimensions of z; "auto" uses half the number of modelled columns, between 1 and 16.
+        latent_dim: Dimensions of z; "auto" uses half the number of modelled columns, between 1 and 16, and removes
+            those that the trained model does not use.
         hidden: Widths of the hidden layers of encoder and decoder; "auto" uses two layers, wider for more columns.
         architecture: Kind of network: "mlp".
         decoder_variance: Variance of Gaussian heads: "learned" (one per column), "fixed" (the column's own variance) or

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from torch import Tensor, nn
 
 from anomaly_vae.columns.layout import Block
 from anomaly_vae.training.graph import Graph
 
-__all__ = ["DecoderGraph", "weighted_sum"]
+__all__ = ["DecoderGraph", "GivenParams", "ParamsGraph", "linear_layer", "weighted_sum"]
+
+
+class ParamsGraph(Protocol):
+    """Adds the parameters of p(x|z) to a graph, block by block."""
+
+    def params(self, block: Block, places: slice = slice(None)) -> str:
+        """Add the parameters of a block, or some of them, shape (N or 1, S, P)."""
+        ...
+
+    def residual(self, block: Block, x: str, places: slice = slice(None)) -> str:
+        """Add x minus the parameters of a block, or minus some of them, shape (N, S, G)."""
+        ...
+
+
+class GivenParams:
+    """Parameters that the graph already has: one vector for each row, (N, P), or vectors for all rows, (S, P)."""
+
+    def __init__(self, graph: Graph, blocks: Sequence[Block], params: str, *, shared: bool) -> None:
+        """Split the parameters into those of each block."""
+        self._graph, self._new_axis = graph, 0 if shared else 1
+        found = graph.split(params, [block.num_params for block in blocks], axis=1)
+        self.parts = {block.kind: part for block, part in zip(blocks, found, strict=True)}
+
+    def params(self, block: Block, places: slice = slice(None)) -> str:
+        """See :class:`ParamsGraph`; the result has the shape (N, 1, P), or (1, S, P) if all rows share it."""
+        start, stop, _ = places.indices(block.num_params)
+        sizes = [size for size in (start, stop - start, block.num_params - stop) if size]
+        pieces = self._graph.split(self.parts[block.kind], sizes, axis=1)
+        return self._graph.add("Unsqueeze", pieces[1 if start else 0], self._graph.integers([self._new_axis]))
+
+    def residual(self, block: Block, x: str, places: slice = slice(None)) -> str:
+        """See :class:`ParamsGraph`."""
+        rows = self._graph.add("Unsqueeze", x, self._graph.integers([1]))
+        return self._graph.add("Sub", rows, self.params(block, places))
 
 
 class DecoderGraph:
@@ -16,7 +53,7 @@ class DecoderGraph:
     def __init__(self, graph: Graph, decoder: nn.Sequential) -> None:
         """Add the hidden layers; the first and the last layer are Linear, perhaps the same."""
         self._graph = graph
-        self._first, self._last = _linear(decoder[0]), _linear(decoder[-1])
+        self._first, self._last = linear_layer(decoder[0]), linear_layer(decoder[-1])
         if self._first is not self._last:
             self._hidden = self._last_hidden(decoder)
 
@@ -60,16 +97,20 @@ def weighted_sum(graph: Graph, terms: str, weights: str) -> str:
 
 
 def _first_layer(graph: Graph, weight: Tensor, bias: Tensor) -> str:
-    """Add (noise, 1) times (scale W; loc W + b), which is W z + b of all pairs, shape (N, S, H)."""
+    """Add (noise, 1) times (scale W; loc W + b), which is W z + b of all pairs, shape (N, S, H).
+
+    The noise is (1, S, L) for points that all rows share, or (N, S, L).
+    """
     matrix, one = graph.weight(weight.T), graph.integers([1])
     scaled = graph.add("Mul", graph.add("Unsqueeze", "scale", graph.integers([2])), matrix)
     shift = graph.add("Unsqueeze", graph.add("Gemm", "loc", matrix, graph.weight(bias)), one)
-    zeros = graph.add("Mul", graph.add("ReduceSum", "noise", one, keepdims=1), graph.scalar(0.0))
+    zeros = graph.add("Mul", graph.add("ReduceSum", "noise", graph.integers([2]), keepdims=1), graph.scalar(0.0))
     ones = graph.add("Add", zeros, graph.scalar(1.0))
-    return graph.add("MatMul", graph.add("Concat", "noise", ones, axis=1), graph.add("Concat", scaled, shift, axis=1))
+    return graph.add("MatMul", graph.add("Concat", "noise", ones, axis=2), graph.add("Concat", scaled, shift, axis=1))
 
 
-def _linear(layer: nn.Module) -> nn.Linear:
+def linear_layer(layer: nn.Module) -> nn.Linear:
+    """Return the layer as what a decoder starts and ends with; raise TypeError if it is something else."""
     if not isinstance(layer, nn.Linear):
         raise TypeError(f"a decoder starts and ends with Linear, got {type(layer).__name__}")
     return layer

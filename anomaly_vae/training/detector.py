@@ -32,7 +32,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     The defaults suit most tables. Fit on normal rows; 20 % of them calibrate the threshold.
 
     Args:
-        latent_dim: Dimensions of z, or "auto": half the columns, between 1 and 16.
+        latent_dim: Dimensions of z, or "auto": half the columns, between 1 and 16, without those that stay unused.
         hidden: Widths of the hidden layers of encoder and decoder, or "auto".
         architecture: Kind of network: "mlp".
         decoder_variance: Variance of Gaussian heads: "learned" (one per column), "fixed" (the column's own variance) or
@@ -160,8 +160,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: N803
-        """Return +1 for normal rows and -1 for anomalies, shape (N,)."""
-        return np.where(self.decision_function(X) < 0.0, -1, 1)
+        """Return +1 for normal rows and -1 for anomalies, shape (N,).
+
+        The cascade of :meth:`anomaly_vae.Scorer.flag` decides, with far fewer samples than ``score_samples`` takes.
+        """
+        scorer = self.scorer()
+        flags = scorer.flag_rows(to_rows(X, scorer.schema, type(self).__name__))
+        return np.where(flags.is_anomaly, -1, 1)
 
     def score(self, X: Any, y: object = None) -> float:  # noqa: N803, ARG002
         """Return the mean of ``score_samples``, so that ``cross_val_score`` and ``GridSearchCV`` work."""

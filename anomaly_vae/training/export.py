@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.bundle.manifest import member_suffix
-from anomaly_vae.training.decoder_graph import DecoderGraph
+from anomaly_vae.training.decoder_graph import DecoderGraph, GivenParams, weighted_sum
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.networks import INPUT_LIMIT, LOG_VAR_LIMIT
+from anomaly_vae.training.posterior_graph import posterior_graph
 from anomaly_vae.training.vae import VAE
 
 __all__ = ["export_graphs"]
 
 
 def export_graphs(vae: VAE, member: int = 0) -> dict[str, bytes]:
-    """Return the ONNX bytes of encoder, decoder and log-joint, by file name."""
-    end = f"{member_suffix(member)}.onnx"
-    return {f"encoder{end}": _encoder(vae), f"decoder{end}": _decoder(vae), f"log_joint{end}": _log_joint(vae)}
+    """Return the ONNX bytes of a member's graphs, by file name."""
+    graphs = {
+        "encoder": _encoder(vae),
+        "decoder": _decoder(vae),
+        "log_joint": _log_joint(vae),
+        "posterior": posterior_graph(vae),
+        "likelihood": _likelihood(vae),
+    }
+    return {f"{name}{member_suffix(member)}.onnx": data for name, data in graphs.items()}
 
 
 def _encoder(vae: VAE) -> bytes:
@@ -64,19 +71,35 @@ def _log_joint(vae: VAE) -> bytes:
         "mask": row,
         "loc": ["N", latent],
         "scale": ["N", latent],
-        "noise": ["S", latent],
+        "noise": ["M", "S", latent],
     }
     return graph.bytes("log_joint", inputs, {"log_joint": ["N", "S"]})
 
 
+def _likelihood(vae: VAE) -> bytes:
+    """Return the graph of log p(x|z) for all pairs of a row and given decoder outputs."""
+    graph, layout = Graph(), vae.head.layout
+    given = GivenParams(graph, layout.blocks, "params", shared=True)
+    sizes = [block.num_features for block in layout.blocks]
+    total = ""
+    parts = zip(vae.head.pairs(), graph.split("x", sizes), graph.split("mask", sizes), strict=True)
+    for (_, head), x, mask in parts:
+        term = head.onnx_log_prob(graph, given, x, mask)
+        total = graph.add("Add", total, term) if total else term
+    graph.add("Add", total, graph.scalar(0.0), outputs=["log_likelihood"])
+    row: list[str | int] = ["N", layout.num_features]
+    inputs: dict[str, list[str | int]] = {"x": row, "mask": row, "params": ["S", layout.num_params]}
+    return graph.bytes("likelihood", inputs, {"log_likelihood": ["N", "S"]})
+
+
 def _log_prior(graph: Graph, latent_dim: int) -> str:
-    """Add log N(loc + scale noise; 0, I), shape (N, S), as (loc^2, loc scale, scale^2) times (1, 2 noise, noise^2).
+    """Add log N(loc + scale noise; 0, I), shape (N, S), as (1, 2 noise, noise^2) times (loc^2, loc scale, scale^2).
 
     A sum over loc^2 would be shorter, but onnxruntime's sums over short rows change their bits with the row's address
     in memory.
     """
     ones = graph.add("Add", graph.add("Mul", "noise", graph.scalar(0.0)), graph.scalar(1.0))
-    powers = graph.add("Concat", ones, graph.add("Add", "noise", "noise"), graph.add("Mul", "noise", "noise"), axis=1)
+    powers = graph.add("Concat", ones, graph.add("Add", "noise", "noise"), graph.add("Mul", "noise", "noise"), axis=2)
     squares = [graph.add("Mul", one, other) for one, other in (("loc", "loc"), ("loc", "scale"), ("scale", "scale"))]
     minus_half = graph.add("Mul", graph.add("Concat", *squares, axis=1), graph.scalar(-0.5))
-    return graph.add("Gemm", minus_half, powers, graph.scalar(-0.5 * latent_dim * LOG_2PI), transB=1)
+    return graph.add("Add", weighted_sum(graph, powers, minus_half), graph.scalar(-0.5 * latent_dim * LOG_2PI))

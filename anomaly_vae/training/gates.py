@@ -18,7 +18,7 @@ from anomaly_vae.columns.heads import HEADS
 from anomaly_vae.columns.transforms import FAR
 from anomaly_vae.density.ensemble import log_mean_exp
 from anomaly_vae.density.estimates import Estimates
-from anomaly_vae.density.estimator import DensityEstimator
+from anomaly_vae.density.estimator import DensityEstimator, Precision
 from anomaly_vae.errors import GateFailed
 from anomaly_vae.training.factor_analysis import factor_analysis, gaussian_log_prob_full
 from anomaly_vae.training.fit import FittedModel
@@ -64,9 +64,8 @@ _STD_ERRORS, _MIN_ROWS = 3.0, 30
 # maximum likelihood would, which finds more anomalies. Measured: on almost linear tables this costs 0.33 nats a column.
 _ALLOWED_LOSS_PER_COLUMN = 0.5
 
-# Held-out rows for that comparison, at most, and the standard error of their log p(x), nats. Chosen, not measured: they
-# only bound the time.
-_MAX_ROWS, _MAX_STD_ERROR = 500, 0.1
+# Held-out rows for that comparison, at most. Chosen, not measured: they only bound the time.
+_MAX_ROWS = 500
 
 # Training rows for the factor analysis, at most. Chosen, not measured: they bound the time.
 _MAX_LINEAR_ROWS = 20_000
@@ -87,7 +86,7 @@ def run_gates(
     held_out: FloatArray,
     calibration: Estimates,
     scores: FloatArray,
-    num_samples: int,
+    precision: Precision,
 ) -> tuple[Gate, ...]:
     """Return the result of every gate.
 
@@ -97,10 +96,10 @@ def run_gates(
         train, held_out: Rows in data units.
         calibration: Estimates of the calibration rows.
         scores: Scores of the calibration rows, in random order.
-        num_samples: Budget of a row.
+        precision: Of the scores.
     """
     rows = held_out[:_MAX_ROWS]
-    log_px = estimator.estimate(rows, num_samples, _MAX_STD_ERROR).log_px
+    log_px = estimator.estimate(rows, precision).log_px
     linear = _linear_log_px(members[0], train, rows)
     return (
         posterior_collapse(members, structured=has_structure(members[0].features, train)),
@@ -274,12 +273,10 @@ def log_px_in_float64(
     It uses the noise of the estimator, so it may differ from the exported networks by rounding only.
     """
     log_px = []
-    for vae, member in zip(map(VAE.in_float64, vaes), estimator.members, strict=True):
+    for m, (vae, member) in enumerate(zip(map(VAE.in_float64, vaes), estimator.members, strict=True)):
         inputs = member.features.encode(rows)
         x, mask = torch.as_tensor(inputs.x), torch.as_tensor(inputs.mask)
-        points = torch.as_tensor(
-            estimator.points(num_samples // len(estimator.members), vae.latent_dim).astype(np.float64)
-        )
+        points = torch.as_tensor(estimator.points(num_samples // len(estimator.members), m).astype(np.float64))
         loc, log_var = vae.encoder(x, mask)
         scale = torch.exp(0.5 * log_var)
         log_q = -0.5 * (math.log(2.0 * math.pi) + points**2).sum(-1) - torch.log(scale).sum(-1, keepdim=True)

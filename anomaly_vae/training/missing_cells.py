@@ -12,7 +12,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.adjustment import Adjustment, Level, quantile_map
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.schema import Schema
-from anomaly_vae.density.estimator import DensityEstimator
+from anomaly_vae.density.estimator import DensityEstimator, Precision
 
 __all__ = ["fit_adjustment"]
 
@@ -20,27 +20,22 @@ __all__ = ["fit_adjustment"]
 # scored with the map of the nearest number of missing cells.
 _SHARES = (0.1, 0.25, 0.45, 0.75)
 
-# Rows behind each map, at most, and the standard error at which a row needs no more samples, nats. It is far below the
-# spread of the scores. Chosen, not measured: more rows or a smaller error make calibration slower.
-_MAX_ROWS, _MAX_STD_ERROR = 1000, 0.1
-
-# Pilot samples of every row, and the share of the rows, those with the lowest scores, that then get the full budget.
-# Thresholds lie among these rows. Chosen, not measured.
-_PILOT_SAMPLES, _LOW_SHARE = 64, 0.15
+# Rows behind each map, at most. Chosen, not measured: more rows make calibration slower.
+_MAX_ROWS = 1000
 
 # With fewer rows than this no map is fitted. Chosen, not measured.
 _MIN_ROWS = 10
 
 
 def fit_adjustment(
-    estimator: DensityEstimator, train: FloatArray, calibration: FloatArray, num_samples: int, seed: int
+    estimator: DensityEstimator, train: FloatArray, calibration: FloatArray, precision: Precision, seed: int
 ) -> Adjustment:
     """Fit the parts to training rows and the quantile maps to calibration rows.
 
     Args:
         estimator: The model.
         train, calibration: Rows in data units, NaN where a cell is missing.
-        num_samples: Budget of a row.
+        precision: Of the scores.
         seed: Of the choice of the cells to remove.
     """
     rng = np.random.default_rng([seed, 2])
@@ -49,7 +44,7 @@ def fit_adjustment(
     parts_only = Adjustment(parts=_parts(features, train))
     if len(parts_only.parts) == 1:
         return parts_only
-    levels = _levels(estimator, schema, calibration, parts_only, num_samples, rng)
+    levels = _levels(estimator, schema, calibration, parts_only, precision, rng)
     return Adjustment(parts=parts_only.parts, levels=levels)
 
 
@@ -75,7 +70,7 @@ def _levels(
     schema: Schema,
     rows: FloatArray,
     parts_only: Adjustment,
-    budget: int,
+    precision: Precision,
     rng: np.random.Generator,
 ) -> tuple[Level, ...]:
     """Return one map for each number of missing cells.
@@ -91,31 +86,16 @@ def _levels(
     missing = np.isnan(rows[:, schema.modelled])
     num_missing = missing.sum(axis=1)
     typical = int(np.median(num_missing))
-    whole = parts_only.forward(_log_px(estimator, rows, parts_only, missing, budget), missing)
+    whole = parts_only.forward(estimator.estimate(rows, precision).log_px, missing)
     counts = sorted({min(max(round(share * num_columns), 1), num_columns - 1) for share in _SHARES})
     levels = []
     for count in counts:
         usable = num_missing <= count
         if count > typical and usable.sum() >= _MIN_ROWS:
             gaps = _add_missing(missing[usable], count, rng)
-            masked = _log_px(estimator, _remove_cells(rows[usable], schema, gaps), parts_only, gaps, budget)
+            masked = estimator.estimate(_remove_cells(rows[usable], schema, gaps), precision).log_px
             levels.append(quantile_map(parts_only.forward(masked, gaps), whole[usable], count))
     return tuple(levels)
-
-
-def _log_px(
-    estimator: DensityEstimator, rows: FloatArray, parts_only: Adjustment, missing: NDArray[np.bool_], budget: int
-) -> FloatArray:
-    """Return log p(x): all rows from pilot samples, those with low scores again with the full budget.
-
-    Only low scores matter for a threshold. Few samples err downwards, so a low score has a low pilot score too.
-    """
-    pilot = min((each for each in estimator.budgets if each >= _PILOT_SAMPLES), default=budget)
-    log_px = estimator.estimate(rows, min(pilot, budget)).log_px
-    score = parts_only.forward(log_px, missing)
-    low = score <= np.quantile(score, _LOW_SHARE)
-    log_px[low] = estimator.estimate(rows[low], budget, _MAX_STD_ERROR).log_px
-    return log_px
 
 
 def _add_missing(missing: NDArray[np.bool_], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -165,14 +165,18 @@ class Calibration(_message.Message):
     def __init__(self, threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., effective_fpr: _Optional[float] = ..., confidence: _Optional[float] = ..., num_rows: _Optional[int] = ..., rank: _Optional[int] = ..., num_novel: _Optional[int] = ...) -> None: ...
 
 class Estimator(_message.Message):
-    __slots__ = ("num_samples", "scramblings", "budgets")
+    __slots__ = ("num_samples", "scramblings", "budgets", "target_error", "careful_below")
     NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SCRAMBLINGS_FIELD_NUMBER: _ClassVar[int]
     BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_ERROR_FIELD_NUMBER: _ClassVar[int]
+    CAREFUL_BELOW_FIELD_NUMBER: _ClassVar[int]
     num_samples: int
     scramblings: int
     budgets: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, num_samples: _Optional[int] = ..., scramblings: _Optional[int] = ..., budgets: _Optional[_Iterable[int]] = ...) -> None: ...
+    target_error: float
+    careful_below: float
+    def __init__(self, num_samples: _Optional[int] = ..., scramblings: _Optional[int] = ..., budgets: _Optional[_Iterable[int]] = ..., target_error: _Optional[float] = ..., careful_below: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_rows", "max_columns", "max_samples", "max_message_bytes")

@@ -11,14 +11,13 @@ __all__ = ["CostKey", "CostModel"]
 # Compute time of a full batch, seconds. A new request waits for the end of the batch before it, so longer batches mean
 # longer waits. Chosen, not measured.
 _BATCH_SECONDS = 0.01
-# Rows of the smallest full batch. In smaller batches a row takes half as long again: 0.8 to 1.4 ms with 16 rows, 0.6 to
-# 0.95 ms with 32 (measured with 5 and 9 columns, 1,024 samples).
+# Rows of the smallest full batch. Chosen, not measured: the fixed time of a batch counts more in smaller ones.
 _FEWEST_ROWS = 2 * TILE_ROWS
 # Rows of the largest batch. Bounds its memory and the time until its callers get their scores. Chosen, not measured.
 _MOST_ROWS = 1_024
 
-# Seconds for one sample of one row, used before any batch was measured. An order of magnitude: 1,024 samples a row at
-# the 0.6 to 1.4 ms above.
+# Seconds for one sample of one row, used before any batch was measured. An order of magnitude: 1,024 samples of a row
+# took 0.6 to 1.4 ms.
 _SECONDS_PER_SAMPLE = 1e-6
 
 # Weight of a full batch in the moving average of the seconds for a row. Chosen, not measured: a higher weight follows

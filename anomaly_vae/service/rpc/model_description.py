@@ -24,6 +24,8 @@ def describe(served: Served, config: ServeConfig) -> pb.Model:
         calibration=_calibration(served),
         estimator=pb.Estimator(
             num_samples=manifest.estimator.num_samples,
+            target_error=manifest.estimator.target_error,
+            careful_below=manifest.estimator.careful_below,
             scramblings=manifest.estimator.scramblings,
             budgets=served.budgets,
         ),

@@ -42,7 +42,10 @@ class ScoreFormat:
         check_model(served, message.model_name, message.model_version)
         budget, error, calibrated = message.num_samples, message.max_std_error, served.scorer.num_samples
         if not 0.0 <= error < math.inf:
-            raise invalid("max_std_error", f"is {error}, expected a positive number of nats, or 0 for the whole budget")
+            raise invalid(
+                "max_std_error",
+                f"is {error}, expected a positive number of nats, or 0 for the error target of the model",
+            )
         if message.flag_only and error:
             raise invalid("max_std_error", "flag_only computes no error to compare it with; set only one of the two")
         if budget:

@@ -14,8 +14,9 @@ from anomaly_vae.columns.heads import Head
 from anomaly_vae.columns.layout import Block
 from anomaly_vae.columns.schema import Column
 from anomaly_vae.columns.transforms import Standardise, Transform
-from anomaly_vae.training.decoder_graph import DecoderGraph
+from anomaly_vae.training.decoder_graph import ParamsGraph
 from anomaly_vae.training.graph import Graph
+from anomaly_vae.training.torch_heads.derivatives import Derivatives
 
 __all__ = ["STD_FLOOR", "ColumnData", "TorchHead", "cell_width", "std_floor"]
 
@@ -79,11 +80,15 @@ class TorchHead(nn.Module):
         """Return log p(x|z) in nats, summed over the columns with mask 1, (..., F) -> (...,)."""
         raise NotImplementedError
 
-    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+    def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """Add the nodes that compute log p(x|z) without :meth:`base`, (N, F) -> (N, S).
 
         Sums over columns are products with the mask: their bits do not depend on the position of a row in a tile.
         """
+        raise NotImplementedError
+
+    def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
+        """Add the nodes that compute the derivatives of log p(x|z) by the parameters, (N, F), (N, P) -> (N, P)."""
         raise NotImplementedError
 
     def learned(self) -> dict[str, Tensor]:

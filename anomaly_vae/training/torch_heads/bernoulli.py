@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from anomaly_vae.columns.heads import LOGIT_LIMIT, BernoulliHead, Head
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
+from anomaly_vae.training.torch_heads.derivatives import Derivatives
 
 __all__ = ["Bernoulli"]
 
@@ -35,12 +36,18 @@ class Bernoulli(TorchHead):
         logits = params.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return ((x * logits - nn.functional.softplus(logits)) * mask).sum(dim=-1)
 
-    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+    def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """See :class:`TorchHead`."""
         logits = graph.clip(decoder.params(self.block), LOGIT_LIMIT)
         linear = weighted_sum(graph, logits, graph.add("Mul", x, mask))
         minus = graph.add("Mul", mask, graph.scalar(-1.0))
-        return graph.add("Add", linear, weighted_sum(graph, graph.add("Softplus", logits), minus))
+        return graph.add("Add", linear, weighted_sum(graph, graph.softplus(logits), minus))
+
+    def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
+        """See :class:`TorchHead`."""
+        share = graph.add("Sigmoid", graph.clip(params, LOGIT_LIMIT))
+        bend = graph.add("Mul", graph.add("Sub", share, graph.add("Mul", share, share)), mask)
+        return Derivatives(graph.add("Mul", graph.add("Sub", x, share), mask), bend, bend)
 
     def start(self, mean: Tensor) -> Tensor:
         """See :class:`TorchHead`."""

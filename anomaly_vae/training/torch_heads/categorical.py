@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from anomaly_vae.columns.heads import LOGIT_LIMIT, CategoricalHead, Head
 from anomaly_vae.columns.layout import Block
-from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
+from anomaly_vae.training.torch_heads.derivatives import Derivatives
 
 __all__ = ["Categorical"]
 
@@ -42,7 +43,7 @@ class Categorical(TorchHead):
         log_total = torch.log(torch.exp(logits) @ self.members)
         return (x * logits * mask).sum(dim=-1) - (log_total * mask[..., self.starts]).sum(dim=-1)
 
-    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+    def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """See :class:`TorchHead`."""
         block = self.block
         logits = graph.clip(decoder.params(block), LOGIT_LIMIT)
@@ -52,6 +53,15 @@ class Categorical(TorchHead):
         minus = graph.add("MatMul", mask, graph.weight(minus_first))
         chosen = weighted_sum(graph, logits, graph.add("Mul", x, mask))
         return graph.add("Add", chosen, weighted_sum(graph, graph.add("Log", totals), minus))
+
+    def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
+        """See :class:`TorchHead`."""
+        weights = graph.add("Exp", graph.clip(params, LOGIT_LIMIT))
+        members = graph.weight(self.members)
+        totals = graph.add("MatMul", graph.add("MatMul", weights, members), graph.weight(self.members.T))
+        shares = graph.add("Div", weights, totals)
+        bend = graph.add("Mul", graph.add("Sub", shares, graph.add("Mul", shares, shares)), mask)
+        return Derivatives(graph.add("Mul", graph.add("Sub", x, shares), mask), bend, bend)
 
     def start(self, mean: Tensor) -> Tensor:
         """See :class:`TorchHead`."""

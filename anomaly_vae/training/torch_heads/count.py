@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from anomaly_vae.columns.heads import LOGIT_LIMIT, CountHead, Head
 from anomaly_vae.columns.layout import Block
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
+from anomaly_vae.training.torch_heads.derivatives import Derivatives
 
 __all__ = ["Count"]
 
@@ -60,13 +61,25 @@ class Count(TorchHead):
         terms = self.base(x) + x * logits - (x + r) * nn.functional.softplus(logits)
         return (terms * mask).sum(dim=-1)
 
-    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+    def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """See :class:`TorchHead`."""
         logits = graph.clip(decoder.params(self.block), LOGIT_LIMIT)
         total = graph.add("Add", x, graph.weight(np.exp(to_numpy(self.log_dispersion))))
         linear = weighted_sum(graph, logits, graph.add("Mul", x, mask))
         minus = graph.add("Mul", graph.add("Mul", total, mask), graph.scalar(-1.0))
-        return graph.add("Add", linear, weighted_sum(graph, graph.add("Softplus", logits), minus))
+        return graph.add("Add", linear, weighted_sum(graph, graph.softplus(logits), minus))
+
+    def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
+        """See :class:`TorchHead`."""
+        dispersion = np.exp(to_numpy(self.log_dispersion))
+        share = graph.add("Sigmoid", graph.clip(params, LOGIT_LIMIT))
+        mean = graph.add("Mul", graph.add("Add", x, graph.weight(dispersion)), share)
+        bend = graph.add("Mul", mean, graph.add("Sub", graph.scalar(1.0), share))
+        return Derivatives(
+            graph.add("Mul", graph.add("Sub", x, mean), mask),
+            graph.add("Mul", bend, mask),
+            graph.add("Mul", graph.add("Mul", share, graph.weight(dispersion)), mask),
+        )
 
     def learned(self) -> dict[str, Tensor]:
         """See :class:`TorchHead`."""

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.columns.heads import GaussianHead, Head
 from anomaly_vae.columns.layout import Block
-from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
+from anomaly_vae.training.torch_heads.derivatives import Derivatives
 
 __all__ = ["Gaussian"]
 
@@ -50,7 +51,7 @@ class Gaussian(TorchHead):
         terms = LOG_2PI + log_var + (x - params) ** 2 * torch.exp(-log_var)
         return -0.5 * (terms * mask).sum(dim=-1)
 
-    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+    def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """See :class:`TorchHead`."""
         log_var = to_numpy(self.log_var)
         residual = decoder.residual(self.block, x)
@@ -58,6 +59,12 @@ class Gaussian(TorchHead):
         squares = graph.add("Mul", residual, residual)
         constant = graph.add("MatMul", mask, graph.weight(-0.5 * (LOG_2PI + log_var)[:, None]))
         return graph.add("Add", weighted_sum(graph, squares, half_precision), constant)
+
+    def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
+        """See :class:`TorchHead`."""
+        precision = graph.add("Mul", mask, graph.weight(np.exp(-to_numpy(self.log_var))))
+        slope = graph.add("Mul", graph.add("Sub", x, params), precision)
+        return Derivatives(slope, precision, precision)
 
     def learned(self) -> dict[str, Tensor]:
         """See :class:`TorchHead`."""

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from anomaly_vae.columns.heads import Head, StudentTHead
 from anomaly_vae.columns.heads.student_t import StudentTLikelihood
 from anomaly_vae.columns.layout import Block
-from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
+from anomaly_vae.training.torch_heads.derivatives import Derivatives
 
 __all__ = ["StudentT"]
 
@@ -57,7 +58,7 @@ class StudentT(TorchHead):
         growth = torch.log1p((x - params) ** 2 * torch.exp(-2.0 * log_scale) / nu)
         return ((constant - 0.5 * (nu + 1.0) * growth) * mask).sum(dim=-1)
 
-    def onnx_log_prob(self, graph: Graph, decoder: DecoderGraph, x: str, mask: str) -> str:
+    def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """See :class:`TorchHead`."""
         log_scale, nu = to_numpy(self.log_scale), to_numpy(self.freedom)
         residual = decoder.residual(self.block, x)
@@ -67,6 +68,19 @@ class StudentT(TorchHead):
         constants = StudentTLikelihood(log_scale.tolist(), nu.tolist()).constants
         total = weighted_sum(graph, growth, weights)
         return graph.add("Add", total, graph.add("MatMul", mask, graph.weight(constants[:, None])))
+
+    def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
+        """See :class:`TorchHead`."""
+        nu, scale = to_numpy(self.freedom), np.exp(to_numpy(self.log_scale))
+        spread = graph.weight(nu * scale**2)
+        residual = graph.add("Sub", x, params)
+        total = graph.add("Add", graph.add("Mul", residual, residual), spread)
+        information = graph.add("Div", graph.add("Mul", mask, graph.weight(nu + 1.0)), total)
+        # (spread - residual^2) / total, which would be inf / inf for a residual that float32 cannot square.
+        share = graph.add("Div", spread, total)
+        sign = graph.add("Sub", graph.add("Add", share, share), graph.scalar(1.0))
+        slope = graph.add("Mul", information, residual)
+        return Derivatives(slope, graph.add("Mul", information, sign), information)
 
     def learned(self) -> dict[str, Tensor]:
         """See :class:`TorchHead`."""
