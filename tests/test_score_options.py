@@ -35,8 +35,11 @@ def test_every_scorer_has_the_same_options_by_keyword_only(kind, method):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"flag_only": True, "num_samples": 64}, "flag_only decides at the calibrated budget; leave out num_samples"),
-        ({"flag_only": True, "max_std_error": 0.1}, "flag_only decides at the calibrated budget"),
+        (
+            {"flag_only": True, "num_samples": 64},
+            "flag_only decides by the rule of the calibration; leave out num_samples",
+        ),
+        ({"flag_only": True, "max_std_error": 0.1}, "flag_only decides by the rule of the calibration"),
         ({"max_std_error": 0.1, "target_fpr": 0.1}, "max_std_error gives no flags; leave out target_fpr"),
         *(({"max_std_error": value}, "max_std_error must be a positive number") for value in (0, -1.0, True, "1")),
         *(({"max_std_error": float(value)}, "max_std_error must be a positive number") for value in ("nan", "inf")),
@@ -66,7 +69,7 @@ def test_options_are_frozen_and_hashable():
         ({"target_fpr": 0.1}, None),
         ({"flag_only": True}, None),
         ({"num_samples": 64}, "num_samples is 64, the calibration used 1024"),
-        ({"max_std_error": 0.1}, "max_std_error stops at fewer samples than the calibration used"),
+        ({"max_std_error": 0.1}, "max_std_error is not the error target of the calibration"),
     ],
     ids=str,
 )

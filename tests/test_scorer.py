@@ -41,7 +41,7 @@ def test_scores_have_an_entry_per_row_and_the_promised_relations(scorer, new_row
     assert np.all(s.elbo <= s.log_px)
     assert np.all((s.p_value > 0) & (s.p_value <= 1))
     assert np.all((s.ess_ratio > 0) & (s.ess_ratio <= 1))
-    assert np.all((s.num_samples > 1000) & (s.num_samples <= 1024))  # a fit may leave a remainder
+    assert np.all((s.num_samples > 0) & (s.num_samples <= scorer.num_samples))
     np.testing.assert_array_equal(s.score, s.log_px)  # no cell is missing
     np.testing.assert_array_equal(s.is_anomaly, s.score < scorer.threshold)
     calibration = scorer.bundle.manifest.calibration
@@ -56,11 +56,76 @@ def test_far_rows_are_flagged_and_normal_rows_mostly_not(scorer, new_rows):
 
 
 def test_another_budget_gives_log_px_but_no_p_value_and_warns(scorer, new_rows):
-    with pytest.warns(UserWarning, match="num_samples is 256, the calibration used 1024"):
+    with pytest.warns(UserWarning, match="num_samples is 256, the calibration used 4096"):
         s = scorer.score(new_rows, num_samples=256)
     assert s.p_value is None
     assert s.is_anomaly is None
+    assert np.all((s.num_samples > 128) & (s.num_samples <= 256))  # a fit may leave a remainder
     assert np.abs(s.log_px - scorer.score(new_rows).log_px).max() < 2.0
+
+
+@pytest.mark.parametrize("name", ["scorer", "ensemble_scorer"])
+def test_by_default_nearly_all_rows_meet_the_error_target_far_below_the_cap(name, request):
+    scorer = request.getfixturevalue(name)
+    s = scorer.score(make_rows(500, seed=98))
+    assert np.mean(s.std_error <= scorer.target_error) > 0.98
+    assert np.mean(s.num_samples) < 0.2 * scorer.num_samples
+    assert s.reliable.mean() > 0.98
+
+
+@pytest.mark.parametrize("name", ["scorer", "ensemble_scorer"])
+def test_the_error_that_the_scores_state_covers_the_difference_to_a_smaller_one(name, request):
+    """The reference has a third of the error target, so its own error adds little."""
+    scorer = request.getfixturevalue(name)
+    rows = make_rows(500, seed=98)
+    s = scorer.score_rows(rows)
+    exact = scorer.score_rows(rows, max_std_error=scorer.target_error / 3)
+    both = np.hypot(s.std_error, exact.std_error)
+    assert np.mean(np.abs(s.log_px - exact.log_px) <= 3.54 * both) > 0.98
+    assert np.mean(exact.std_error <= scorer.target_error / 3) > 0.95
+
+
+def test_the_number_of_the_calibration_stands_for_its_rule(scorer, new_rows):
+    """It is the cap of the rule. A fixed number would give other scores, which the threshold does not fit."""
+    default = scorer.score(new_rows)
+    same = scorer.score(new_rows, num_samples=scorer.num_samples)
+    assert same.log_px.tobytes() == default.log_px.tobytes()
+    assert same.p_value.tobytes() == default.p_value.tobytes()
+    assert default.num_samples.max() < scorer.num_samples
+
+
+def test_another_error_target_changes_errors_and_costs_and_gives_no_p_values(scorer, new_rows):
+    default = scorer.score(new_rows)
+    with pytest.warns(UserWarning, match="max_std_error .* there is no p-value and no flag"):
+        fine = scorer.score(new_rows, max_std_error=0.01)
+    assert fine.p_value is None
+    assert fine.is_anomaly is None
+    assert fine.std_error.mean() < 0.5 * default.std_error.mean()
+    assert fine.num_samples.mean() > 2.0 * default.num_samples.mean()
+    same = scorer.score_rows(new_rows, max_std_error=scorer.target_error)
+    assert same.log_px.tobytes() == default.log_px.tobytes()
+    assert same.p_value is None
+
+
+@pytest.mark.parametrize("name", ["scorer", "ensemble_scorer"])
+@pytest.mark.parametrize("budget", [32, 64, 128, 256, 512, 1024, 2048, 4096])
+def test_no_row_gets_more_evaluations_than_num_samples(name, budget, request, new_rows):
+    """With an error target that no row can meet; the searches for modes count as well."""
+    scorer = request.getfixturevalue(name)
+    capped = scorer.score_rows(new_rows, num_samples=budget, max_std_error=1e-9)
+    assert capped.num_samples.max() <= budget
+    assert capped.num_samples.min() > 0.25 * budget
+
+
+def test_low_scores_get_the_thorough_search(scorer, bundle):
+    """Anomalies are among them, and few other rows."""
+    rows = make_rows(1000, seed=97)
+    rows[:50, 1] += 1.0
+    s = scorer.score_rows(rows)
+    low = s.score < bundle.manifest.estimator.careful_below
+    assert low[:50].all()
+    assert low[50:].mean() < 0.1
+    assert s.num_samples[low].min() > 2 * np.median(s.num_samples[~low])
 
 
 def test_another_target_from_the_same_calibration(scorer, bundle):

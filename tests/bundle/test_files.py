@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from anomaly_vae import storage
 from anomaly_vae.bundle.files import ARRAYS, _with_digests, read_bundle, refuse_output, write_bundle
-from anomaly_vae.bundle.manifest import graph_names
+from anomaly_vae.bundle.manifest import FORMAT_VERSION, graph_names
 from anomaly_vae.bundle.npy import npy_bytes
 from anomaly_vae.errors import BundleError, ConfigError
 from anomaly_vae.scorer import Scorer, load
@@ -101,7 +101,22 @@ def test_a_bundle_of_format_3_is_not_mistaken_for_a_partial_copy(copy, change):
     """Format 3 had no manifest.sha256, and may have other fields."""
     change(lambda manifest: manifest.update(format_version=3))(copy)
     (copy / "manifest.sha256").unlink()
-    with pytest.raises(BundleError, match=r"format version 3, this release reads 4; upgrade anomaly_vae or train the"):
+    expected = f"format version 3, this release reads {FORMAT_VERSION}; upgrade anomaly_vae or train the model again"
+    with pytest.raises(BundleError, match=expected):
+        load(copy)
+
+
+def test_a_bundle_of_format_4_has_to_be_trained_again(copy):
+    """It had three graphs for each model, and an estimator without an error target."""
+
+    def downgrade(manifest):
+        manifest.update(format_version=4, estimator={"num_samples": 1024, "scramblings": 16})
+        for name in ("posterior.onnx", "likelihood.onnx"):
+            del manifest["files"][name]
+            (copy / name).unlink()
+
+    edit(downgrade)(copy)
+    with pytest.raises(BundleError, match=r"format version 4, this release reads 5; .*train the model again"):
         load(copy)
 
 

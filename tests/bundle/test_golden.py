@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
-from anomaly_vae.bundle.golden import GOLDEN_TOLERANCE, check_golden
+from anomaly_vae.bundle.golden import GOLDEN_TOLERANCE, check_golden, golden_samples
 from anomaly_vae.errors import BundleError
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.training.config import TrainConfig
@@ -15,12 +16,30 @@ from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
 
 
-def test_a_decoder_of_another_model_is_refused(bundle):
-    """Proposals are fitted with decoder.onnx, samples weighed with log_joint.onnx: they must be one model's."""
-    config = TrainConfig(random_state=4, max_steps=20, target_fpr=0.05, search="off", likelihood="gaussian")
-    other = train_model(make_rows(600), NAMES, config, label="broken").bundle
-    mixed = replace(bundle, files=dict(bundle.files) | {"decoder.onnx": other.files["decoder.onnx"]})
-    with pytest.raises(BundleError, match=r"decoder\.onnx: does not fit log_joint\.onnx"):
+@pytest.fixture(scope="module")
+def other(bundle):
+    """A model with networks of the same shapes."""
+    latent_dim = bundle.manifest.members[0].architecture.latent_dim
+    config = TrainConfig(
+        random_state=4, max_steps=20, target_fpr=0.05, search="off", likelihood="gaussian", latent_dim=latent_dim
+    )
+    return train_model(make_rows(600), NAMES, config, label="broken").bundle
+
+
+@pytest.mark.parametrize("graph", ["decoder", "posterior", "likelihood"])
+def test_a_graph_of_another_model_is_refused(bundle, other, graph):
+    """Proposals are fitted with these graphs, samples weighed with log_joint.onnx: they must be one model's."""
+    name = f"{graph}.onnx"
+    mixed = replace(bundle, files=dict(bundle.files) | {name: other.files[name]})
+    with pytest.raises(BundleError, match=r"decoder\.onnx: does not fit the other graphs"):
+        Scorer(mixed)
+
+
+@pytest.mark.parametrize("graph", ["encoder", "log_joint"])
+def test_a_graph_that_gives_other_golden_scores_is_refused(bundle, other, graph):
+    name = f"{graph}.onnx"
+    mixed = replace(bundle, files=dict(bundle.files) | {name: other.files[name]})
+    with pytest.raises(BundleError, match=r"golden\.npy: .*differs by up to"):
         Scorer(mixed)
 
 
@@ -29,9 +48,10 @@ def test_golden_scores_do_not_hang_on_a_choice_of_proposal(bundle, scorer):
     golden = bundle.golden_rows
     nudged = golden * (1.0 + 1e-7 * np.random.default_rng(0).normal(size=golden.shape))
     estimator = scorer._estimator
-    expected = estimator.plain_log_px(golden, 1024)
+    budget = golden_samples(bundle.manifest.estimator)
+    expected = estimator.plain_log_px(golden, budget)
     np.testing.assert_array_equal(expected, bundle.golden_log_px)
-    actual = estimator.plain_log_px(nudged, 1024)
+    actual = estimator.plain_log_px(nudged, budget)
     assert estimator.relative_difference(golden, actual, expected).max() < 1e-4
 
 
@@ -55,6 +75,14 @@ def test_a_difference_up_to_the_tolerance_passes(bundle, scorer, share):
     else:
         with pytest.raises(BundleError, match=r"golden\.npy: .*differs by up to 0\.0002 \(relative\).*at most 0\.0001"):
             check_golden(moved, estimator)
+
+
+def test_golden_scores_have_no_more_samples_than_a_row(bundle):
+    """Loading must stay fast with a high cap, and a lower cap is one that the noise surely has."""
+    estimator = bundle.manifest.estimator
+    few, many = (golden_samples(structs.replace(estimator, num_samples=number)) for number in (256, 2**16))
+    assert few == 256
+    assert many < 2**16
 
 
 def test_golden_scores_that_are_not_numbers_are_refused(bundle, scorer):

@@ -30,7 +30,7 @@ POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "cente
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format_version=2), "format version 2, this release reads 4"),
+        (lambda m: m.update(format_version=2), "format version 2, this release reads 5"),
         (lambda m: m.update(pickle="x"), "unknown field `pickle`"),
         (lambda m: m.pop("members"), "missing required field `members`"),
         (lambda m: m.update(members=[]), r"length >= 1.*members"),
@@ -56,6 +56,12 @@ POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "cente
         (lambda m: m["estimator"].update(num_samples=48), "scramblings times members times a power of two"),
         (lambda m: m["estimator"].update(num_samples=1000), "multiple of 16"),
         (lambda m: m["estimator"].update(num_samples=2**14), "noise.npy: holds 4096 points"),
+        (lambda m: m["estimator"].update(target_error=0.0), r"> 0.0 - at `\$\.estimator\.target_error`"),
+        (lambda m: m["estimator"].pop("target_error"), "missing required field `target_error`"),
+        (lambda m: m["estimator"].update(careful_below="low"), "careful_below"),
+        (lambda m: m["estimator"].update(extra_starts=-1), "extra_starts"),
+        (lambda m: m["estimator"].update(extra_starts=10**6), "extra_starts"),
+        (lambda m: m["estimator"].pop("careful_below"), "missing required field `careful_below`"),
         (lambda m: m["schema"]["columns"][0].update(kind="picture"), "Invalid enum value"),
         (lambda m: m["schema"]["columns"][0].update(kind="categorical"), "exactly the categorical columns have"),
         (lambda m: m["schema"]["columns"][0].update(categories=["a", "b"]), "exactly the categorical columns have"),
@@ -124,9 +130,9 @@ def test_settings_of_candidates_must_be_the_same(bundle):
 
 def test_another_version_is_refused_before_the_fields_are_read():
     """A later format may have other fields: only its version is read."""
-    with pytest.raises(BundleError, match="format version 99, this release reads 4; upgrade anomaly_vae or train"):
+    with pytest.raises(BundleError, match="format version 99, this release reads 5; upgrade anomaly_vae or train"):
         refuse_other_version(b'{"format_version": 99, "new": {"a": [1]}}', "manifest.json")
-    refuse_other_version(b'{"format_version": 4}', "manifest.json")
+    refuse_other_version(b'{"format_version": 5}', "manifest.json")
 
 
 def test_the_graphs_of_further_members_are_numbered_from_2():
@@ -135,7 +141,11 @@ def test_the_graphs_of_further_members_are_numbered_from_2():
         "encoder.onnx",
         "decoder.onnx",
         "log_joint.onnx",
+        "posterior.onnx",
+        "likelihood.onnx",
         "encoder-2.onnx",
         "decoder-2.onnx",
         "log_joint-2.onnx",
+        "posterior-2.onnx",
+        "likelihood-2.onnx",
     )

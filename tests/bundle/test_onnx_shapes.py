@@ -12,7 +12,7 @@ from anomaly_vae.bundle.onnx_wire import OPERATORS, check_graph
 from anomaly_vae.training.export import export_graphs
 from tests.support.models import ALL, vae_of
 
-SIZES = {"N": 16, "S": 128}
+SIZES = {"N": 16, "S": 128, "M": 1}
 GRAPHS = export_graphs(vae_of(*ALL, hidden=(16, 8), latent_dim=3))
 
 
@@ -40,7 +40,9 @@ def test_shapes_are_those_that_onnx_infers(name):
     weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
     inputs = {i.name: tuple(dim.dim_value for dim in i.type.tensor_type.shape.dim) for i in model.graph.input}
     nodes = [
-        Node(node.op_type, tuple(node.input), tuple(node.output), {a.name: a.i for a in node.attribute})
+        Node(
+            node.op_type, tuple(node.input), tuple(node.output), {a.name: tuple(a.ints) or a.i for a in node.attribute}
+        )
         for node in model.graph.node
     ]
     shapes = value_shapes(
@@ -82,6 +84,30 @@ def test_nodes_that_do_not_fit_are_refused(operator, inputs, text):
     shapes = SHAPES | {name: (len(values),) for name, values in INTEGERS.items()}
     with pytest.raises(ShapeError, match=text):
         value_shapes([Node(operator, tuple(inputs), ("out",), {})], shapes, INTEGERS, most=19)
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes", "text"),
+    [
+        ("Transpose", ["one"], {"perm": (0, 1)}, r"value of 3 dimensions has the order \(0, 1\)"),
+        ("Transpose", ["one"], {"perm": (0, 1, 1)}, r"has the order \(0, 1, 1\)"),
+        ("Transpose", ["one"], {"perm": (1, 2, 3)}, r"has the order \(1, 2, 3\)"),
+        ("Transpose", ["one"], {"perm": (0, 1, -1)}, r"has the order \(0, 1, -1\)"),
+        ("Transpose", ["odd"], {"perm": 0}, "has the order 0"),
+        ("Transpose", ["x"], {}, "has the order None"),
+        ("Concat", ["x", "x"], {"axis": (0, 1)}, "attribute axis of a node Concat is a list"),
+        ("Gemm", ["x", "y"], {"transA": (1, 1)}, "attribute transA of a node Gemm is a list"),
+        ("Shape", ["x"], {"start": (0, 1)}, "attribute start of a node Shape is a list"),
+    ],
+)
+def test_attributes_that_do_not_fit_are_refused(operator, inputs, attributes, text):
+    with pytest.raises(ShapeError, match=text):
+        value_shapes([Node(operator, tuple(inputs), ("out",), attributes)], SHAPES, {}, most=100)
+
+
+def test_a_transpose_moves_the_axes():
+    shapes = value_shapes([Node("Transpose", ("one",), ("out",), {"perm": (1, 2, 0)})], SHAPES, {}, most=100)
+    assert shapes["out"] == (4, 1, 1)
 
 
 def test_models_far_wider_than_deep_pass():

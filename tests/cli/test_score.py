@@ -41,7 +41,7 @@ def test_parquet_in_and_out_with_columns_in_another_order(folder, tmp_path):
     model = folder / "model"
     done = cli(tmp_path, "score", model, "in.parquet", "-o", "out.parquet", "--num-samples", "64", "--threads", "1")
     assert done.returncode == 0, done.stderr
-    assert "warning: num_samples is 64, the calibration used 1024" in done.stderr
+    assert "warning: num_samples is 64, the calibration used 4096" in done.stderr
     out = pq.read_table(tmp_path / "out.parquet")
     with pytest.warns(UserWarning, match="num_samples is 64"):
         expected = load(model).score(rows, num_samples=64)
@@ -95,11 +95,15 @@ def test_flags_only_are_those_of_a_full_run_with_their_cost(folder):
     flags = read_csv(done.stdout)
     assert list(flags[0]) == ["id", "is_anomaly", "reason", "num_samples"]
     assert [row["is_anomaly"] for row in flags] == [row["is_anomaly"] for row in full]
-    assert sum(int(row["num_samples"]) for row in flags) < sum(int(row["num_samples"]) for row in full) / 4
+    spent, of_full = ([int(row["num_samples"]) for row in rows] for rows in (flags, full))
+    early = [number in (16, 64) for number in spent]
+    assert sum(early) > 30
+    assert all(is_early or number == 64 + whole for is_early, number, whole in zip(early, spent, of_full, strict=True))
+    assert not any(is_early and row["is_anomaly"] == "true" for is_early, row in zip(early, flags, strict=True))
     for options in (["--num-samples", "64"], ["--max-std-error", "0.1"]):
         done = cli(folder, "score", "model", "new.csv", "-o", "-", "--flag-only", *options)
         assert done.returncode == 2
-        assert "--flag-only decides at the calibrated budget" in done.stderr
+        assert "--flag-only decides by the rule of the calibration" in done.stderr
 
 
 def test_a_largest_standard_error_is_met_with_fewer_samples(folder):

@@ -62,7 +62,7 @@ def test_flags_and_scores_by_largest_error_are_those_of_the_scorer(client, score
         with pytest.warns(UserWarning, match="no p-value and no flag"):
             scores = one.score(new_rows, max_std_error=0.1)
         assert scores.p_value is None
-        assert scores.num_samples.max() <= 1024
+        assert scores.num_samples.max() <= 4096
         for error in (0.0, -1.0, float("nan"), float("inf")):
             with pytest.raises(ConfigError, match="max_std_error must be a positive number of nats"):
                 one.score(new_rows, max_std_error=error)
@@ -152,8 +152,8 @@ def test_another_model_is_not_found(service, new_rows):
 
 
 def test_a_full_queue_is_overloaded_with_a_time_to_return(model_path):
-    with running(model_path, "--max-queue-rows", 2000, "--max-rows", 2000) as service, service.channel() as channel:
-        slow = pb.ScoreRequest(tensor=tensor(make_rows(2000)), num_samples=4096)
+    with running(model_path, "--max-queue-rows", 10_000, "--max-rows", 10_000) as service, service.channel() as channel:
+        slow = pb.ScoreRequest(tensor=tensor(make_rows(10_000)), max_std_error=1e-9)
         waiting = ScoringServiceStub(channel).Score.future(slow)
         while service.metric("anomaly_vae_queue_rows") == 0:
             time.sleep(0.01)

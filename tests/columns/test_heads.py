@@ -15,6 +15,8 @@ from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.columns.heads import HEADS, ColumnModel, HeadRecord
 from anomaly_vae.columns.layout import Layout
 from anomaly_vae.columns.likelihood import TableLikelihood
+from anomaly_vae.density import tiles
+from anomaly_vae.density.precision import Precision
 from anomaly_vae.training.config import LIKELIHOODS
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.torch_heads import STD_FLOOR, TORCH_HEADS, ColumnData, TorchHead
@@ -121,7 +123,7 @@ def test_onnx_torch_and_numpy_agree_on_log_p_of_x_and_z(names, hidden):
     loc, log_var = member.network.encode(x, mask)
     scale = np.exp(0.5 * log_var)
     noise = np.random.default_rng(4).normal(size=(32, vae.latent_dim)).astype(np.float32)
-    got = member.network.log_joint(x, mask, loc, scale, noise)
+    got = member.network.log_joint(x, mask, loc, scale, noise[None])
 
     double = type(vae).in_float64(vae)
     tensors = [torch.as_tensor(np.asarray(values, dtype=np.float64)) for values in (x, mask, loc, scale, noise)]
@@ -136,6 +138,10 @@ def test_onnx_torch_and_numpy_agree_on_log_p_of_x_and_z(names, hidden):
     decoded = member.network.decode(z.numpy().reshape(-1, vae.latent_dim)[:64].astype(np.float32))
     np.testing.assert_allclose(decoded, params.reshape(-1, params.shape[-1])[:64], rtol=1e-3, atol=1e-4)
 
+    given = params[0].astype(np.float32)  # 32 parameter vectors, for all pairs with the 16 rows
+    pairs = member.likelihood.log_prob(inputs.x[:, None, :], inputs.mask[:, None, :], given.astype(np.float64)[None])
+    np.testing.assert_allclose(member.network.likelihood(x, mask, given), pairs, rtol=2e-5, atol=2e-4)
+
 
 def test_the_score_of_a_row_does_not_depend_on_the_other_rows():
     """Softplus, exp and log run over whole tiles: their bits must not depend on the position of a row in its tile."""
@@ -143,11 +149,32 @@ def test_the_score_of_a_row_does_not_depend_on_the_other_rows():
     one, two = (estimator_of(vae, features_of(*ALL, vae=vae), threads=threads) for threads in (1, 2))
     rows = rows_of(70, *ALL)
     rows[np.random.default_rng(1).random(rows.shape) < 0.1] = np.nan
-    whole = one.estimate(rows, 1024)
+    precision = Precision(target_error=0.02, num_samples=1024)  # rows of every phase
+    whole = one.estimate(rows, precision)
     rng = np.random.default_rng(0)
     order = rng.permutation(len(rows))
     for part in ([13], [5, 6], order[:17], order):
         for estimator in (one, two):
-            found = estimator.estimate(rows[part], 1024)
+            found = estimator.estimate(rows[part], precision)
             for values, expected_values in zip(found, whole, strict=True):
                 np.testing.assert_array_equal(values, expected_values[part])
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in ALL), ALL])
+def test_the_posterior_of_a_row_does_not_depend_on_the_other_rows(names):
+    """The graph has one value per row in some operations, so a vector instruction spans several rows.
+
+    A last part of a vector is computed by other instructions, with other bits.
+    """
+    vae = vae_of(*names, latent_dim=2, hidden=(32, 32), wild=1.0)
+    features = features_of(*names, vae=vae)
+    network = member_of(vae, features).network
+    inputs = features.encode(rows_of(128, *names))
+    x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
+    z = np.random.default_rng(0).normal(size=(128, 2)).astype(np.float32)
+    whole = tiles.posterior(network, x, mask, z)
+    for size in range(1, 31):
+        for start in range(0, 128 - size, size):
+            rows = slice(start, start + size)
+            for found, expected in zip(tiles.posterior(network, x[rows], mask[rows], z[rows]), whole, strict=True):
+                np.testing.assert_array_equal(found, expected[rows])

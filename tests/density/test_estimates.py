@@ -37,6 +37,12 @@ def test_parts_are_put_in_their_places():
         assert values.dtype == expected.dtype
 
 
+def test_some_rows_are_taken_in_the_given_order():
+    _, whole = estimates(5)
+    for values, expected in zip(whole.take(np.array([3, 0])), whole, strict=True):
+        np.testing.assert_array_equal(values, expected[[3, 0]])
+
+
 def test_the_fields_of_empty_estimates_do_not_share_memory():
     got = Estimates.empty(2)
     got.log_px[0] = 1.0
@@ -50,3 +56,14 @@ def test_a_shift_moves_log_px_and_elbo_only():
     np.testing.assert_allclose(after.elbo - before.elbo, [1.0, -2.0, 0.0])
     for name in ("std_error", "ess_ratio", "pareto_k", "reliable", "num_samples"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+
+
+def test_parts_are_joined_in_their_order():
+    _, whole = estimates(5)
+    parts = [Estimates(*(values[part] for values in whole)) for part in (slice(0, 2), slice(2, 2), slice(2, 5))]
+    for values, expected in zip(Estimates.joined(parts), whole, strict=True):
+        np.testing.assert_array_equal(values, expected)
+        assert values.dtype == expected.dtype
+    for values, expected in zip(Estimates.joined([]), whole, strict=True):
+        assert values.shape == (0,)
+        assert values.dtype == expected.dtype

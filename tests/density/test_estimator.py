@@ -11,30 +11,52 @@ from scipy.integrate import quad
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from anomaly_vae.density import tiles
+from anomaly_vae.density.estimator import DensityEstimator, Precision
+from anomaly_vae.density.synthesis import sample_rows
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.training.noise import sobol_normal
 from anomaly_vae.training.vae import VAE
 from tests.support.exact_models import (
     Lines,
     estimator_of,
     factor_analysis,
+    folded,
     log_var_of,
     nonlinear,
     on_a_grid,
     student,
     untrained,
 )
+from tests.support.models import ALL, features_of, member_of, rows_of, vae_of
+from tests.support.models import estimator_of as estimator_of_heads
+from tests.support.same_bits import assert_rows_stand_alone
+
+TARGET = Precision(target_error=0.1, num_samples=4096)
+FINE = Precision(target_error=0.003, num_samples=4096)
 
 
 def test_linear_gaussian_vae_is_factor_analysis():
-    """With a linear decoder and the exact posterior, log p(x) equals FactorAnalysis's in data units, at any budget."""
+    """With a linear decoder and the exact posterior, log p(x) equals FactorAnalysis's in data units.
+
+    Samples of the encoder have equal weights. Those of a fitted proposal have an error, which is met and stated.
+    """
     fitted, vae, transform, rows = factor_analysis()
     exact = fitted.score_samples(transform.forward(rows)) + transform.log_abs_det
-    for budget in (16, 64, 1024):
-        got = estimator_of(vae).estimate(rows, budget)
-        np.testing.assert_allclose(got.log_px, exact, atol=1e-3)
-        np.testing.assert_allclose(got.elbo, exact, atol=1e-3)
-        assert np.all(got.ess_ratio > 0.999)
-        assert np.all(got.std_error < 1e-3)
+    estimator = estimator_of(vae, points=256)
+    for budget in (16, 64, 4096):
+        np.testing.assert_allclose(estimator.plain_log_px(rows, budget), exact, atol=1e-3)
+    small = estimator.estimate_fixed(rows, 64)
+    np.testing.assert_allclose(small.log_px, exact, atol=1e-3)
+    np.testing.assert_allclose(small.elbo, exact, atol=1e-3)
+    assert np.all(small.ess_ratio > 0.999)
+    assert np.all(small.std_error < 1e-3)
+    for precision in (TARGET, Precision(0.02, 4096)):
+        got = estimator.estimate(rows, precision)
+        assert np.all(got.std_error <= precision.target_error)
+        assert np.mean(np.abs(got.log_px - exact) <= student(got.std_error)) >= 0.97
+        np.testing.assert_allclose(got.elbo, exact, atol=0.1)
+        assert got.reliable.all()
 
 
 def test_a_worse_encoder_gives_the_same_marginal_and_a_lower_elbo():
@@ -44,9 +66,9 @@ def test_a_worse_encoder_gives_the_same_marginal_and_a_lower_elbo():
     with torch.no_grad():
         vae.encoder.net[0].bias[3:] += 0.7  # log-variances
         vae.encoder.net[0].bias[:3] += 0.1
-    got = estimator_of(vae, points=256).estimate(rows, 4096)
-    assert np.abs(got.log_px - exact).max() < 0.02
-    assert np.mean(np.abs(got.log_px - exact) < 3 * got.std_error + 1e-3) > 0.9
+    got = estimator_of(vae, points=256).estimate(rows, FINE)
+    assert np.abs(got.log_px - exact).max() < 0.05
+    assert np.mean(np.abs(got.log_px - exact) <= student(got.std_error) + 1e-3) > 0.97
     assert np.all(got.elbo < exact - 0.01)
 
 
@@ -65,8 +87,8 @@ def test_a_nonlinear_decoder_agrees_with_quadrature():
 
     y = transform.forward(rows)
     exact = [math.log(quad(joint, -9, 9, args=(row,), epsabs=0, epsrel=1e-9, limit=500)[0]) for row in y]
-    got = estimator_of(vae, points=256).estimate(rows, 4096)
-    within = np.abs(got.log_px - np.array(exact) - transform.log_abs_det) < 3 * got.std_error + 1e-3
+    got = estimator_of(vae, points=256).estimate(rows, FINE)
+    within = np.abs(got.log_px - np.array(exact) - transform.log_abs_det) <= student(got.std_error) + 1e-3
     assert within.mean() > 0.9
     assert np.abs(got.log_px - np.array(exact) - transform.log_abs_det).max() < 0.05
 
@@ -76,8 +98,8 @@ def test_the_density_integrates_to_one_in_data_units():
     transform = Lines(center=(40.0,), scale=(0.25,))
     estimator = estimator_of(nonlinear(transform), points=256)
     grid = np.linspace(40 - 4, 40 + 4, 1501)
-    density = np.exp(estimator.estimate(grid[:, None], 4096).log_px)
-    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=2e-3)
+    density = np.exp(estimator.estimate(grid[:, None], FINE).log_px)
+    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.01)
 
 
 def test_the_prior_estimator_agrees(trained):
@@ -106,23 +128,87 @@ def test_only_nested_power_of_two_budgets_are_accepted():
     estimator = estimator_of(vae)
     assert estimator.budgets == (16, 32, 64, 128, 256, 512, 1024)
     with pytest.raises(ConfigError, match=r"num_samples must be one of 16, 32.*got 1000"):
-        estimator.estimate(rows, 1000)
+        estimator.estimate_fixed(rows, 1000)
+    with pytest.raises(ConfigError, match=r"num_samples must be one of 16, 32.*got 1000"):
+        estimator.estimate(rows, Precision(0.1, 1000))
+    with pytest.raises(ConfigError, match=r"got 1000"):
+        estimator.decide(rows, Precision(0.1, 1000), np.zeros(len(rows)))
     with pytest.raises(ConfigError, match="threads"):
         estimator_of(vae, threads=0)
 
 
 def test_no_rows_give_no_scores():
     _, vae, _, _ = factor_analysis()
-    assert len(estimator_of(vae).estimate(np.empty((0, 6)), 64).log_px) == 0
+    estimator, nothing = estimator_of(vae), np.empty((0, 6))
+    assert len(estimator.estimate(nothing, Precision(0.1, 64)).log_px) == 0
+    assert len(estimator.estimate_fixed(nothing, 64).log_px) == 0
+    assert len(estimator.decide(nothing, Precision(0.1, 64), np.empty(0)).log_px) == 0
+    assert estimator.encode(nothing).shape == (0, 3)
 
 
-def test_values_far_beyond_float32_still_have_finite_scores():
-    """A square of 1e30 overflows float32. The score must still be finite and rank the row last."""
+@pytest.mark.parametrize("names", [("gaussian",) * 3, ("student_t", "student_t", "logistic"), ALL])
+def test_values_far_beyond_float32_still_have_finite_scores(names):
+    """A square of 1e30 overflows float32. The score must still be finite, and rank the row last under light tails."""
+    vae = vae_of(*names, latent_dim=3)
+    estimator = estimator_of_heads(vae, features_of(*names, vae=vae), threads=1)
+    rows = rows_of(6, *names)
+    numbers = [d for d, name in enumerate(names) if name in ("gaussian", "student_t", "logistic", "conditional")]
+    for row, value in ((3, 1e12), (4, 1e300), (5, -1.7e308)):
+        rows[row, numbers] = value
+    fixed = [estimator.estimate_fixed(rows, num_samples) for num_samples in (64, 4096)]
+    for got in (estimator.estimate(rows, TARGET), *fixed):
+        assert np.isfinite(got.log_px).all()
+        assert got.log_px[:3].min() > got.log_px[3:].max()
+        assert not np.isnan(got.elbo).any()
+
+
+def test_rows_without_adaptive_proposals_have_the_fixed_budget():
     _, vae, _, rows = factor_analysis()
-    far = np.concatenate([rows[:3], rows[:1] * 1e12, rows[:1] * 1e300, np.full((1, 6), -1.7e308)])
-    got = estimator_of(vae).estimate(far, 64)
-    assert np.isfinite(got.log_px).all()
-    assert got.log_px[:3].min() > got.log_px[3:].max()
+    estimator = estimator_of(vae, adaptive=False)
+    for got in (estimator.estimate(rows, Precision(0.1, 256)), estimator.estimate_fixed(rows, 256)):
+        np.testing.assert_array_equal(got.num_samples, 256)
+        np.testing.assert_array_equal(got.log_px, estimator.plain_log_px(rows, 256))
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 40])
+def test_progress_is_told_once_for_each_row(num_rows):
+    _, vae, _, rows = factor_analysis()
+    told = []
+    got = estimator_of(vae, threads=2).estimate(rows[:num_rows], Precision(1e-9, 1024), on_rows=told.append)
+    assert sum(told) == num_rows
+    assert len(got.log_px) == num_rows
+
+
+def test_a_lone_row_is_scored_as_four_copies(monkeypatch):
+    """No call is padded then, and its limit is its own: below it, the row gets the thorough search."""
+    _, vae, _, rows = factor_analysis()
+    estimator = estimator_of(vae, points=256)
+    calls = []
+    original = tiles.posterior
+
+    def counting(network, x, mask, z):
+        calls.append(len(x))
+        return original(network, x, mask, z)
+
+    monkeypatch.setattr(tiles, "posterior", counting)
+    for limit in (-np.inf, np.inf):
+        got = estimator.estimate(rows[:1], TARGET, careful_below=np.array([limit]))
+        several = estimator.estimate(rows[:3], TARGET, careful_below=np.array([limit, -np.inf, -np.inf]))
+        for values, expected in zip(got, several, strict=True):
+            assert values.shape == (1,)
+            np.testing.assert_array_equal(values, expected[:1])
+        assert calls[0] == 4
+        calls.clear()
+
+
+def test_a_cap_that_cannot_pay_a_quick_fit_is_a_fixed_budget():
+    """In 50 dimensions one evaluation of the curvature costs 52 decoder evaluations."""
+    estimator = estimator_of(untrained(20, 50), points=256)
+    rows = np.random.default_rng(2).normal(size=(9, 20))
+    for cap in (64, 128):
+        got, expected = estimator.estimate(rows, Precision(0.1, cap)), estimator.estimate_fixed(rows, cap)
+        for values, wanted in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(values, wanted)
 
 
 SHAPES = [(1, 1, 16), (3, 2, 64), (30, 15, 1024), (70, 5, 1024), (8, 7, 4096)]
@@ -134,23 +220,113 @@ def test_a_row_s_score_does_not_depend_on_the_other_rows(columns, latent_dim, bu
     one, two = (estimator_of(untrained(columns, latent_dim), threads=threads, points=256) for threads in (1, 2))
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(35, columns)) * 3
-    expected = one.estimate(rows, budget)
+    expected = one.estimate_fixed(rows, budget)
 
     def same(got, chosen):
         for field in expected._fields:
             np.testing.assert_array_equal(getattr(got, field), getattr(expected, field)[chosen], err_msg=field)
 
-    same(two.estimate(rows, budget), slice(None))
+    same(two.estimate_fixed(rows, budget), slice(None))
     order = rng.permutation(35)
-    same(two.estimate(rows[order], budget), order)
+    same(two.estimate_fixed(rows[order], budget), order)
     for i in range(20):
-        same(one.estimate(rows[i : i + 1], budget), slice(i, i + 1))
+        same(one.estimate_fixed(rows[i : i + 1], budget), slice(i, i + 1))
     for start in range(0, 35, 9):
-        same(one.estimate(rows[start : start + 9], budget), slice(start, start + 9))
-    same(one.estimate(np.asfortranarray(rows), budget), slice(None))
-    same(one.estimate(np.repeat(rows, 3, axis=0)[::3], budget), slice(None))
+        same(one.estimate_fixed(rows[start : start + 9], budget), slice(start, start + 9))
+    same(one.estimate_fixed(np.asfortranarray(rows), budget), slice(None))
+    same(one.estimate_fixed(np.repeat(rows, 3, axis=0)[::3], budget), slice(None))
     rotated = np.roll(rows, 7, axis=0)
-    same(one.estimate(rotated, budget), np.roll(np.arange(35), 7))
+    same(one.estimate_fixed(rotated, budget), np.roll(np.arange(35), 7))
+
+
+@pytest.mark.parametrize("target_error", [0.3, 0.03])
+@pytest.mark.parametrize("latent_dim", [1, 2, 9])
+def test_a_row_s_estimate_and_decision_do_not_depend_on_the_other_rows(latent_dim, target_error):
+    """Bit for bit, with all heads, missing cells, rows far out, and hard rows, which share blocks of their own."""
+    vae = vae_of(*ALL, latent_dim=latent_dim)
+    features = features_of(*ALL, vae=vae)
+    one, two = (estimator_of_heads(vae, features, threads=threads) for threads in (1, 2))
+    rows = np.concatenate([sample_rows(one.members, 40, 0), rows_of(40, *ALL)])
+    rows[::7, 3] = np.nan
+    rows[::11, 1] = 1e4
+    precision = Precision(target_error, 4096)
+    limits = np.where(np.arange(80) % 5 == 0, np.inf, -np.inf)
+    thresholds = np.full(80, np.median(one.plain_log_px(rows, 256)))
+
+    def call(estimator, chosen):
+        estimates = estimator.estimate(rows[chosen], precision, careful_below=limits[chosen])
+        return *estimates, *estimator.decide(rows[chosen], precision, thresholds[chosen], limits[chosen])
+
+    assert_rows_stand_alone(lambda chosen: call(one, chosen), 80, steps=(1, 17))
+    for got, expected in zip(call(two, np.arange(80)), call(one, np.arange(80)), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_decisions_are_those_of_the_estimates_and_cheaper():
+    """Rows clearly above their thresholds are not estimated; the others have the estimate's log p(x), bit for bit."""
+    _, vae, _, rows = factor_analysis()
+    rows = np.repeat(rows, 4, axis=0)
+    estimator = estimator_of(vae, points=256)
+    estimates = estimator.estimate(rows, TARGET)
+    thresholds = np.full(len(rows), np.quantile(estimates.log_px, 0.2))
+    got = estimator.decide(rows, TARGET, thresholds)
+    np.testing.assert_array_equal(got.log_px < thresholds, estimates.log_px < thresholds)
+    estimated = np.isfinite(got.log_px)
+    np.testing.assert_array_equal(got.log_px[estimated], estimates.log_px[estimated])
+    assert np.all(estimated[estimates.log_px < thresholds])
+    assert set(got.num_samples[~estimated]) <= {16, 64}
+    assert got.num_samples.mean() < estimates.num_samples.mean()
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_both_of_two_modes_far_apart_are_in_the_score(latent_dim):
+    """x_1 = |z_1|, and the encoder knows one of two equal modes: without the other, log p(x) is log 2 too low.
+
+    The thorough search finds both in every row, and so does the quick one with extra starts.
+    """
+    vae = folded(latent_dim)
+    x = np.random.default_rng(0).uniform(0.7, 2.8, size=(100, latent_dim))
+    exact = on_a_grid(vae, x)
+    estimator = estimator_of(vae, points=256)
+    alone = estimator.plain_log_px(x, 4096)
+    assert np.median(exact - alone) > 0.5
+    with_starts = estimator_of(vae, points=256, extra_starts=2)
+    thorough = estimator.estimate(x, TARGET, careful_below=np.full(100, np.inf))
+    for got in (thorough, with_starts.estimate(x, TARGET)):
+        assert np.mean(np.abs(got.log_px - exact) <= student(got.std_error)) >= 0.97
+        assert np.abs(got.log_px - exact).max() < 0.4
+    assert np.median(exact - estimator.estimate(x, TARGET).log_px) > 0.5, "training chooses the number of starts"
+
+
+def test_encode_returns_the_means_of_the_encoders_side_by_side():
+    """Latent dimensions are 4 and 1; the rows have 4 features, so that rows cannot be taken for means."""
+    names, made = ("gaussian", "student_t", "logistic", "gaussian"), []
+    for seed, latent_dim in enumerate((4, 1)):
+        vae = vae_of(*names, seed=seed, latent_dim=latent_dim)
+        made.append((vae, member_of(vae, features_of(*names, vae=vae))))
+    rows = rows_of(7, *names)
+    inputs = made[0][1].features.encode(rows)
+    x, mask = (torch.as_tensor(values, dtype=torch.float32) for values in (inputs.x, inputs.mask))
+    with torch.no_grad():
+        means = [vae.encoder(x, mask)[0].numpy() for vae, _ in made]
+    noise = sobol_normal(16, 64, 5, seed=0)
+    for count in (1, 2):
+        got = DensityEstimator([member for _, member in made[:count]], noise).encode(rows)
+        np.testing.assert_allclose(got, np.concatenate(means[:count], axis=1), rtol=1e-4, atol=1e-5)
+        assert got.dtype == np.float64
+
+
+def test_members_of_other_sizes_divide_the_points():
+    """Each has its own part of every scrambling. One with fewer latent dimensions takes the first ones."""
+    noise, names, made = sobol_normal(16, 64, 6, seed=0), ("gaussian", "student_t"), []
+    for latent_dim in (2, 5):
+        vae = vae_of(*names, latent_dim=latent_dim)
+        made.append(member_of(vae, features_of(*names, vae=vae)))
+    estimator = DensityEstimator(made, noise, threads=1)
+    for member, latent_dim in enumerate((2, 5)):
+        expected = noise[:, 32 * member : 32 * member + 4, :latent_dim].reshape(64, latent_dim)
+        np.testing.assert_array_equal(estimator.points(64, member), expected)
+    assert np.isfinite(estimator.estimate(rows_of(5, *names), Precision(0.1, 1024)).log_px).all()
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
@@ -162,8 +338,8 @@ def test_non_linear_decoders_agree_with_quadrature(latent_dim):
         vae = nonlinear(transform, seed, latent_dim)
         rows = np.random.default_rng(seed).normal(size=(30, 4)) * 1.5 * transform.scale + transform.center
         exact = on_a_grid(vae, transform.forward(rows)) + transform.log_abs_det
-        got = estimator_of(vae).estimate(rows, 1024)
+        got = estimator_of(vae, points=256).estimate(rows, Precision(0.02, 4096))
         errors.append(np.abs(got.log_px - exact))
         inside.append(errors[-1] <= student(got.std_error))
-    assert np.median(errors) <= 0.01
+    assert np.median(errors) <= 0.02
     assert np.mean(inside) >= 0.97

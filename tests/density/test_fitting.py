@@ -1,68 +1,175 @@
-"""The plan of a fit within the budget, and the fitted proposal of a linear model, whose posterior is known."""
+"""Fits of the proposal where the posterior is known: one mode, several modes, and what a fit costs."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from anomaly_vae.columns.features import Features
+from anomaly_vae.columns.heads.gaussian import GaussianLikelihood
+from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.density import tiles
-from anomaly_vae.density.fitting import FitPlan, ProposalFitter, plan_fit
-from anomaly_vae.density.modes import find_modes
+from anomaly_vae.density.fitting import ProposalFitter
+from anomaly_vae.density.modes import posterior_cost
 from anomaly_vae.density.noise import Noise
-from anomaly_vae.density.sampler import EncoderSampler, Rows
+from anomaly_vae.density.sampler import Rows
 from anomaly_vae.training.noise import sobol_normal
-from tests.support.exact_models import LinearNetwork, linear_model
+from tests.support.exact_models import LinearNetwork, folded, on_a_grid
+from tests.support.models import ALL, features_of, member_of, rows_of, vae_of
+from tests.support.networks import FunctionNetwork
+from tests.support.same_bits import assert_rows_stand_alone
+
+BOTH = pytest.mark.parametrize("effort", ["quick", "thorough"])
 
 
-def test_decoder_evaluations_are_those_planned():
-    """L + 1 at the start and L + 1 for each step, for every starting point."""
-    decode, likelihood, x, loc, *_ = linear_model()
-    seen = []
-
-    def counting(z):
-        seen.append(len(z))
-        return decode(z)
-
-    plan = plan_fit(3, 1024, 64)
-    x_of_starts, start = np.tile(x, (plan.starts, 1)), np.tile(loc, (plan.starts, 1))
-    find_modes(counting, likelihood, x_of_starts, np.ones_like(x_of_starts), start, plan.steps)
-    assert sum(seen) == plan.evaluations * len(x)
+def noise_of(latent_dim):
+    return Noise(sobol_normal(16, 64, latent_dim + 1, seed=0))
 
 
-@pytest.mark.parametrize("latent_dim", [1, 2, 8, 16, 50, 200])
-@pytest.mark.parametrize("budget", [64, 128, 256, 1024, 4096])
-def test_a_plan_leaves_half_of_the_budget_for_the_estimate(latent_dim, budget):
-    plan = plan_fit(latent_dim, budget, 64)
-    assert plan is None or 64 + plan.evaluations <= budget // 2
-    assert plan_fit(2, 1024, 64) is not None
-    assert plan_fit(2, 64, 64) is None
+def fitter_of(network, latent_dim, extra_starts=0):
+    return ProposalFitter(network, noise_of(latent_dim), extra_starts)
 
 
-def test_the_most_thorough_plan_within_two_fifths_is_preferred():
-    """Of 1,024 samples, 5 starts with 4 steps and L = 1 need 50; of 256 samples, the fit may need 102."""
-    assert plan_fit(1, 1024, 64) == FitPlan(5, 4, 50)
-    assert plan_fit(15, 1024, 64) == FitPlan(5, 4, 400)
-    assert plan_fit(20, 1024, 64) == FitPlan(4, 3, 336)  # the first two plans need 525 and 504
-    assert plan_fit(1, 128, 64) is None
+def encoded(network, x, mask=None):
+    x = np.asarray(x, dtype=np.float32)
+    mask = np.ones_like(x) if mask is None else mask.astype(np.float32)
+    return Rows(x, mask, *tiles.encode(network, x, mask))
 
 
-@pytest.mark.parametrize(("features", "rows"), [(1, 2**21 // 200), (100, 2**21 // 20_000), (10**7, 1)])
-def test_the_rows_of_a_fit_are_limited_by_its_largest_array(features, rows):
-    """2^21 numbers: (evaluations of one step) times features times rows."""
-    assert FitPlan(starts=5, steps=4, evaluations=1000).rows_at_once(features) == rows
-
-
-def test_a_wrong_encoder_is_replaced_by_the_posterior():
-    """A linear model has one mode: mean and covariance of the posterior, from every start."""
+@BOTH
+def test_a_wrong_encoder_is_replaced_by_the_posterior(effort):
+    """A linear model has one mode: mean and covariance of the posterior, from every start. Its evidence is p(x)."""
     network = LinearNetwork(shift=3.0, width=2.0)
-    noise = Noise(sobol_normal(16, 64, 2, seed=0))
-    x = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
-    mask = np.ones_like(x)
-    pilot = EncoderSampler(network, noise, Rows(x, mask, *tiles.encode(network, x, mask)))
-    pilot.extend(4)
-    mixture = ProposalFitter(network, noise, network.likelihood).fit(pilot, FitPlan(3, 3, 36))
-    np.testing.assert_allclose(mixture.first.loc, network.posterior_mean(x.astype(np.float64)), atol=1e-3)
-    covariance = mixture.first.root @ np.swapaxes(mixture.first.root, 1, 2)
-    np.testing.assert_allclose(covariance, np.tile(np.diag(1.0 / network.precision), (6, 1, 1)), atol=1e-3)
-    np.testing.assert_array_equal(mixture.share, 0.0)
-    np.testing.assert_allclose(mixture.loc, pilot.rows.loc)
+    x = np.random.default_rng(1).normal(size=(6, 5))
+    rows = encoded(network, x)
+    fitter = fitter_of(network, 2)
+    mixture, _, log_evidence = fitter.fit(rows, getattr(fitter, effort))
+    np.testing.assert_allclose(log_evidence, network.log_px(x), atol=0.02)
+    np.testing.assert_array_equal(mixture.num_modes, 1)
+    np.testing.assert_allclose(mixture.loc[:, 0], network.posterior_mean(x), atol=5e-3)
+    covariance = mixture.root[:, 0] @ np.swapaxes(mixture.root[:, 0], 1, 2)
+    np.testing.assert_allclose(covariance, np.tile(np.diag(1.0 / network.precision), (6, 1, 1)), atol=5e-3)
+    np.testing.assert_allclose(mixture.encoder_loc, rows.loc)
+    np.testing.assert_allclose(mixture.encoder_scale, rows.scale)
+
+
+def folded_rows(latent_dim):
+    """Return the folded model as a network, 60 rows, and log p(x)."""
+    vae = folded(latent_dim)
+    schema = Schema(columns=tuple(Column(name=f"x{d}", kind="continuous") for d in range(latent_dim)))
+    network = member_of(vae, Features(schema, vae.head.column_models())).network
+    x = np.random.default_rng(0).uniform(0.7, 2.8, size=(60, latent_dim))
+    return network, x, on_a_grid(vae, x)
+
+
+@pytest.mark.parametrize(("effort", "extra_starts"), [("thorough", 0), ("quick", 4)])
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_two_modes_far_apart_are_both_found_by_a_fit_with_several_starts(latent_dim, effort, extra_starts):
+    """x_1 = |z_1|: modes at +x_1 and -x_1, 10 to 40 of their standard deviations apart, with equal shares.
+
+    The encoder knows one of them.
+    """
+    network, x, log_px = folded_rows(latent_dim)
+    fitter = fitter_of(network, latent_dim, extra_starts)
+    mixture, _, log_evidence = fitter.fit(encoded(network, x), getattr(fitter, effort))
+    # A few rows have a third component, from a search that ended before its mode: it covers one of the modes again.
+    assert np.all(mixture.num_modes >= 2)
+    assert np.mean(mixture.num_modes == 2) > 0.9
+    first = np.sort(mixture.loc[:, :2, 0], axis=1)
+    np.testing.assert_allclose(first[:, 1], x[:, 0] / (1.0 + np.exp(-4.0)), atol=0.1)
+    np.testing.assert_allclose(first[:, 0], -first[:, 1], atol=0.05)
+    np.testing.assert_allclose(mixture.share[:, 0], mixture.share[:, 1], atol=0.1)
+    assert np.all(mixture.share[:, :2].sum(axis=1) > 0.7)
+    assert np.median(np.abs(log_evidence - log_px)) < 0.1
+    np.testing.assert_allclose(log_evidence, log_px, atol=0.4)
+
+
+def test_a_quick_fit_without_extra_starts_has_the_mode_that_the_encoder_knows():
+    """It misses half of p(x). Training gives such a model extra starts."""
+    network, x, log_px = folded_rows(1)
+    fitter = fitter_of(network, 1)
+    mixture, _, log_evidence = fitter.fit(encoded(network, x), fitter.quick)
+    np.testing.assert_array_equal(mixture.num_modes, 1)
+    assert np.all(mixture.loc[:, 0] > 0.0)
+    np.testing.assert_allclose(log_evidence, log_px - np.log(2.0), atol=0.1)
+
+
+def test_each_of_several_modes_is_found_from_several_starts():
+    """x = (|z_1|, |z_2|) has four modes of equal shares. The encoder knows none of them.
+
+    The finalists of the race are distinct modes, so four are enough, though several of the starts climb to one mode.
+    """
+    network = FunctionNetwork(
+        np.abs, GaussianLikelihood([-4.0, -4.0]), lambda x, mask: (np.zeros_like(x), np.full_like(x, -4.0))
+    )
+    x = np.array([[1.2, 1.0], [0.8, 1.6]])
+    fitter = fitter_of(network, 2)
+    effort = fitter.thorough._replace(best_starts=12, finalists=4, most_modes=4)
+    mixture = fitter.fit(encoded(network, x), effort).mixture
+    np.testing.assert_array_equal(mixture.num_modes, 4)
+    for loc, row in zip(mixture.loc, x, strict=True):
+        np.testing.assert_allclose(np.abs(loc), np.tile(row / (1.0 + np.exp(-4.0)), (4, 1)), atol=0.05)
+        assert {tuple(signs) for signs in np.sign(loc)} == {(-1, -1), (-1, 1), (1, -1), (1, 1)}
+
+
+def test_a_thorough_fit_is_allowed_more_evaluations():
+    for latent_dim in (1, 2, 9, 16):
+        fitter, more = (fitter_of(_network_of(latent_dim), latent_dim, extra) for extra in (0, 2))
+        assert 0 < fitter.most_evaluations(fitter.quick) < fitter.most_evaluations(fitter.thorough)
+        assert fitter.most_evaluations(fitter.quick) < more.most_evaluations(more.quick)
+
+
+def _network_of(latent_dim):
+    return FunctionNetwork(lambda z: z, GaussianLikelihood([0.0] * latent_dim))
+
+
+@BOTH
+@pytest.mark.parametrize("latent_dim", [1, 3])
+def test_the_evaluations_are_those_of_the_graphs_and_within_the_promised_most(monkeypatch, effort, latent_dim):
+    """The likelihood graph is not counted: it has no decoder."""
+    names = ("student_t", "gaussian", "logistic", "count")
+    vae = vae_of(*names, latent_dim=latent_dim)
+    features = features_of(*names, vae=vae)
+    network = member_of(vae, features).network
+    fitter = fitter_of(network, latent_dim, extra_starts=1)
+    inputs = features.encode(rows_of(30, *names))
+    rows = encoded(network, inputs.x, inputs.mask)
+    asked = []
+    posterior, log_joint_at = tiles.posterior, tiles.log_joint_at
+
+    def counted_posterior(network, x, mask, z):
+        asked.append(len(x) * posterior_cost(latent_dim))
+        return posterior(network, x, mask, z)
+
+    def counted_log_joint(network, x, mask, z):
+        asked.append(z.shape[0] * z.shape[1])
+        return log_joint_at(network, x, mask, z)
+
+    monkeypatch.setattr(tiles, "posterior", counted_posterior)
+    monkeypatch.setattr(tiles, "log_joint_at", counted_log_joint)
+    evaluations = fitter.fit(rows, getattr(fitter, effort)).evaluations
+    assert evaluations.sum() == sum(asked)
+    assert np.unique(evaluations).size > 1
+    assert evaluations.max() <= fitter.most_evaluations(getattr(fitter, effort))
+    assert evaluations.min() > 0
+
+
+@BOTH
+@pytest.mark.parametrize("latent_dim", [1, 2, 9])
+def test_a_row_s_fit_does_not_depend_on_the_other_rows(effort, latent_dim):
+    """Bit for bit, with the graphs of all heads, rows far out and missing cells."""
+    vae = vae_of(*ALL, latent_dim=latent_dim)
+    features = features_of(*ALL, vae=vae)
+    network = member_of(vae, features).network
+    fitter = fitter_of(network, latent_dim, extra_starts=2)
+    values = rows_of(40, *ALL)
+    values[::6, 1] = 1e4
+    values[::7, 3] = np.nan
+    inputs = features.encode(values)
+    rows = encoded(network, inputs.x, inputs.mask)
+
+    def call(chosen):
+        fit = fitter.fit(rows.take(chosen), getattr(fitter, effort))
+        return *fit.mixture, fit.evaluations, fit.log_evidence
+
+    assert_rows_stand_alone(call, 40, steps=(1, 7))

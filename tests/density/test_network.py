@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from anomaly_vae.density.network import is_batch_invariant
@@ -17,10 +18,16 @@ from tests.support.networks import Network
         (Network(joint=lambda rows, samples: rows == 6), False),
         (Network(joint=lambda rows, samples: samples == 48), False),
         (Network(encoder=lambda rows: 1e-6 * rows), False),
+        (Network(posterior=lambda rows: rows == 1), True),
+        (Network(posterior=lambda rows: rows % 4 != 0), True),
+        (Network(posterior=lambda rows: rows == 16), False),
+        (Network(posterior=lambda rows: rows == 4), False),
+        (Network(likelihood=lambda rows: rows == 1), True),
+        (Network(likelihood=lambda rows: 1e-5 * rows), False),
     ],
 )
 def test_a_network_is_found_batch_invariant_only_if_it_is(network, expected):
-    """A single row is never computed alone, so it may differ."""
+    """A single row is never computed alone, so it may differ; calls of posterior have a multiple of 4 rows."""
     assert is_batch_invariant(network, 5, 2) is expected
 
 
@@ -38,3 +45,22 @@ def test_missing_cells_take_part_in_the_check():
     assert set(mask.ravel()) == {0.0, 1.0}
     assert mask.mean() == pytest.approx(0.9, abs=0.02)
     assert not x[mask == 0.0].any()
+
+
+def test_samples_of_each_row_take_part_in_the_check():
+    """log_joint may have other bits when each row has samples of its own."""
+    seen = set()
+
+    class Recording(Network):
+        def log_joint(self, x, mask, loc, scale, noise):
+            seen.add(len(noise) == len(x) and len(x) > 1)
+            return super().log_joint(x, mask, loc, scale, noise)
+
+    assert is_batch_invariant(Recording(), 5, 2)
+    assert seen == {False, True}
+
+    class Odd(Network):
+        def log_joint(self, x, mask, loc, scale, noise):
+            return super().log_joint(x, mask, loc, scale, noise) + np.float32(len(noise) == 6)
+
+    assert not is_batch_invariant(Odd(), 5, 2)

@@ -86,8 +86,8 @@ async def faults_of(client, rows):
     x, infinite = tensor(rows, "FP64"), rows.copy()
     infinite[2, 1] = np.inf
     shared = {"shared_memory_region": "region", "shared_memory_byte_size": rows.nbytes}
-    many = tensor(np.tile(rows, (100, 1)), "FP64")
-    slow = InferRequest("model", [many], parameters={"num_samples": 4096})
+    many = tensor(np.tile(rows, (200, 1)), "FP64")
+    slow = InferRequest("model", [many], parameters={"num_samples": 2048})
     return {
         "model": await fault_of(infer(client, x, model="other")),
         "infinity": await fault_of(infer(client, tensor(infinite, "FP32"))),

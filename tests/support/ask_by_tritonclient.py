@@ -119,12 +119,12 @@ def ask(client, rows):
 
 def faults_of(client, rows):
     """Status and message of each kind of bad call."""
-    x, many = tensor(rows, "FP64"), tensor(np.tile(rows, (100, 1)), "FP64")
+    x, many = tensor(rows, "FP64"), tensor(np.tile(rows, (200, 1)), "FP64")
     infinite = rows.copy()
     infinite[2, 1] = np.inf
     shared = triton.InferInput("x", rows.shape, "FP64")
     shared.set_shared_memory("region", rows.nbytes)
-    slow = {"parameters": {"num_samples": 4096}}
+    slow = {"parameters": {"num_samples": 2048}}
     return {
         "model": fault_of(client.infer, "other", [x]),
         "version": fault_of(client.get_model_metadata, "model", "2"),

@@ -16,6 +16,8 @@ import joblib
 import pytest
 import torch
 
+from anomaly_vae.bundle.manifest import FORMAT_VERSION
+
 
 class Payload:
     """Writes a file to the working directory when it is unpickled."""
@@ -212,7 +214,7 @@ def first(manifest):
 
 
 NONE = r"manifest\.json: not a manifest of a model bundle"
-VERSION = '"format_version": 4'
+VERSION = f'"format_version": {FORMAT_VERSION}'
 BETA = '"beta": 1.0'
 MANIFESTS = {
     "a key twice": (swap(VERSION, f"{VERSION}, {VERSION}"), "key 'format_version' appears twice"),
@@ -237,9 +239,12 @@ MANIFESTS = {
     "a comment": (put(lambda text: b"// hello\n" + text.encode()), NONE),
     "two manifests": (put(lambda text: 2 * text.encode()), NONE),
     "too long": (put(lambda text: text.encode() + b" " * 2**24), r"manifest\.json: .*at most 16777216"),
-    "the next version": (edit(lambda m: m.update(format_version=5)), "format version 5, this release reads 4"),
+    "the next version": (
+        edit(lambda m: m.update(format_version=FORMAT_VERSION + 1)),
+        f"format version {FORMAT_VERSION + 1}, this release reads {FORMAT_VERSION}",
+    ),
     "no version yet": (edit(lambda m: m.update(format_version=0)), "format version 0"),
-    "a version of text": (edit(lambda m: m.update(format_version="4")), NONE),
+    "a version of text": (edit(lambda m: m.update(format_version=str(FORMAT_VERSION))), NONE),
     "no version": (edit(lambda m: m.pop("format_version")), NONE),
     "an unknown field": (edit(lambda m: first(m).update(module="os")), "unknown field `module`"),
     "an unknown head": (edit(lambda m: first(m)["head"].update(kind="os.system")), NONE),

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, t
 from sklearn.decomposition import FactorAnalysis
 
+from anomaly_vae.arrays import standard_normal_log_prob
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.heads import ColumnModel, GaussianHead
 from anomaly_vae.columns.heads.gaussian import GaussianLikelihood
@@ -22,6 +23,7 @@ from anomaly_vae.density.runtime import OnnxNetwork
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.noise import sobol_normal
 from anomaly_vae.training.vae import VAE
+from tests.support.networks import FunctionNetwork
 
 
 class Lines:
@@ -52,16 +54,22 @@ def gaussian_vae(transform: Lines, hidden: tuple[int, ...], latent_dim: int, log
     return VAE(models, hidden, latent_dim)
 
 
-def estimator_of(vae: VAE, threads: int = 1, points: int = 64, adaptive: bool = True) -> DensityEstimator:
+def estimator_of(
+    vae: VAE, threads: int = 1, points: int = 64, adaptive: bool = True, extra_starts: int = 0
+) -> DensityEstimator:
     """Export a model and return an estimator of it."""
+    noise = sobol_normal(16, points, vae.latent_dim + 1, seed=0)
+    return DensityEstimator([columns_member(vae)], noise, threads=threads, adaptive=adaptive, extra_starts=extra_starts)
+
+
+def columns_member(vae: VAE) -> Member:
+    """Export a model of continuous columns."""
     num_columns = len(vae.head.columns)
     schema = Schema(columns=tuple(Column(name=f"x{d}", kind="continuous") for d in range(num_columns)))
     network = OnnxNetwork(
         export_graphs(vae), latent_dim=vae.latent_dim, num_features=num_columns, num_params=num_columns
     )
-    member = Member.of(network, vae.latent_dim, Features(schema, vae.head.column_models()))
-    noise = sobol_normal(16, points, vae.latent_dim, seed=0)
-    return DensityEstimator([member], noise, threads=threads, adaptive=adaptive)
+    return Member.of(network, vae.latent_dim, Features(schema, vae.head.column_models()))
 
 
 def set_linear(layer: torch.nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
@@ -121,18 +129,41 @@ def log_var_of(vae: VAE) -> np.ndarray:
     return part.log_var.detach().double().numpy()
 
 
-def on_a_grid(vae: VAE, y: np.ndarray) -> np.ndarray:
-    """Return the log of the integral of p(y|z) p(z) over [-6, 6]^L by the trapezoidal rule."""
+def on_a_grid(vae: VAE, x: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Return the log of the integral of p(x|z) p(z) over [-6, 6]^L by the trapezoidal rule, shape (N,).
+
+    In model units and without the heads' base, as the networks compute it.
+    """
     side = np.linspace(-6, 6, 20_001 if vae.latent_dim == 1 else 501)
     z = np.stack(np.meshgrid(*[side] * vae.latent_dim, indexing="ij"), axis=-1).reshape(-1, vae.latent_dim)
-    double = VAE.in_float64(vae)
+    log_prior = standard_normal_log_prob(z) + vae.latent_dim * math.log(side[1] - side[0])
+    double, rows = VAE.in_float64(vae), torch.as_tensor(x)
+    present = torch.ones_like(rows) if mask is None else torch.as_tensor(mask)
     with torch.no_grad():
-        loc = double.decoder(torch.as_tensor(z)).numpy()
-    log_var = log_var_of(double)
-    log_prior = -0.5 * (math.log(2 * math.pi) + z**2).sum(-1) + vae.latent_dim * math.log(side[1] - side[0])
-    squares = [((row - loc) ** 2 / np.exp(log_var)).sum(-1) for row in y]
-    constant = -0.5 * (math.log(2 * math.pi) + log_var).sum()
-    return np.array([logsumexp(log_prior - 0.5 * square) for square in squares]) + constant
+        params = double.decoder(torch.as_tensor(z))
+        parts = [double.head.log_prob(row, params, cells).numpy() for row, cells in zip(rows, present, strict=True)]
+        base = double.head.base(rows, present).numpy()
+    return np.array([logsumexp(part + log_prior) for part in parts]) - base
+
+
+def folded(latent_dim: int = 1) -> VAE:
+    """Return a model with x_1 = |z_1|, nearly, so that p(z|x) has two modes far apart; its encoder knows one of them.
+
+    With two latent dimensions, x_2 = z_2. The encoder says N(2, 0.3^2) for the first and N(0, 1) for the second,
+    whatever the row.
+    """
+    vae = gaussian_vae(Lines((0.0,) * latent_dim, (1.0,) * latent_dim), (4,), latent_dim, [-4.0] * latent_dim)
+    # silu(a) + silu(-a) is |a| for large a, and silu(a) - silu(-a) is a.
+    first, last = np.zeros((4, latent_dim)), np.zeros((latent_dim, 4))
+    for dim in range(latent_dim):
+        first[2 * dim : 2 * dim + 2, dim] = 4.0, -4.0
+        last[dim, 2 * dim : 2 * dim + 2] = (0.25, 0.25) if dim == 0 else (0.25, -0.25)
+    set_linear(vae.decoder[0], first, np.zeros(4))
+    set_linear(vae.decoder[2], last, np.zeros(latent_dim))
+    set_linear(vae.encoder.net[0], np.zeros((4, 2 * latent_dim)), np.zeros(4))
+    moments = np.array([[2.0, 0.0][:latent_dim], [2.0 * math.log(0.3), 0.0][:latent_dim]]).ravel()
+    set_linear(vae.encoder.net[2], np.zeros((2 * latent_dim, 4)), moments)
+    return vae
 
 
 def untrained(columns: int, latent_dim: int) -> VAE:
@@ -149,25 +180,28 @@ def student(std_error: np.ndarray) -> np.ndarray:
 
 
 def linear_model(latent_dim=3, columns=7, seed=0):
-    """Return a model x = W z + b + noise with rows; its posterior is one Gaussian in closed form."""
+    """Return a model x = W z + b + noise with rows; its posterior is one Gaussian in closed form.
+
+    Returns:
+        The network, rows (N, D), the posterior's means (N, L), its covariance (L, L) and log p(x), shape (N,).
+    """
     rng = np.random.default_rng(seed)
     W, b = rng.normal(size=(columns, latent_dim)), rng.normal(size=columns)
     log_var = rng.uniform(-3, 0.5, size=columns)
-    x = rng.normal(size=(20, columns)) * 3
+    x = (rng.normal(size=(20, columns)) * 3).astype(np.float32)
     precision = np.eye(latent_dim) + (W.T / np.exp(log_var)) @ W
     loc = np.linalg.solve(precision, (W.T / np.exp(log_var)) @ (x - b).T).T
     evidence = multivariate_normal(b, W @ W.T + np.diag(np.exp(log_var))).logpdf(x)
-    return (lambda z: z @ W.T + b), GaussianLikelihood(log_var), x, loc, np.linalg.inv(precision), evidence
+    network = FunctionNetwork(lambda z: z @ W.T + b, GaussianLikelihood(log_var))
+    return network, x, loc, np.linalg.inv(precision), evidence
 
 
-class LinearNetwork:
+class LinearNetwork(FunctionNetwork):
     """x = W z + b + noise of standard deviation ``noise``, with orthogonal columns of W, in numpy.
 
     The posterior of a complete row is N(mean, diag(std^2)), with one std for all rows. The encoder returns
     N(mean + shift std, (width std)^2).
     """
-
-    batch_invariant = False
 
     def __init__(self, shift: float = 0.0, width: float = 1.0, noise: float = 0.5) -> None:
         rng = np.random.default_rng(0)
@@ -175,7 +209,7 @@ class LinearNetwork:
         self.W, self.b, self.noise = orthonormal * [2.0, 0.5], rng.normal(size=5), noise
         self.precision = 1.0 + np.square([2.0, 0.5]) / noise**2
         self.shift, self.width = shift, width
-        self.likelihood = GaussianLikelihood([2.0 * math.log(noise)] * 5)
+        super().__init__(lambda z: z @ self.W.T + self.b, GaussianLikelihood([2.0 * math.log(noise)] * 5), self.moments)
 
     def posterior_mean(self, x: np.ndarray) -> np.ndarray:
         return (x - self.b) @ self.W / self.noise**2 / self.precision
@@ -183,15 +217,6 @@ class LinearNetwork:
     def log_px(self, x: np.ndarray) -> np.ndarray:
         return multivariate_normal(self.b, self.W @ self.W.T + self.noise**2 * np.eye(5)).logpdf(x)
 
-    def encode(self, x, mask):  # noqa: ARG002 (rows are complete)
-        loc = self.posterior_mean(x.astype(np.float64)) + self.shift / np.sqrt(self.precision)
-        log_var = np.broadcast_to(2.0 * math.log(self.width) - np.log(self.precision), loc.shape)
-        return loc.astype(np.float32), log_var.astype(np.float32)
-
-    def decode(self, z):
-        return (z.astype(np.float64) @ self.W.T + self.b).astype(np.float32)
-
-    def log_joint(self, x, mask, loc, scale, noise):
-        z = (loc[:, None] + scale[:, None] * noise).astype(np.float64)
-        log_likelihood = self.likelihood.log_prob(x[:, None], mask[:, None], z @ self.W.T + self.b)
-        return (log_likelihood - 0.5 * (math.log(2.0 * math.pi) + z**2).sum(axis=-1)).astype(np.float32)
+    def moments(self, x: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002 (rows are complete)
+        loc = self.posterior_mean(x) + self.shift / np.sqrt(self.precision)
+        return loc, np.broadcast_to(2.0 * math.log(self.width) - np.log(self.precision), loc.shape)

@@ -105,7 +105,7 @@ def member_of(vae: VAE, features: Features) -> Member:
 
 
 def estimator_of(vae: VAE, features: Features, **options: object) -> DensityEstimator:
-    return DensityEstimator([member_of(vae, features)], sobol_normal(16, 256, vae.latent_dim, seed=0), **options)
+    return DensityEstimator([member_of(vae, features)], sobol_normal(16, 256, vae.latent_dim + 1, seed=0), **options)
 
 
 def rows_of(n: int, *names: str, seed: int = 0) -> np.ndarray:

@@ -236,7 +236,7 @@ def test_calls_cancelled_as_soon_as_they_are_opened(victim, pause):
 
 
 def test_work_cancelled_as_soon_as_it_is_sent(victim):
-    big = pb.ScoreRequest(tensor=tensor(make_rows(300)), num_samples=4096).SerializeToString()
+    big = pb.ScoreRequest(tensor=tensor(make_rows(300)), max_std_error=1e-9).SerializeToString()
     with unharmed(victim), attacker(victim) as http:
         http.settle()
         with contextlib.suppress(OSError):

@@ -50,19 +50,22 @@ def linear_model(latent_dim: int = 2):
 
 
 def test_log_px_of_rows_with_missing_cells_is_the_exact_marginal():
-    """A linear-Gaussian model's marginal over any columns is Gaussian with the sub-covariance: within 0.01 nats."""
+    """A linear-Gaussian model's marginal over any columns is Gaussian with the sub-covariance: within 0.03 nats.
+
+    All rows share their points, so their errors are alike: the limit is 5 standard errors, which are 0.006 nats.
+    """
     estimator, mean, covariance, rows = linear_model()
     rng = np.random.default_rng(1)
     rows = rows[:80].copy()
     rows[:40] = mean + 2.0 * (rows[:40] - mean)
     rows[rng.random(rows.shape) < 0.4] = np.nan
     rows[:6] = np.where(np.eye(6, dtype=bool), rows[:6], np.nan)  # at most one cell each
-    got = estimator.estimate(rows, 4096)
+    got = estimator.estimate_fixed(rows, 4096)
     for row, log_px in zip(rows, got.log_px, strict=True):
         there = ~np.isnan(row)
         if there.any():
             exact = multivariate_normal(mean[there], covariance[np.ix_(there, there)]).logpdf(row[there])
-            assert log_px == pytest.approx(exact, abs=0.01)
+            assert log_px == pytest.approx(exact, abs=0.03)
 
 
 def make_rows(n: int, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from anomaly_vae.training.decoder_graph import DecoderGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import DecoderGraph, GivenParams, weighted_sum
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.networks import mlp
 from tests.support.graphs import run_graph
@@ -24,22 +24,24 @@ def decoder_of(hidden):
         return mlp([L, *hidden, BLOCKS[-1].params.stop])
 
 
-def example():
+def example(rows=1):
+    """Noise that all rows share, or that of each row."""
     rng = np.random.default_rng(0)
-    arrays = {"x": rng.normal(size=(N, 2)), "loc": rng.normal(size=(N, L)), "noise": rng.normal(size=(S, L))}
+    arrays = {"x": rng.normal(size=(N, 2)), "loc": rng.normal(size=(N, L)), "noise": rng.normal(size=(rows, S, L))}
     return {name: array.astype(np.float32) for name, array in (arrays | {"scale": np.exp(arrays["loc"])}).items()}
 
 
 def decoded(decoder, given):
-    """The output of torch for z = loc + scale * noise, shape (N, S, P)."""
+    """Return the output of torch for z = loc + scale * noise, shape (N, S, P)."""
     z = given["loc"][:, None] + given["scale"][:, None] * given["noise"]
     return decoder(torch.as_tensor(z)).detach().numpy()
 
 
 @HIDDEN
-def test_the_parameters_of_each_block_are_the_decoders_output(hidden):
+@pytest.mark.parametrize("rows", [1, N])
+def test_the_parameters_of_each_block_are_the_decoders_output(hidden, rows):
     """Without hidden layers the first layer is the last one, and the graph has another form."""
-    decoder, given, graph = decoder_of(hidden), example(), Graph()
+    decoder, given, graph = decoder_of(hidden), example(rows), Graph()
     output = DecoderGraph(graph, decoder)
     wanted = decoded(decoder, given)
     for block in BLOCKS:
@@ -50,9 +52,10 @@ def test_the_parameters_of_each_block_are_the_decoders_output(hidden):
 
 
 @HIDDEN
-def test_the_residual_is_x_minus_the_parameters(hidden):
+@pytest.mark.parametrize("rows", [1, N])
+def test_the_residual_is_x_minus_the_parameters(hidden, rows):
     """The conditional head has two parameters for its column; the residual is of the first, its mean."""
-    decoder, given, graph = decoder_of(hidden), example(), Graph()
+    decoder, given, graph = decoder_of(hidden), example(rows), Graph()
     output = DecoderGraph(graph, decoder)
     gaussian, conditional = (next(b for b in BLOCKS if b.kind == kind) for kind in ("gaussian", "conditional"))
     wanted = decoded(decoder, given)
@@ -61,6 +64,36 @@ def test_the_residual_is_x_minus_the_parameters(hidden):
     got = run_graph(graph, output.residual(conditional, "x", slice(0, 1)), **given)
     mean = wanted[..., conditional.params][..., :1]
     np.testing.assert_allclose(got, given["x"][:, None] - mean, rtol=1e-4, atol=1e-5)
+
+
+def test_given_parameters_are_split_into_blocks_and_shared_by_all_rows():
+    """They have the interface of the decoder: any head can use either."""
+    rng, graph = np.random.default_rng(0), Graph()
+    arrays = {"x": rng.normal(size=(N, 2)), "params": rng.normal(size=(S, BLOCKS[-1].params.stop))}
+    given = {name: array.astype(np.float32) for name, array in arrays.items()}
+    output = GivenParams(graph, BLOCKS, "params", shared=True)
+    for block in BLOCKS:
+        wanted = given["params"][None, :, block.params]
+        np.testing.assert_array_equal(run_graph(graph, output.params(block), **given), wanted)
+        for places in (slice(0, 1), slice(block.num_params - 1, block.num_params)):
+            got = run_graph(graph, output.params(block, places), **given)
+            np.testing.assert_array_equal(got, wanted[..., places])
+    gaussian = next(block for block in BLOCKS if block.kind == "gaussian")
+    got = run_graph(graph, output.residual(gaussian, "x"), **given)
+    np.testing.assert_array_equal(got, given["x"][:, None] - given["params"][None, :, gaussian.params])
+
+
+def test_given_parameters_may_belong_to_one_row_each():
+    rng, graph = np.random.default_rng(0), Graph()
+    arrays = {"x": rng.normal(size=(N, 2)), "params": rng.normal(size=(N, BLOCKS[-1].params.stop))}
+    given = {name: array.astype(np.float32) for name, array in arrays.items()}
+    output = GivenParams(graph, BLOCKS, "params", shared=False)
+    for block in BLOCKS:
+        wanted = given["params"][:, None, block.params]
+        np.testing.assert_array_equal(run_graph(graph, output.params(block), **given), wanted)
+    gaussian = next(block for block in BLOCKS if block.kind == "gaussian")
+    got = run_graph(graph, output.residual(gaussian, "x"), **given)
+    np.testing.assert_array_equal(got, (given["x"] - given["params"][:, gaussian.params])[:, None])
 
 
 def test_a_weighted_sum_runs_over_the_last_axis():

@@ -47,6 +47,34 @@ def test_a_value_is_clipped_on_both_sides():
     np.testing.assert_array_equal(run_graph(graph, graph.clip("x", 0.5), x=X), np.clip(X, -0.5, 0.5))
 
 
+WIDE = np.array([-3e38, -1e4, -100.0, -20.0, -1.0, -0.0, 0.0, 1e-6, 0.5, 3.0, 20.0, 89.0, 1e4, 3e38], dtype=np.float32)
+
+
+def softplus(x):
+    """Return log(1 + exp(x)) in float64."""
+    return np.logaddexp(0.0, x.astype(np.float64))
+
+
+def test_softplus_is_the_logarithm_of_1_plus_exp():
+    """Also where the exponential overflows or is lost against 1."""
+    graph = Graph()
+    np.testing.assert_allclose(run_graph(graph, graph.softplus("x"), x=WIDE), softplus(WIDE), rtol=3e-7, atol=1.2e-7)
+
+
+def test_softplus_of_several_values_is_the_sum_with_one_logarithm():
+    rng, graph = np.random.default_rng(0), Graph()
+    inputs = {name: (10.0 * rng.normal(size=(50, 3))).astype(np.float32) for name in "xyz"}
+    got = run_graph(graph, graph.softplus("x", "y", "z"), **inputs)
+    np.testing.assert_allclose(got, sum(map(softplus, inputs.values())), rtol=1e-6, atol=1e-6)
+    assert [node.op_type for node in graph._nodes].count("Log") == 1
+
+
+def test_softplus_of_the_largest_values_does_not_overflow():
+    graph = Graph()
+    got = run_graph(graph, graph.softplus("x", "y"), x=WIDE, y=np.zeros_like(WIDE))
+    np.testing.assert_allclose(got, softplus(WIDE) + np.log(2.0), rtol=1e-6, atol=1e-6)
+
+
 def test_constants_are_float32_and_shapes_int64_as_the_operators_need_them():
     """Weights keep their shape, and a transposed array its values: ONNX files store rows one after the other."""
     graph = Graph()

@@ -40,6 +40,25 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(trained):
     assert other.files["encoder.onnx"] != bundle.files["encoder.onnx"]
 
 
+@pytest.mark.parametrize(("latent_dim", "least", "most"), [("auto", 1, 4), (5, 5, 5)])
+def test_only_dimensions_of_the_default_number_are_removed(latent_dim, least, most):
+    """Four modelled columns need few dimensions. A number that the user chose stays, also for every ensemble member."""
+    config = TrainConfig(random_state=0, max_steps=100, target_fpr=0.2, latent_dim=latent_dim)
+    bundle = train_model(make_rows(200), NAMES, config).bundle
+    widths = [member.architecture.latent_dim for member in bundle.manifest.members]
+    assert all(least <= width <= most for width in widths), widths
+    assert Scorer(bundle).encode(make_rows(3)).shape == (3, sum(widths))
+    assert bundle.noise.shape[2] == 1 + max(widths)
+
+
+def test_the_model_states_how_precise_its_scores_are(trained):
+    """The lowest scores get the thorough search: a few per cent of held-out rows, and rows below them."""
+    estimator = trained.bundle.manifest.estimator
+    assert (estimator.target_error, estimator.num_samples) == (0.1, 4096)
+    held_out = Scorer(trained.bundle).score(make_rows(600)[trained.split.held_out])
+    assert 0.0 < np.mean(held_out.score < estimator.careful_below) < 0.15
+
+
 def without_time(manifest):
     return msgspec.structs.replace(manifest, created_at="")
 

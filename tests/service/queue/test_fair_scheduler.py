@@ -208,7 +208,7 @@ def test_a_batch_takes_about_ten_milliseconds_once_the_cost_is_known():
     assert scheduler.next_batch(0.0)[0].num_rows == 96
     for _ in range(200):
         scheduler.costs.learn(COST, 64, 64 * 1.0)
-    assert scheduler.next_batch(0.0)[0].num_rows == 2 * TILE  # in a single tile, a row would take half as long again
+    assert scheduler.next_batch(0.0)[0].num_rows == 2 * TILE  # the least
     for _ in range(400):
         scheduler.costs.learn(COST, 64, 0.0)
     assert scheduler.next_batch(0.0)[0].num_rows == 1_024

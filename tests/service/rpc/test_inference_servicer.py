@@ -113,7 +113,7 @@ def test_another_budget_returns_the_outputs_that_need_no_calibration(channel, sc
     assert_same_bits(reply, expected, ("log_px", "elbo", "std_error", "score"))
 
 
-@pytest.mark.parametrize("samples", [0, 1024])
+@pytest.mark.parametrize("samples", [0, 4096])
 def test_the_calibrated_budget_by_name_is_the_default(channel, scorer, samples):
     reply = infer(channel, request(parameters={"num_samples": number(samples)}))
     assert_same_bits(reply, scorer.score(ROWS))
@@ -163,7 +163,7 @@ def test_the_size_of_the_values_may_be_sent_with_them(channel, scorer, value):
 
 def test_the_timeout_parameter_ends_a_request_and_its_computation(service, channel):
     rejected = service.metric("anomaly_vae_rejected_total", reason="deadline")
-    slow = request(make_rows(1000), parameters={"timeout": number(300_000), "num_samples": number(4096)})
+    slow = request(make_rows(1000), parameters={"timeout": number(100_000), "num_samples": number(2048)})
     code, details, _ = fault_of(infer, channel, slow)
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "timeout" in details

@@ -162,11 +162,11 @@ def test_all_requests_read_before_the_service_drains_are_answered(model_path, sc
 
 def test_requests_read_before_the_service_drains_are_answered_even_if_it_takes_long(model_path, scorer):
     """Seconds of work: more than the time that endless streams get to end."""
-    rows, stop = make_rows(1_000, seed=9), threading.Event()
+    rows, stop = make_rows(8_000, seed=9), threading.Event()
     with running(model_path, "--grace", 300) as service, service.channel() as channel:
 
         def one_then_silence():
-            yield request(rows, parameters={"num_samples": number(4096)})
+            yield request(rows, parameters={"num_samples": number(2048)})
             stop.wait(60)
 
         call = stream(channel, one_then_silence())
@@ -182,7 +182,7 @@ def test_requests_read_before_the_service_drains_are_answered_even_if_it_takes_l
         assert service.process.wait(30) == 0
     assert (
         outputs_of(reply.infer_response)["log_px"].tobytes()
-        == scorer.score_rows(rows, num_samples=4096).log_px.tobytes()
+        == scorer.score_rows(rows, num_samples=2048).log_px.tobytes()
     )
 
 

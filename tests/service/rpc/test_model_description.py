@@ -24,7 +24,8 @@ def test_get_model_returns_what_inspect_prints(scorer):
     for name in ("threshold", "target_fpr", "effective_fpr", "num_rows", "rank", "num_novel"):
         assert getattr(model.calibration, name) == info["calibration"][name]
     assert not model.calibration.HasField("confidence")
-    assert model.estimator.num_samples == scorer.num_samples
+    for name in ("num_samples", "target_error", "careful_below", "scramblings"):
+        assert getattr(model.estimator, name) == info["estimator"][name]
     assert tuple(model.estimator.budgets) == scorer.budgets
     assert model.limits.max_rows == 16_384
 

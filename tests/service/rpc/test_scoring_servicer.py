@@ -70,7 +70,7 @@ def test_another_budget_gives_no_p_values_and_no_flags(channel, scorer, new_rows
     assert np.array(reply.log_px).tobytes() == expected.log_px.tobytes()
     assert not reply.p_value
     assert not reply.is_anomaly
-    assert set(reply.num_samples) == {64}
+    assert 32 < min(reply.num_samples) <= max(reply.num_samples) <= 64  # a fit may leave a remainder
 
 
 def test_the_calibrated_budget_by_name_is_the_default(channel, scorer, new_rows):

@@ -103,7 +103,7 @@ def ended_in_json(command, **options):
         (["--log-calls", "shout"], 2, "log_calls must be one of"),
         (["--metrics-host", "no.such.host.invalid"], 4, "cannot listen on no.such.host.invalid"),
         (["--tls-cert", "no-such-file", "--tls-key", "no-such-file"], 4, "no-such-file cannot be read"),
-        (["--max-samples", "64"], 2, "calibrated for 1024 samples"),
+        (["--max-samples", "64"], 2, "calibrated for 4096 samples"),
     ],
 )
 @pytest.mark.parametrize("how", ["option", "option=", "environment"])

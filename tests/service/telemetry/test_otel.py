@@ -125,7 +125,7 @@ def test_a_fault_that_is_not_the_callers_marks_its_span(model_path, collector):
         running(model_path, "--otlp-endpoint", collector.url, "--threads", "1") as service,
         service.channel() as channel,
     ):
-        slow = {"tensor": tensor(make_rows(16_000)), "timeout": 0.2}
+        slow = {"tensor": tensor(make_rows(16_000)), "num_samples": 2048, "timeout": 0.2}
         assert fault_of(score, channel, **slow)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
         assert service.stop() == 0
     (span,) = collector.servers()

@@ -81,7 +81,7 @@ def test_the_time_of_requests_includes_that_of_their_stages(model_path):
 
 def test_a_request_past_its_deadline_has_failed(model_path):
     with running(model_path) as service, service.channel() as channel:
-        slow = request(make_rows(3000), parameters={"num_samples": number(4096)})
+        slow = request(make_rows(3000), parameters={"num_samples": number(2048)})
         assert fault_of(infer, channel, slow, timeout=0.2)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
         deadline = time.monotonic() + 60
         while counts(statistics(channel))["fail"] == 0:
