@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.accuracy DIR --out FOLDER [--tables cardio,vowels,optdigits,mammography] [--search fast]
 
-DIR holds the ADBench tables as .npz files. Errors are measured against a reference of 65,000 to 500,000 samples a row
-and model, from a separate mixture proposal. All rows share their points, so their errors are correlated. Therefore the
-error of a row is its root mean square over many sets of points. The largest budget uses a quarter of the sets.
+DIR holds the ADBench tables as .npz files. Errors are measured against the mean of two references with 65,000 to
+500,000 samples a row and model (tests.benchmarks.reference). All rows share their points, so their errors are
+correlated. Therefore the error of a row is its root mean square over many sets of points. The largest budget uses a
+quarter of the sets.
 """
 
 from __future__ import annotations
@@ -12,24 +13,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 from scipy.stats import t as student
 
-from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.bundle.members import open_members
-from anomaly_vae.density import tiles
-from anomaly_vae.density.estimator import DensityEstimator, default_threads
+from anomaly_vae.density.estimator import DensityEstimator
 from anomaly_vae.density.member import Member
-from anomaly_vae.density.modes import find_modes
 from anomaly_vae.training.noise import sobol_normal
+from tests.benchmarks import reference
 from tests.benchmarks.accuracy_report import BUDGETS, MAIN_BUDGET, METHODS, draw, show
 from tests.benchmarks.adbench import split
 from tests.benchmarks.tables import MODELS, SEARCH_HELP, train
@@ -39,24 +36,6 @@ SCRAMBLINGS, POINTS = 16, 256
 
 # Seed of the first set of points; far from the seed 0 of the trained models' own points.
 FIRST_NOISE_SEED = 1000
-
-# Samples: no proposal is fitted at this budget or below, so the adaptive method equals Sobol's.
-NO_FIT_BUDGET = 64
-
-# Each of the two references draws rounds of 32,768 samples until its standard error is at most 0.005 nats, 8 rounds at
-# most. Chosen: the error is then small against those measured.
-ROUND_SAMPLES, MAX_ROUNDS, SMALL_ERROR = 32_768, 8, 0.005
-
-# The reference's search for modes: starts of each of three kinds, Gauss-Newton steps, most modes kept. Chosen larger
-# than in the product, so that the reference misses fewer modes.
-STARTS, STEPS, MAX_MODES = 8, 40, 6
-
-# Modes are distinct from this distance on, in posterior standard deviations, and kept within this evidence, in nats, of
-# the best one.
-DISTINCT, NEGLIGIBLE = 0.5, 12.0
-
-# Most samples in one call of log_joint, as in the product.
-CALL_SAMPLES = 2048
 
 
 class Case(NamedTuple):
@@ -74,28 +53,6 @@ class Case(NamedTuple):
     def estimator(self, noise: np.ndarray, *, adaptive: bool) -> DensityEstimator:
         """Return the product's estimator with these points."""
         return DensityEstimator(self.members, noise, adaptive=adaptive)
-
-
-class Row(NamedTuple):
-    """One row in model units, (F,), with the encoder's loc and scale, (L,)."""
-
-    x: np.ndarray
-    mask: np.ndarray
-    loc: np.ndarray
-    scale: np.ndarray
-
-
-class Component(NamedTuple):
-    """A Gaussian component N(loc, root rootᵀ) of a proposal, with its share of the samples."""
-
-    loc: np.ndarray
-    root: np.ndarray
-    share: float
-
-    def log_prob(self, z: np.ndarray) -> np.ndarray:
-        """Return log-densities, nats, (S, L) -> (S,)."""
-        whitened = (z - self.loc) @ np.linalg.inv(self.root).T
-        return -0.5 * (LOG_2PI + whitened**2).sum(axis=-1) - np.linalg.slogdet(self.root)[1]
 
 
 class Measured(NamedTuple):
@@ -118,99 +75,24 @@ def prepare(path: Path, most_rows: int, search: str) -> Case:
     return Case(members, np.concatenate([normal, anomalous]), is_anomaly)
 
 
-def reference(case: Case) -> dict[str, np.ndarray]:
-    """Return log p(x) and its standard error, nats, from two independent references, and the difference of the two.
-
-    The members' references are independent, and so the squares of their errors are added.
-    """
-    by_member = np.stack([references(member, case.rows) for member in case.members])  # (M, 2 references, N, 2)
-    log_px, errors = by_member[..., 0], by_member[..., 1]
-    values = logsumexp(log_px, axis=0) - np.log(len(case.members))
-    errors = np.sqrt(np.square(softmax(log_px, axis=0) * errors).sum(axis=0))
-    return {
-        "log_px": np.logaddexp(*values) - np.log(2.0),
-        "std_error": np.hypot(*errors) / 2.0,
-        "difference": np.abs(values[0] - values[1]),
-    }
-
-
-def references(member: Member, rows: np.ndarray) -> np.ndarray:
-    """Return two references of every row under one member in data units, with standard errors, shape (2, N, 2)."""
-    inputs = member.features.encode(rows)
-    x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
-    loc, scale = (values.astype(np.float64) for values in tiles.encode(member.network, x, mask))
-    jobs = [(i, seed) for seed in (0, 1) for i in range(len(x))]
-    with ThreadPoolExecutor(default_threads()) as pool:
-        values = list(pool.map(lambda job: refer(member, Row(*(v[job[0]] for v in (x, mask, loc, scale))), job), jobs))
-    result = np.array(values).reshape(2, len(x), 2)
-    result[..., 0] += inputs.base
-    return result
-
-
-def refer(member: Member, row: Row, seed: tuple[int, int]) -> tuple[float, float]:
-    """Return one reference of one row in model units and its standard error, by importance sampling from a mixture."""
-    rng = np.random.default_rng(seed)
-    components = mixture(member, row, rng)
-    weights = np.empty(0)
-    for _ in range(MAX_ROUNDS):
-        weights = np.concatenate([weights, log_weights(member, row, components, rng)])
-        relative = np.exp(weights - weights.max())
-        error = relative.std() / relative.mean() / np.sqrt(len(weights))
-        if error <= SMALL_ERROR:
-            break
-    return float(weights.max() + np.log(relative.mean())), float(error)
-
-
-def log_weights(member: Member, row: Row, components: list[Component], rng: np.random.Generator) -> np.ndarray:
-    """Return the log-weights of one round; the mixture's density has the actual counts of samples as its shares."""
-    latent_dim = member.latent_dim
-    counts = np.array([max(round(c.share * ROUND_SAMPLES), 1) for c in components])
-    drawn = [c.loc + rng.normal(size=(n, latent_dim)) @ c.root.T for c, n in zip(components, counts, strict=True)]
-    z = np.concatenate(drawn).astype(np.float32)
-    zero = np.zeros((1, latent_dim), dtype=np.float32)
-    fixed = (row.x[None], row.mask[None], zero, zero + 1)
-    starts = range(0, len(z), CALL_SAMPLES)
-    parts = [member.network.log_joint(*fixed, z[k : k + CALL_SAMPLES])[0] for k in starts]
-    log_probs = np.stack([c.log_prob(z.astype(np.float64)) for c in components])
-    return np.concatenate(parts) - logsumexp(log_probs + np.log(counts / counts.sum())[:, None], axis=0)
-
-
-def mixture(member: Member, row: Row, rng: np.random.Generator) -> list[Component]:
-    """Return components at two widths around every mode, the encoder's proposal, and the prior to bound the weights."""
-    loc, scale = row.loc, row.scale
-    noise, origin = rng.normal(size=(3, STARTS, len(loc))), np.zeros_like(loc)
-    start = np.concatenate([[loc, origin], loc + 1.5 * scale * noise[0], loc + noise[1], 1.3 * noise[2]])
-    x, mask = (np.tile(values.astype(np.float64), (len(start), 1)) for values in (row.x, row.mask))
-    modes = find_modes(partial(tiles.decode, member.network), member.likelihood, x, mask, start, STEPS)
-    kept: list[int] = []
-    for k in np.argsort(-modes.log_evidence):
-        apart = [np.linalg.norm(modes.inverse_root[j] @ (modes.loc[k] - modes.loc[j])) > DISTINCT for j in kept]
-        if all(apart) and modes.log_evidence.max() - modes.log_evidence[k] < NEGLIGIBLE and len(kept) < MAX_MODES:
-            kept.append(int(k))
-    shares = 0.8 * softmax(modes.log_evidence[kept]) + 0.2 / len(kept)
-    around = [
-        Component(modes.loc[k], width * modes.root[k], part * share)
-        for k, share in zip(kept, shares, strict=True)
-        for width, part in ((1.15, 0.6), (2.0, 0.25))
-    ]
-    return [*around, Component(loc, np.diag(1.5 * scale), 0.1), Component(origin, np.eye(len(loc)), 0.05)]
+def truth_of(case: Case) -> dict[str, np.ndarray]:
+    """Return log p(x) and its standard error, nats, from two independent references, and the difference of the two."""
+    found = reference.of_members(case.members, case.rows)
+    return {"log_px": found.mean, "std_error": found.error, "difference": found.difference}
 
 
 def measure(case: Case, noise_sets: int) -> dict[str, dict[int, Measured]]:
     """Measure every method at every budget."""
     measured: dict[str, dict[int, list[Any]]] = {method: {budget: [] for budget in BUDGETS} for method in METHODS}
     for k in range(noise_sets):
-        shape = (SCRAMBLINGS, POINTS, case.latent_dim)
+        shape = (SCRAMBLINGS, POINTS, case.latent_dim + 1)
         sobol = sobol_normal(*shape, FIRST_NOISE_SEED + k)
         plain = np.random.default_rng(FIRST_NOISE_SEED + k).normal(size=shape).astype(np.float32)
         for method in METHODS:
             estimator = case.estimator(plain if method == "plain" else sobol, adaptive=method == "adaptive")
             for budget in BUDGETS if k < max(noise_sets // 4, 1) else BUDGETS[:-1]:
-                if method == "adaptive" and budget <= NO_FIT_BUDGET:
-                    measured[method][budget].append(measured["sobol"][budget][k])
-                else:
-                    e = estimator.estimate(case.rows, budget)
-                    measured[method][budget].append((e.log_px, e.std_error, e.reliable, e.num_samples))
+                e = estimator.estimate_fixed(case.rows, budget)
+                measured[method][budget].append((e.log_px, e.std_error, e.reliable, e.num_samples))
     return {
         method: {budget: Measured(*map(np.stack, zip(*parts, strict=True))) for budget, parts in by_budget.items()}
         for method, by_budget in measured.items()
@@ -246,7 +128,7 @@ def judge(case: Case, truth: dict[str, np.ndarray], measured: Measured, by_metho
 def run_one(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one table."""
     case = prepare(path, options.rows, options.search)
-    truth = reference(case)
+    truth = truth_of(case)
     measured = measure(case, options.noise_sets)
     by_method = {m: {b: errors(case, truth, part) for b, part in parts.items()} for m, parts in measured.items()}
     adaptive = measured["adaptive"][MAIN_BUDGET]

@@ -51,7 +51,7 @@ def largest_terms(member: Member, noise: Noise, rows: np.ndarray) -> np.ndarray:
     inputs = member.features.encode(rows)
     x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
     encoded = Rows(x, mask, *tiles.encode(member.network, x, mask))
-    sampler = EncoderSampler(member.network, noise.narrowed(member.latent_dim), encoded)
+    sampler = EncoderSampler(member.network, noise.of_member(0, 1, member.latent_dim), encoded)
     sampler.extend(SAMPLES // noise.scramblings)
     return sampler.log_weights()[1]
 

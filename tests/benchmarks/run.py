@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import accuracy, adbench, cascade, fit_time, memory, serving, speed
+from tests.benchmarks import accuracy, adbench, cascade, default_path, fit_time, memory, serving, speed
 from tests.benchmarks.tables import DATA
 
 
@@ -48,6 +48,7 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
     peers = DATA.parent / "peers" / "adbench_peers.csv"
     options = ["--peers", str(peers)] if peers.exists() else []
     return runs | {
+        "default_path": lambda: default_path.main([str(tables), "--out", str(folder)]),
         "accuracy": lambda: accuracy.main([str(tables), "--out", str(folder)]),
         "cascade": lambda: cascade.main([str(tables), "--out", str(folder / "cascade.json")]),
         "adbench": lambda: {

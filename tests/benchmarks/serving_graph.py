@@ -39,7 +39,7 @@ class Plain:
 
     def log_px(self, rows: FloatArray, num_samples: int) -> FloatArray:
         """Return the expected result of graph and :meth:`inputs`, nats in data units, (N, D) -> (N,)."""
-        return self._estimator.estimate(rows, num_samples).log_px
+        return self._estimator.estimate_fixed(rows, num_samples).log_px
 
     def inputs(self, rows: FloatArray) -> tuple[Float32Array, FloatArray]:
         """Return the graph's input for rows (N, D), shape (N, F), and the nats to add for data units, shape (N,)."""
@@ -49,14 +49,14 @@ class Plain:
     def graph(self, num_samples: int) -> bytes:
         """Return the bytes of the ONNX graph: x (N, F) -> log_px (N,)."""
         columns = self._features.layout.num_features
-        points = self._estimator.points(num_samples, self._latent_dim).astype(np.float64)
+        points = self._estimator.points(num_samples, 0).astype(np.float64)
         constant = 0.5 * (self._latent_dim * LOG_2PI + (points**2).sum(axis=-1)) - math.log(num_samples)
         encoder, log_joint = (
             compose.add_prefix(onnx.load_from_string(self._files[f"{name}.onnx"]), f"{name}/")
             for name in ("encoder", "log_joint")
         )
         constants = {
-            "log_joint/noise": points.astype(np.float32),
+            "log_joint/noise": points[None].astype(np.float32),
             "constant": constant[None].astype(np.float32),
             "half": np.float32(0.5),
             "last": np.array([1], dtype=np.int64),

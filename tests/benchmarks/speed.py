@@ -24,7 +24,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -32,10 +31,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 import psutil
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
@@ -50,6 +47,7 @@ from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.noise import sobol_normal
 from anomaly_vae.training.vae import VAE
 from tests.benchmarks import peers, plots
+from tests.benchmarks.floor import Floor
 
 # The cases: K, threads; and the timed turns of each contender.
 NUM_SAMPLES = (64, 256, 1024)
@@ -66,7 +64,6 @@ CHECK_ROWS, CHECK_SAMPLES, CHECK_REPEATS, REFERENCE_SAMPLES = 24, 256, 8, 16_384
 
 # As in the product.
 _SCRAMBLINGS = 16
-_TILE_PAIRS = 2048
 
 
 class Workload(NamedTuple):
@@ -90,31 +87,6 @@ class Workload(NamedTuple):
 WORKLOADS = (Workload("A", 30, (128, 128), 8, 2**19), Workload("B", 784, (512, 512), 50, 2**15))
 
 
-class Floor:
-    """The decoder's matrix products, without biases and activations."""
-
-    def __init__(self, model: peers.Model) -> None:
-        weights = [layer.weight.detach().numpy().T for layer in model.decoder if isinstance(layer, torch.nn.Linear)]
-        names = ["z", *(f"v{i}" for i in range(len(weights)))]
-        nodes = [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(len(weights))]
-        constants = [numpy_helper.from_array(np.ascontiguousarray(w), f"w{i}") for i, w in enumerate(weights)]
-        shapes = [(_TILE_PAIRS, weights[0].shape[0]), (_TILE_PAIRS, weights[-1].shape[1])]
-        ends = zip((names[0], names[-1]), shapes, strict=True)
-        first, last = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends)
-        graph = helper.make_graph(nodes, "floor", [first], [last], initializer=constants)
-        onnx_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(onnx_model.SerializeToString(), options)
-        self._z = np.random.default_rng(0).normal(size=shapes[0]).astype(np.float32)
-
-    def run(self, pairs: int, threads: int) -> None:
-        """Multiply for this number of pairs of row and sample, one call at a time in each thread."""
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(lambda _: self._session.run(None, {"z": self._z}), range(pairs // _TILE_PAIRS)):
-                pass
-
-
 class Bench:
     """One model and its rows in the form that each contender needs, also written to a file."""
 
@@ -134,7 +106,8 @@ class Bench:
         parts = {f"{name}.{key}": p.numpy() for name, net in networks.items() for key, p in net.state_dict().items()}
         np.savez(path, x=x, **parts)
         self.model = peers.Model.of(parts)
-        self.floor = Floor(self.model)
+        layers = [layer for layer in self.model.decoder if isinstance(layer, torch.nn.Linear)]
+        self.floor = Floor([layer.weight.detach().numpy().T for layer in layers])
 
 
 def _ours(bench: Bench, points: int, threads: int) -> DensityEstimator:
@@ -146,7 +119,7 @@ def _ours(bench: Bench, points: int, threads: int) -> DensityEstimator:
         num_features=layout.num_features,
         num_params=layout.num_params,
     )
-    noise = sobol_normal(_SCRAMBLINGS, points, latent_dim, seed=0)
+    noise = sobol_normal(_SCRAMBLINGS, points, latent_dim + 1, seed=0)
     return DensityEstimator([Member.of(network, latent_dim, bench.features)], noise, threads=threads, adaptive=False)
 
 
@@ -155,7 +128,7 @@ def check(bench: Bench, pythae: peers.Pythae | None) -> dict[str, dict[str, floa
     threads = max(THREADS)
     torch.set_num_threads(threads)
     ours = _ours(bench, REFERENCE_SAMPLES // _SCRAMBLINGS, threads)
-    estimates = ours.estimate(bench.rows[:CHECK_ROWS], REFERENCE_SAMPLES)
+    estimates = ours.estimate_fixed(bench.rows[:CHECK_ROWS], REFERENCE_SAMPLES)
     # Rows share their points, so their errors may be equal, and the mean of the rows has the same error.
     reference = estimates.log_px, float(estimates.std_error.mean())
     x, repeats, agreements = bench.x[:CHECK_ROWS], range(CHECK_REPEATS), {}
@@ -178,7 +151,7 @@ def contenders(
     passes = work.pairs // (4 * peers.MINIBATCH)
     estimator = _ours(bench, max(NUM_SAMPLES) // _SCRAMBLINGS, threads)
     runs = {
-        "ours": _timed(rows, partial(estimator.estimate, bench.rows[:rows], num_samples)),
+        "ours": _timed(rows, partial(estimator.estimate_fixed, bench.rows[:rows], num_samples)),
         "torch": _timed(half, partial(peers.whole_batch, model, bench.x[:half], num_samples)),
         "scvi": _timed(
             peers.MINIBATCH * passes / num_samples,
