@@ -1,112 +1,150 @@
-"""The decoder's output in the log-joint graph, for all pairs of a row and a sample."""
+"""Parameters of p(x|z) in a graph: at one sample of each row, or for all pairs of a row and a sample.
+
+Axes: N rows, P parameters or G columns, S samples. Samples come last: onnxruntime adds and multiplies along long rows
+of numbers many times faster than along short ones, and columns are few. An axis of length 1 at the end is slow too, so
+one sample of each row has no axis.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
+from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.layout import Block
-from anomaly_vae.training.graph import Graph
+from anomaly_vae.training.graph import Graph, to_numpy
 
-__all__ = ["DecoderGraph", "GivenParams", "ParamsGraph", "linear_layer", "weighted_sum"]
+__all__ = ["ParamsGraph", "RowParams", "SampleParams", "decoder_params", "linear_layer", "shared_params"]
 
 
 class ParamsGraph(Protocol):
-    """Adds the parameters of p(x|z) to a graph, block by block."""
+    """The parameters of p(x|z), and what depends on the place of their axes.
+
+    Values of columns have the shape (N, G, S), or (N or 1, P, S) for parameters; those of one sample a row have no S.
+    """
 
     def params(self, block: Block, places: slice = slice(None)) -> str:
-        """Add the parameters of a block, or some of them, shape (N or 1, S, P)."""
+        """Add the parameters of a block, or some of them."""
         ...
 
     def residual(self, block: Block, x: str, places: slice = slice(None)) -> str:
-        """Add x minus the parameters of a block, or minus some of them, shape (N, S, G)."""
+        """Add x (N, G) minus the parameters of a block, or minus some of them."""
+        ...
+
+    def constant(self, values: FloatArray) -> str:
+        """Add a number for each column, (G,), in the shape that goes with values of columns."""
+        ...
+
+    def combined(self, values: str, matrix: NDArray[np.floating]) -> str:
+        """Add the product of the columns of values with a matrix, (G, C)."""
+        ...
+
+    def weighted_sum(self, terms: str, weights: str, width: int) -> str:
+        """Add sums over G = width columns with weights (N, G), of the shape (N, S); (N, 1) for one sample a row.
+
+        They are products: onnxruntime's own sums over short rows change their bits with the row's address in memory.
+        """
         ...
 
 
-class GivenParams:
-    """Parameters that the graph already has: one vector for each row, (N, P), or vectors for all rows, (S, P)."""
+class RowParams:
+    """Parameters of one sample for each row, (N, P)."""
 
-    def __init__(self, graph: Graph, blocks: Sequence[Block], params: str, *, shared: bool) -> None:
+    def __init__(self, graph: Graph, blocks: Sequence[Block], params: str) -> None:
         """Split the parameters into those of each block."""
-        self._graph, self._new_axis = graph, 0 if shared else 1
-        found = graph.split(params, [block.num_params for block in blocks], axis=1)
-        self.parts = {block.kind: part for block, part in zip(blocks, found, strict=True)}
+        self._graph = graph
+        self.parts = _by_block(graph, blocks, params)
 
     def params(self, block: Block, places: slice = slice(None)) -> str:
-        """See :class:`ParamsGraph`; the result has the shape (N, 1, P), or (1, S, P) if all rows share it."""
-        start, stop, _ = places.indices(block.num_params)
-        sizes = [size for size in (start, stop - start, block.num_params - stop) if size]
-        pieces = self._graph.split(self.parts[block.kind], sizes, axis=1)
-        return self._graph.add("Unsqueeze", pieces[1 if start else 0], self._graph.integers([self._new_axis]))
+        """See :class:`ParamsGraph`."""
+        return _some(self._graph, self.parts[block.kind], block, places)
 
     def residual(self, block: Block, x: str, places: slice = slice(None)) -> str:
         """See :class:`ParamsGraph`."""
-        rows = self._graph.add("Unsqueeze", x, self._graph.integers([1]))
-        return self._graph.add("Sub", rows, self.params(block, places))
+        return self._graph.add("Sub", x, self.params(block, places))
+
+    def constant(self, values: FloatArray) -> str:
+        """See :class:`ParamsGraph`."""
+        return self._graph.weight(values)
+
+    def combined(self, values: str, matrix: NDArray[np.floating]) -> str:
+        """See :class:`ParamsGraph`."""
+        return self._graph.add("MatMul", values, self._graph.weight(matrix))
+
+    def weighted_sum(self, terms: str, weights: str, width: int) -> str:
+        """See :class:`ParamsGraph`."""
+        weighted = self._graph.add("Mul", terms, weights)
+        return self._graph.add("MatMul", weighted, self._graph.weight(np.ones((width, 1))))
 
 
-class DecoderGraph:
-    """Adds the decoder's output to a graph block by block, which is cheaper than to split it afterwards."""
+class SampleParams:
+    """Parameters for all pairs of a row and a sample: the sum of products (N or 1, P, S) and a bias (P,)."""
 
-    def __init__(self, graph: Graph, decoder: nn.Sequential) -> None:
-        """Add the hidden layers; the first and the last layer are Linear, perhaps the same."""
-        self._graph = graph
-        self._first, self._last = linear_layer(decoder[0]), linear_layer(decoder[-1])
-        if self._first is not self._last:
-            self._hidden = self._last_hidden(decoder)
+    def __init__(self, graph: Graph, blocks: Sequence[Block], products: str, bias: FloatArray | None = None) -> None:
+        """Split the products into those of each block."""
+        self._graph, self._bias = graph, bias
+        self._parts = _by_block(graph, blocks, products)
 
     def params(self, block: Block, places: slice = slice(None)) -> str:
-        """Add the parameters of a block, or some of them, shape (N, S, P)."""
-        weight, bias = self._layer(block, places)
-        if self._first is self._last:
-            return _first_layer(self._graph, weight, bias)
-        product = self._graph.add("MatMul", self._hidden, self._graph.weight(weight.T))
-        return self._graph.add("Add", product, self._graph.weight(bias))
+        """See :class:`ParamsGraph`."""
+        part = _some(self._graph, self._parts[block.kind], block, places)
+        if self._bias is None:
+            return part
+        return self._graph.add("Add", part, self.constant(self._bias[block.params][places]))
 
     def residual(self, block: Block, x: str, places: slice = slice(None)) -> str:
-        """Add x minus the parameters of a block, or minus some of them, shape (N, S, G)."""
-        graph = self._graph
-        weight, bias = self._layer(block, places)
-        if self._first is self._last:
-            minus, target = _first_layer(graph, -weight, -bias), x
-        else:
-            minus = graph.add("MatMul", self._hidden, graph.weight(-weight.T))
-            target = graph.add("Sub", x, graph.weight(bias))
-        return graph.add("Add", minus, graph.add("Unsqueeze", target, graph.integers([1])))
+        """See :class:`ParamsGraph`."""
+        if self._bias is not None:
+            x = self._graph.add("Sub", x, self._graph.weight(self._bias[block.params][places]))
+        rows = self._graph.add("Unsqueeze", x, self._graph.integers([2]))
+        return self._graph.add("Sub", rows, _some(self._graph, self._parts[block.kind], block, places))
 
-    def _layer(self, block: Block, places: slice) -> tuple[Tensor, Tensor]:
-        return self._last.weight[block.params][places], self._last.bias[block.params][places]
+    def constant(self, values: FloatArray) -> str:
+        """See :class:`ParamsGraph`."""
+        return self._graph.weight(values[:, None])
 
-    def _last_hidden(self, decoder: nn.Sequential) -> str:
-        """Add the input of the last layer, shape (N, S, H)."""
-        graph, first, last = self._graph, self._first, self._last
-        hidden = _first_layer(graph, first.weight, first.bias)
-        flat = graph.add("Reshape", hidden, graph.integers([-1, first.out_features]))
-        flat = graph.mlp(nn.Sequential(*list(decoder)[1:-1]), flat)
-        rows = graph.add("Shape", "x", start=0, end=1)
-        tile = graph.add("Concat", rows, graph.integers([-1, last.in_features]), axis=0)
-        return graph.add("Reshape", flat, tile)
+    def combined(self, values: str, matrix: NDArray[np.floating]) -> str:
+        """See :class:`ParamsGraph`."""
+        return self._graph.add("MatMul", self._graph.weight(matrix.T), values)
+
+    def weighted_sum(self, terms: str, weights: str, width: int) -> str:
+        """See :class:`ParamsGraph`."""
+        by_row = self._graph.add("Reshape", weights, self._graph.integers([-1, 1, width]))
+        return self._graph.add("Squeeze", self._graph.add("MatMul", by_row, terms), self._graph.integers([1]))
 
 
-def weighted_sum(graph: Graph, terms: str, weights: str) -> str:
-    """Add sums over the last axis, (N, S, G) and (N, G) -> (N, S)."""
-    two = graph.integers([2])
-    return graph.add("Squeeze", graph.add("MatMul", terms, graph.add("Unsqueeze", weights, two)), two)
+def shared_params(graph: Graph, blocks: Sequence[Block], params: str) -> SampleParams:
+    """Return the parameters of samples that all rows share, (S, P)."""
+    by_param = graph.add("Transpose", params, perm=[1, 0])
+    return SampleParams(graph, blocks, graph.add("Unsqueeze", by_param, graph.integers([0])))
 
 
-def _first_layer(graph: Graph, weight: Tensor, bias: Tensor) -> str:
-    """Add (noise, 1) times (scale W; loc W + b), which is W z + b of all pairs, shape (N, S, H).
+def decoder_params(graph: Graph, blocks: Sequence[Block], decoder: nn.Sequential, z: str) -> SampleParams:
+    """Add the decoder at samples (N, S, L); return its output."""
+    first, last = linear_layer(decoder[0]), linear_layer(decoder[-1])
+    flat = graph.add("Reshape", z, graph.integers([-1, first.in_features]))
+    hidden = graph.mlp(nn.Sequential(*list(decoder)[:-1]), flat)
+    products = graph.add("MatMul", hidden, graph.weight(last.weight.T))
+    shape = graph.add("Concat", graph.add("Shape", z, start=0, end=2), graph.integers([last.out_features]), axis=0)
+    by_sample = graph.add("Reshape", products, shape)
+    return SampleParams(graph, blocks, graph.add("Transpose", by_sample, perm=[0, 2, 1]), to_numpy(last.bias))
 
-    The noise is (1, S, L) for points that all rows share, or (N, S, L).
-    """
-    matrix, one = graph.weight(weight.T), graph.integers([1])
-    scaled = graph.add("Mul", graph.add("Unsqueeze", "scale", graph.integers([2])), matrix)
-    shift = graph.add("Unsqueeze", graph.add("Gemm", "loc", matrix, graph.weight(bias)), one)
-    zeros = graph.add("Mul", graph.add("ReduceSum", "noise", graph.integers([2]), keepdims=1), graph.scalar(0.0))
-    ones = graph.add("Add", zeros, graph.scalar(1.0))
-    return graph.add("MatMul", graph.add("Concat", "noise", ones, axis=2), graph.add("Concat", scaled, shift, axis=1))
+
+def _by_block(graph: Graph, blocks: Sequence[Block], params: str) -> dict[str, str]:
+    """Split parameters along the second axis."""
+    found = graph.split(params, [block.num_params for block in blocks], axis=1)
+    return {block.kind: part for block, part in zip(blocks, found, strict=True)}
+
+
+def _some(graph: Graph, part: str, block: Block, places: slice) -> str:
+    """Add some parameters of a block."""
+    start, stop, _ = places.indices(block.num_params)
+    sizes = [size for size in (start, stop - start, block.num_params - stop) if size]
+    return graph.split(part, sizes, axis=1)[1 if start else 0]
 
 
 def linear_layer(layer: nn.Module) -> nn.Linear:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.bundle.manifest import member_suffix
-from anomaly_vae.training.decoder_graph import DecoderGraph, GivenParams, weighted_sum
+from anomaly_vae.training.decoder_graph import decoder_params, shared_params
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.networks import INPUT_LIMIT, LOG_VAR_LIMIT
 from anomaly_vae.training.posterior_graph import posterior_graph
@@ -48,18 +50,16 @@ def _decoder(vae: VAE) -> bytes:
 
 
 def _log_joint(vae: VAE) -> bytes:
-    r"""Return the graph where nearly all time of scoring is spent, for all pairs of a row and a sample.
+    """Return the graph where nearly all time of scoring is spent: log p(x, z) at z = loc + scale * noise.
 
-    .. math:: \log p(x, z) = \log p(z) + \sum_d m_d \log p(x_d \mid z)
-
-    z itself is never computed. With :math:`z = \mu + \sigma \odot e`, the first layer's :math:`W z + b` is the product
-    of (e, 1) with one matrix per row, and log p(z) is linear in (e, e^2). Beside the large matrix products, the time
-    goes into operations on arrays with one entry per pair and column, so the graph has as few of them as possible.
+    Beside the large matrix products, the time goes into operations on arrays with one entry per pair of row and sample
+    and column, so the graph has as few of them as possible.
     """
     graph, latent, layout = Graph(), vae.latent_dim, vae.head.layout
-    decoder = DecoderGraph(graph, vae.decoder)
+    z = _samples(graph)
+    decoder = decoder_params(graph, layout.blocks, vae.decoder, graph.add("Transpose", z, perm=[0, 2, 1]))
     sizes = [block.num_features for block in layout.blocks]
-    total = _log_prior(graph, latent)
+    total = _log_prior(graph, z, latent)
     for (block, head), x, mask in zip(
         vae.head.pairs(), graph.split("x", sizes), graph.split("mask", sizes), strict=True
     ):
@@ -76,10 +76,17 @@ def _log_joint(vae: VAE) -> bytes:
     return graph.bytes("log_joint", inputs, {"log_joint": ["N", "S"]})
 
 
+def _samples(graph: Graph) -> str:
+    """Add loc + scale * noise, shape (N, L, S); the noise is (1, S, L) for all rows, or (N, S, L)."""
+    by_dim = graph.add("Transpose", "noise", perm=[0, 2, 1])
+    loc, scale = (graph.add("Unsqueeze", name, graph.integers([2])) for name in ("loc", "scale"))
+    return graph.add("Add", graph.add("Mul", by_dim, scale), loc)
+
+
 def _likelihood(vae: VAE) -> bytes:
     """Return the graph of log p(x|z) for all pairs of a row and given decoder outputs."""
     graph, layout = Graph(), vae.head.layout
-    given = GivenParams(graph, layout.blocks, "params", shared=True)
+    given = shared_params(graph, layout.blocks, "params")
     sizes = [block.num_features for block in layout.blocks]
     total = ""
     parts = zip(vae.head.pairs(), graph.split("x", sizes), graph.split("mask", sizes), strict=True)
@@ -92,14 +99,11 @@ def _likelihood(vae: VAE) -> bytes:
     return graph.bytes("likelihood", inputs, {"log_likelihood": ["N", "S"]})
 
 
-def _log_prior(graph: Graph, latent_dim: int) -> str:
-    """Add log N(loc + scale noise; 0, I), shape (N, S), as (1, 2 noise, noise^2) times (loc^2, loc scale, scale^2).
+def _log_prior(graph: Graph, z: str, latent_dim: int) -> str:
+    """Add log N(z; 0, I), (N, L, S) -> (N, S).
 
-    A sum over loc^2 would be shorter, but onnxruntime's sums over short rows change their bits with the row's address
-    in memory.
+    onnxruntime's sums over short rows change their bits with the row's address in memory; those of a product do not.
     """
-    ones = graph.add("Add", graph.add("Mul", "noise", graph.scalar(0.0)), graph.scalar(1.0))
-    powers = graph.add("Concat", ones, graph.add("Add", "noise", "noise"), graph.add("Mul", "noise", "noise"), axis=2)
-    squares = [graph.add("Mul", one, other) for one, other in (("loc", "loc"), ("loc", "scale"), ("scale", "scale"))]
-    minus_half = graph.add("Mul", graph.add("Concat", *squares, axis=1), graph.scalar(-0.5))
-    return graph.add("Add", weighted_sum(graph, powers, minus_half), graph.scalar(-0.5 * latent_dim * LOG_2PI))
+    product = graph.add("MatMul", graph.weight(np.full((1, latent_dim), -0.5)), graph.add("Mul", z, z))
+    by_row = graph.add("Squeeze", product, graph.integers([1]))
+    return graph.add("Add", by_row, graph.scalar(-0.5 * latent_dim * LOG_2PI))

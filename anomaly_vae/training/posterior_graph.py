@@ -22,12 +22,16 @@ import numpy as np
 from torch import Tensor, nn
 
 from anomaly_vae.arrays import LOG_2PI
-from anomaly_vae.training.decoder_graph import GivenParams, linear_layer
+from anomaly_vae.training.decoder_graph import RowParams, linear_layer
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
 from anomaly_vae.training.vae import VAE
 
 __all__ = ["posterior_graph"]
+
+# Latent dimensions up to which the graph holds the products of all pairs of columns of the first weight: one matrix
+# product then gives its term of the curvature. Chosen, not measured: the products take L^2 H numbers.
+_MOST_PAIRED = 16
 
 
 class _Hidden(NamedTuple):
@@ -112,7 +116,7 @@ def _silu_derivatives(graph: Graph, value: str, sigmoid: str) -> tuple[str, str]
 def _heads(graph: Graph, vae: VAE, params: str) -> tuple[str, Derivatives]:
     """Add log p(x|z), shape (N, 1), and its derivatives by the decoder's output, (N, P)."""
     layout = vae.head.layout
-    given = GivenParams(graph, layout.blocks, params, shared=False)
+    given = RowParams(graph, layout.blocks, params)
     sizes = [block.num_features for block in layout.blocks]
     total, parts = "", []
     inputs = zip(vae.head.pairs(), graph.split("x", sizes), graph.split("mask", sizes), strict=True)
@@ -146,5 +150,10 @@ def _quadratic(graph: Graph, tangent: str, diagonal: str) -> str:
 
 def _quadratic_of_weight(graph: Graph, weight: Tensor, diagonal: str) -> str:
     """Add the same for a weight (H, L), transposed, that all rows share."""
-    scaled = graph.add("Mul", graph.weight(weight.T[None]), graph.add("Unsqueeze", diagonal, graph.integers([1])))
-    return graph.add("MatMul", scaled, graph.weight(weight))
+    latent = weight.shape[1]
+    if latent > _MOST_PAIRED:
+        scaled = graph.add("Mul", graph.weight(weight.T[None]), graph.add("Unsqueeze", diagonal, graph.integers([1])))
+        return graph.add("MatMul", scaled, graph.weight(weight))
+    pairs = (weight[:, :, None] * weight[:, None, :]).reshape(-1, latent * latent)
+    product = graph.add("MatMul", diagonal, graph.weight(pairs))
+    return graph.add("Reshape", product, graph.integers([-1, latent, latent]))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from anomaly_vae.columns.heads import LOGIT_LIMIT, BernoulliHead, Head
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
@@ -39,9 +39,9 @@ class Bernoulli(TorchHead):
     def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """See :class:`TorchHead`."""
         logits = graph.clip(decoder.params(self.block), LOGIT_LIMIT)
-        linear = weighted_sum(graph, logits, graph.add("Mul", x, mask))
+        linear = decoder.weighted_sum(logits, graph.add("Mul", x, mask), self.block.num_features)
         minus = graph.add("Mul", mask, graph.scalar(-1.0))
-        return graph.add("Add", linear, weighted_sum(graph, graph.softplus(logits), minus))
+        return graph.add("Add", linear, decoder.weighted_sum(graph.softplus(logits), minus, self.block.num_features))
 
     def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
         """See :class:`TorchHead`."""

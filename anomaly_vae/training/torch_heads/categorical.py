@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from anomaly_vae.columns.heads import LOGIT_LIMIT, CategoricalHead, Head
 from anomaly_vae.columns.layout import Block
-from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
-from anomaly_vae.training.graph import Graph
+from anomaly_vae.training.decoder_graph import ParamsGraph
+from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
 
@@ -47,12 +47,13 @@ class Categorical(TorchHead):
         """See :class:`TorchHead`."""
         block = self.block
         logits = graph.clip(decoder.params(block), LOGIT_LIMIT)
-        totals = graph.add("MatMul", graph.add("Exp", logits), graph.weight(self.members))
+        totals = decoder.combined(graph.add("Exp", logits), to_numpy(self.members))
         minus_first = np.zeros((block.num_features, len(block.sizes)))
         minus_first[block.starts, np.arange(len(block.sizes))] = -1.0
         minus = graph.add("MatMul", mask, graph.weight(minus_first))
-        chosen = weighted_sum(graph, logits, graph.add("Mul", x, mask))
-        return graph.add("Add", chosen, weighted_sum(graph, graph.add("Log", totals), minus))
+        chosen = decoder.weighted_sum(logits, graph.add("Mul", x, mask), block.num_features)
+        total = decoder.weighted_sum(graph.add("Log", totals), minus, len(block.sizes))
+        return graph.add("Add", chosen, total)
 
     def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
         """See :class:`TorchHead`."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.columns.heads import RAW_LIMIT, ConditionalHead, Head
-from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
@@ -36,12 +36,12 @@ class Conditional(TorchHead):
         floor, size = to_numpy(self.floor), self.block.num_features
         residual = decoder.residual(self.block, x, slice(0, size))
         raw = graph.clip(decoder.params(self.block, slice(size, 2 * size)), RAW_LIMIT)
-        variance = graph.add("Add", graph.add("Exp", raw), graph.weight(floor**2))
+        variance = graph.add("Add", graph.add("Exp", raw), decoder.constant(floor**2))
         square = graph.add("Div", graph.add("Mul", residual, residual), variance)
         terms = graph.add("Add", graph.add("Log", variance), square)
         minus_half = graph.add("Mul", mask, graph.scalar(-0.5))
         constant = graph.add("MatMul", mask, graph.weight(np.full((size, 1), -0.5 * LOG_2PI)))
-        return graph.add("Add", weighted_sum(graph, terms, minus_half), constant)
+        return graph.add("Add", decoder.weighted_sum(terms, minus_half, size), constant)
 
     def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
         """See :class:`TorchHead`."""

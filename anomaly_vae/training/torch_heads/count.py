@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anomaly_vae.columns.heads import LOGIT_LIMIT, CountHead, Head
 from anomaly_vae.columns.layout import Block
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
@@ -65,9 +65,9 @@ class Count(TorchHead):
         """See :class:`TorchHead`."""
         logits = graph.clip(decoder.params(self.block), LOGIT_LIMIT)
         total = graph.add("Add", x, graph.weight(np.exp(to_numpy(self.log_dispersion))))
-        linear = weighted_sum(graph, logits, graph.add("Mul", x, mask))
+        linear = decoder.weighted_sum(logits, graph.add("Mul", x, mask), self.block.num_features)
         minus = graph.add("Mul", graph.add("Mul", total, mask), graph.scalar(-1.0))
-        return graph.add("Add", linear, weighted_sum(graph, graph.softplus(logits), minus))
+        return graph.add("Add", linear, decoder.weighted_sum(graph.softplus(logits), minus, self.block.num_features))
 
     def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
         """See :class:`TorchHead`."""

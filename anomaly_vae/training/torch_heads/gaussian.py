@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.columns.heads import GaussianHead, Head
 from anomaly_vae.columns.layout import Block
-from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
@@ -58,7 +58,8 @@ class Gaussian(TorchHead):
         half_precision = graph.add("Mul", mask, graph.weight(-0.5 * np.exp(-log_var)))
         squares = graph.add("Mul", residual, residual)
         constant = graph.add("MatMul", mask, graph.weight(-0.5 * (LOG_2PI + log_var)[:, None]))
-        return graph.add("Add", weighted_sum(graph, squares, half_precision), constant)
+        total = decoder.weighted_sum(squares, half_precision, self.block.num_features)
+        return graph.add("Add", total, constant)
 
     def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
         """See :class:`TorchHead`."""

@@ -13,7 +13,7 @@ from anomaly_vae.columns.heads import Head, LogisticHead
 from anomaly_vae.columns.heads.logistic import LogisticLikelihood
 from anomaly_vae.columns.layout import Block
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import STD_FLOOR, ColumnData, TorchHead, cell_width
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
@@ -68,15 +68,16 @@ class Logistic(TorchHead):
     def onnx_log_prob(self, graph: Graph, decoder: ParamsGraph, x: str, mask: str) -> str:
         """See :class:`TorchHead`."""
         log_scale, cell = to_numpy(self.log_scale), to_numpy(self.cell)
-        middle = graph.add("Mul", decoder.residual(self.block, x), graph.weight(np.exp(-log_scale)))
+        middle = graph.add("Mul", decoder.residual(self.block, x), decoder.constant(np.exp(-log_scale)))
         middle = graph.clip(middle, _FAR)
-        half = graph.weight(0.5 * cell * np.exp(-log_scale))
+        half = decoder.constant(0.5 * cell * np.exp(-log_scale))
         above = graph.add("Sub", middle, half)
         below = graph.add("Sub", graph.add("Mul", middle, graph.scalar(-1.0)), half)
         minus = graph.add("Mul", mask, graph.scalar(-1.0))
         constants = LogisticLikelihood(log_scale.tolist(), cell.tolist()).constants
         constant = graph.add("MatMul", mask, graph.weight(constants[:, None]))
-        return graph.add("Add", weighted_sum(graph, graph.softplus(above, below), minus), constant)
+        total = decoder.weighted_sum(graph.softplus(above, below), minus, self.block.num_features)
+        return graph.add("Add", total, constant)
 
     def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
         """See :class:`TorchHead`."""

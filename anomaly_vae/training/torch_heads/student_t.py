@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anomaly_vae.columns.heads import Head, StudentTHead
 from anomaly_vae.columns.heads.student_t import StudentTLikelihood
 from anomaly_vae.columns.layout import Block
-from anomaly_vae.training.decoder_graph import ParamsGraph, weighted_sum
+from anomaly_vae.training.decoder_graph import ParamsGraph
 from anomaly_vae.training.graph import Graph, to_numpy
 from anomaly_vae.training.torch_heads.base import ColumnData, TorchHead
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
@@ -62,11 +62,11 @@ class StudentT(TorchHead):
         """See :class:`TorchHead`."""
         log_scale, nu = to_numpy(self.log_scale), to_numpy(self.freedom)
         residual = decoder.residual(self.block, x)
-        scaled = graph.add("Mul", residual, graph.weight(np.exp(-log_scale) / np.sqrt(nu)))
+        scaled = graph.add("Mul", residual, decoder.constant(np.exp(-log_scale) / np.sqrt(nu)))
         growth = graph.add("Log", graph.add("Add", graph.add("Mul", scaled, scaled), graph.scalar(1.0)))
         weights = graph.add("Mul", mask, graph.weight(-0.5 * (nu + 1.0)))
         constants = StudentTLikelihood(log_scale.tolist(), nu.tolist()).constants
-        total = weighted_sum(graph, growth, weights)
+        total = decoder.weighted_sum(growth, weights, self.block.num_features)
         return graph.add("Add", total, graph.add("MatMul", mask, graph.weight(constants[:, None])))
 
     def onnx_derivatives(self, graph: Graph, params: str, x: str, mask: str) -> Derivatives:
