@@ -27,6 +27,7 @@ from anomaly_vae.density.diagnostics import has_light_tail
 from anomaly_vae.density.engine import FIRST_POINTS, PILOT_POINTS, Engine, estimates_of
 from anomaly_vae.density.ensemble import combined_error, ensemble_estimates, log_mean_exp, shares_of
 from anomaly_vae.density.estimates import Estimates
+from anomaly_vae.density.network import Float32Array
 from anomaly_vae.density.precision import Precision
 from anomaly_vae.density.sampler import Mask, MixtureSampler
 
@@ -60,7 +61,7 @@ class Phase(NamedTuple):
 
 
 QUICK_PHASE = Phase(thorough=False, rounds=((FIRST_POINTS,), (8, 16, 32, 64)))
-THOROUGH_PHASE = Phase(thorough=True, rounds=((8,), (16, 32, 128)))
+THOROUGH_PHASE = Phase(thorough=True, rounds=((8,), (16, 32), (32, 64, 128)))
 
 
 class Partial(NamedTuple):
@@ -71,17 +72,20 @@ class Partial(NamedTuple):
         elbo: The members' ELBOs, nats in data units, shape (M, N).
         spent: Decoder evaluations of each member, shape (M, N).
         is_certified: Rows whose error is certified, shape (N,).
+        modes: The best mode of p(z|x) that each member's fits have found, shapes (N, L).
     """
 
     estimates: tuple[Estimates, ...]
     elbo: FloatArray
     spent: NDArray[np.int64]
     is_certified: Mask
+    modes: tuple[Float32Array, ...]
 
     def take(self, chosen: NDArray[np.intp]) -> Partial:
         """Return what is known of some rows."""
         estimates = tuple(each.take(chosen) for each in self.estimates)
-        return Partial(estimates, self.elbo[:, chosen], self.spent[:, chosen], self.is_certified[chosen])
+        modes = tuple(each[chosen] for each in self.modes)
+        return Partial(estimates, self.elbo[:, chosen], self.spent[:, chosen], self.is_certified[chosen], modes)
 
     def log_px(self) -> FloatArray:
         """Return the ensemble's log p(x), nats in data units, shape (N,)."""
@@ -89,19 +93,25 @@ class Partial(NamedTuple):
 
     def put(self, where: NDArray[np.intp], partial: Partial) -> None:
         """Write what is known of the rows at these indices."""
-        for mine, new in zip(self.estimates, partial.estimates, strict=True):
+        for m, (mine, new) in enumerate(zip(self.estimates, partial.estimates, strict=True)):
             mine.put(where, new)
+            self.modes[m][where] = partial.modes[m]
         self.elbo[:, where], self.spent[:, where] = partial.elbo, partial.spent
         self.is_certified[where] = partial.is_certified
 
     @classmethod
-    def joined(cls, parts: Sequence[Partial], num_members: int) -> Partial:
-        """Return what is known of the rows of all parts, which may be none."""
+    def joined(cls, parts: Sequence[Partial], latent_dims: Sequence[int]) -> Partial:
+        """Return what is known of the rows of all parts, which may be none, under members of these sizes."""
+        none = np.empty((len(latent_dims), 0))
         return cls(
-            estimates=tuple(Estimates.joined([part.estimates[m] for part in parts]) for m in range(num_members)),
-            elbo=np.concatenate([np.empty((num_members, 0)), *(part.elbo for part in parts)], axis=1),
-            spent=np.concatenate([np.empty((num_members, 0), np.int64), *(part.spent for part in parts)], axis=1),
+            estimates=tuple(Estimates.joined([part.estimates[m] for part in parts]) for m in range(len(latent_dims))),
+            elbo=np.concatenate([none, *(part.elbo for part in parts)], axis=1),
+            spent=np.concatenate([none.astype(np.int64), *(part.spent for part in parts)], axis=1),
             is_certified=np.concatenate([np.empty(0, bool), *(part.is_certified for part in parts)]),
+            modes=tuple(
+                np.concatenate([np.empty((0, size), np.float32), *(part.modes[m] for part in parts)])
+                for m, size in enumerate(latent_dims)
+            ),
         )
 
     def final(self) -> Estimates:
@@ -119,9 +129,17 @@ class Partial(NamedTuple):
 class _Member:
     """The estimates of one member for the N rows of a block, in data units, and the samplers of rows in work."""
 
-    def __init__(self, engine: Engine, inputs: Inputs, estimates: Estimates, spent: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: Inputs,
+        estimates: Estimates,
+        spent: NDArray[np.int64],
+        modes: Float32Array | None,
+    ) -> None:
         self._engine, self._base, self.estimates = engine, inputs.base, estimates
         self.rows = engine.encode(inputs)
+        self.modes = self.rows.loc.copy() if modes is None else modes
         self._samplers: list[tuple[NDArray[np.intp], MixtureSampler]] = []
         self._pilot = engine.encoder_sampler(self.rows)
         self._pilot.extend(PILOT_POINTS)
@@ -139,7 +157,8 @@ class _Member:
         if not len(where) or fitter is None:
             return
         rows = self.rows if len(where) == len(which) else self.rows.take(where)
-        fit = fitter.fit(rows, fitter.thorough if phase.thorough else fitter.quick)
+        fit = fitter.fit(rows, self.modes[where], fitter.thorough if phase.thorough else fitter.quick)
+        self.modes[where] = fit.mixture.loc[:, 0]
         self._before[where] += fit.evaluations
         self.spent[where] = self._before[where] + PILOT_POINTS * self._engine.scramblings
         self.estimates.put(where, _of_fit(fit.log_evidence + self._base[where]))
@@ -235,8 +254,9 @@ def run_phase(
         estimates = tuple(Estimates.empty(num_rows) for _ in engines)
         spent = np.zeros((len(engines), num_rows), dtype=np.int64)
         near = np.ones((len(engines), num_rows), dtype=bool)
+        modes: Sequence[Float32Array | None] = [None] * len(engines)
     else:
-        estimates, spent = known.estimates, known.spent
+        estimates, spent, modes = known.estimates, known.spent, known.modes
         log_px = np.array([each.log_px for each in estimates])
         near = ~(log_px < log_px.max(axis=0) - _WITHIN_NATS) | (known.log_px() < careful_below)
         first = phase.rounds[0][0]
@@ -246,13 +266,14 @@ def run_phase(
         near &= spent + costs <= precision.num_samples // len(engines)
     if not all(_affords_thorough_phase(engine, precision.num_samples // len(engines)) for engine in engines):
         careful_below = np.full(num_rows, -np.inf)  # no thorough phase follows
-    members = [_Member(*each) for each in zip(engines, inputs, estimates, spent, strict=True)]
+    members = [_Member(*each) for each in zip(engines, inputs, estimates, spent, modes, strict=True)]
     check = _sample_in_rounds(members, near, phase, precision, careful_below)
     return Partial(
         estimates=tuple(member.estimates for member in members),
         elbo=np.array([member.elbo() for member in members]) if known is None else known.elbo,
         spent=np.array([member.spent for member in members]),
         is_certified=check.certified,
+        modes=tuple(member.modes for member in members),
     )
 
 

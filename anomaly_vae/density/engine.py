@@ -108,7 +108,7 @@ class Engine:
             return estimates_of(pilot).shifted(inputs.base)
         pilot.extend(PILOT_POINTS)
         points = (num_samples - self.fitter.most_evaluations(effort)) // self.scramblings
-        fit = self.fitter.fit(rows, effort)
+        fit = self.fitter.fit(rows, rows.loc, effort)
         estimates = Estimates.empty(len(rows.x))
         for where, sampler in self.mixture_samplers(rows, fit.mixture, pilot.log_joint(), heavy=True):
             sampler.extend(points)

@@ -10,7 +10,7 @@ from anomaly_vae.arrays import FloatArray
 # Pivots below this share of the diagonal count as not positive. Chosen, not measured: far above float64 rounding.
 _ROUNDING = 1e-9
 
-__all__ = ["apply", "cholesky", "multiply_stacks", "where_rows"]
+__all__ = ["cholesky", "multiply_stacks", "sum_of_squares", "where_rows"]
 
 # Largest number of multiplications in one matrix product. The BLAS library under numpy may split larger products among
 # threads, which changes their bits. Chosen, not measured: smaller products are slower. tests/density/test_matrices.py
@@ -19,16 +19,19 @@ _MAX_MULTIPLICATIONS = 2**18
 
 
 def multiply_stacks(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
-    """Multiply each matrix (N, M, L) by its vectors (N or 1, S, L) -> (N, S, M), in products whose shape ignores N."""
-    transposed = np.swapaxes(matrices, 1, 2)
+    """Multiply each matrix (N, M, L) by its vectors (N or 1, L, S) -> (N, M, S), in products whose shape ignores N."""
     step = max(_MAX_MULTIPLICATIONS // (matrices.shape[1] * matrices.shape[2]), 1)
-    parts = [np.matmul(vectors[:, s : s + step], transposed) for s in range(0, vectors.shape[1], step)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    parts = [np.matmul(matrices, vectors[:, :, s : s + step]) for s in range(0, vectors.shape[2], step)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
-def apply(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
-    """Multiply each matrix (N, M, L) by one vector (N, L) -> (N, M)."""
-    return multiply_stacks(matrices, vectors[:, None, :])[:, 0]
+def sum_of_squares(vectors: FloatArray) -> FloatArray:
+    """Return the squared lengths of vectors, (N, L, S) -> (N, S); they are overwritten."""
+    np.square(vectors, out=vectors)
+    total = vectors[:, 0].copy()
+    for i in range(1, vectors.shape[1]):  # a reduction may change its bits with N
+        total += vectors[:, i]
+    return total
 
 
 def cholesky(matrices: FloatArray, least_pivot: float) -> tuple[FloatArray, NDArray[np.bool_]]:

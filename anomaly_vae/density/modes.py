@@ -65,13 +65,17 @@ class Modes(NamedTuple):
 
 
 class _Point(NamedTuple):
-    """log p(x, z), its gradient and the curvature in use at one z per row, with the curvature's Cholesky factor."""
+    """log p(x, z), its gradient and the curvature in use at one z per row.
+
+    ``lower`` is the curvature's Cholesky factor, and ``inverse`` the inverse of that.
+    """
 
     z: FloatArray
     log_joint: FloatArray
     gradient: FloatArray
     curvature: FloatArray
     lower: FloatArray
+    inverse: FloatArray
 
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> _Point:
         return _Point(*(values[chosen] for values in self))
@@ -147,6 +151,7 @@ def _evaluate(network: Network, x: Float32Array, mask: Float32Array, z: FloatArr
         gradient=gradient,
         curvature=curvature,
         lower=lower,
+        inverse=np.asarray(np.linalg.inv(lower)),
     )
 
 
@@ -168,11 +173,14 @@ def _last_step(at: _Point) -> _Point:
 
 
 def _newton_step(at: _Point, damping: FloatArray) -> FloatArray:
-    damped = at.curvature
-    if damping.any():
-        diagonal = np.diagonal(at.curvature, axis1=1, axis2=2)
-        damped = damped + damping[:, None, None] * diagonal[:, None, :] * np.eye(at.z.shape[1])
-    return np.asarray(np.linalg.solve(damped, at.gradient[:, :, None])[:, :, 0])
+    step = np.matmul(np.swapaxes(at.inverse, 1, 2), np.matmul(at.inverse, at.gradient[:, :, None]))
+    damped = np.flatnonzero(damping)
+    if len(damped):
+        curvature = at.curvature[damped]
+        diagonal = np.diagonal(curvature, axis1=1, axis2=2)
+        curvature += damping[damped, None, None] * diagonal[:, None, :] * np.eye(at.z.shape[1])
+        step[damped] = np.linalg.solve(curvature, at.gradient[damped, :, None])
+    return np.asarray(step[:, :, 0])
 
 
 def _laplace(at: _Point) -> Modes:
@@ -180,7 +188,7 @@ def _laplace(at: _Point) -> Modes:
     inverse_root = np.ascontiguousarray(np.swapaxes(at.lower, 1, 2))
     return Modes(
         loc=at.z,
-        root=np.asarray(np.linalg.inv(inverse_root), dtype=np.float64),
+        root=np.ascontiguousarray(np.swapaxes(at.inverse, 1, 2)),
         inverse_root=inverse_root,
         log_scale=log_scale,
         log_joint=at.log_joint,

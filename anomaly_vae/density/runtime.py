@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 from anomaly_vae.density.network import Float32Array, Posterior, is_batch_invariant
@@ -143,14 +144,13 @@ class OnnxNetwork:
             (params,) = self._decoder.run(["params"], {"z": z})
         return _checked(params, (len(z), self._num_params), "decoder")
 
-    def log_joint(
-        self, x: Float32Array, mask: Float32Array, loc: Float32Array, scale: Float32Array, noise: Float32Array
-    ) -> Float32Array:
+    def log_joint(self, x: Float32Array, mask: Float32Array, z: Float32Array) -> Float32Array:
         """See :class:`~anomaly_vae.density.network.Network`."""
-        feed = {"x": x, "mask": mask, "loc": loc, "scale": scale, "noise": noise}
+        loc = np.zeros((len(x), self._latent_dim), dtype=np.float32)
+        feed = {"x": x, "mask": mask, "loc": loc, "scale": np.ones_like(loc), "noise": z}
         with self._slots:
             (log_joint,) = self._log_joint.run(["log_joint"], feed)
-        return _checked(log_joint, (len(x), noise.shape[1]), "log_joint")
+        return _checked(log_joint, z.shape[:2], "log_joint")
 
     def posterior(self, x: Float32Array, mask: Float32Array, z: Float32Array) -> Posterior:
         """See :class:`~anomaly_vae.density.network.Network`."""

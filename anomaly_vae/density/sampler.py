@@ -95,7 +95,9 @@ class EncoderSampler:
         if num_points == self.num_points:
             return
         points, log_normal = self._noise.slice(self.num_points, num_points)
-        log_joint = tiles.log_joint_at_points(self._network, *self.rows, points)
+        loc, scale = (values[:, None].astype(np.float64) for values in (self.rows.loc, self.rows.scale))
+        z = (loc + scale * points).astype(np.float32)
+        log_joint = tiles.log_joint_at(self._network, self.rows.x, self.rows.mask, z)
         log_q = log_normal - self._log_scale[:, None]
         self._largest_term = np.maximum(self._largest_term, np.maximum(_largest_term(log_joint), _largest_term(log_q)))
         new = (log_joint - log_q).reshape(len(log_joint), self._noise.scramblings, -1)
@@ -139,8 +141,9 @@ class MixtureSampler:
         self._network, self._noise, self.rows, self._mixture = network, noise, rows, mixture
         self._heavy = heavy
         self._log_joint = pilot
-        z = mixture.encoder_loc[:, None, :] + mixture.encoder_scale[:, None, :] * noise.values[:, 0].astype(np.float64)
-        self._z = z[:, :, None, :].astype(np.float32)
+        points = noise.values[:, 0].astype(np.float64).T
+        z = mixture.encoder_loc[:, :, None] + mixture.encoder_scale[:, :, None] * points
+        self._z = z[..., None].astype(np.float32)
         self._distances = squared_distances(mixture, z)[..., None]
         self._counts = np.zeros((len(pilot), mixture.share.shape[1] + 1), dtype=np.int64)
         self._counts[:, -1] = 1
@@ -156,7 +159,7 @@ class MixtureSampler:
         if num_points == self.num_points:
             return
         drawn = slice(self.num_points, num_points)
-        points = self._noise.values[:, drawn].astype(np.float64)
+        points = np.moveaxis(self._noise.values[:, drawn].astype(np.float64), 2, 0)
         radii = self._noise.radii[:, drawn] if self._heavy else None
         components = allocate(self._mixture, self.num_points, num_points)
         for component in range(self._counts.shape[1]):
@@ -167,7 +170,7 @@ class MixtureSampler:
             for i in range(0, self.num_rows, step)
         ]
         z, log_joint, distances = (np.concatenate(values) for values in zip(*parts, strict=True))
-        self._z = np.concatenate([self._z, z], axis=2)
+        self._z = np.concatenate([self._z, z], axis=-1)
         self._log_joint = np.concatenate([self._log_joint, log_joint], axis=-1)
         self._distances = np.concatenate([self._distances, distances], axis=-1)
         self.num_points = num_points
@@ -199,18 +202,19 @@ class MixtureSampler:
             Cappé et al., Population Monte Carlo (2004)
         """
         weights, _ = self.log_weights()
-        return refit(self._mixture, self._z.reshape(self.num_rows, -1, self._z.shape[-1]).astype(np.float64), weights)
+        z = self._z.reshape(*self._z.shape[:2], -1).astype(np.float64)
+        return refit(self._mixture, z, weights)
 
     def _sample(
         self, rows: slice, points: FloatArray, radii: FloatArray | None, components: NDArray[np.int64]
     ) -> tuple[Float32Array, FloatArray, FloatArray]:
-        """Draw for some rows; return z, (N, R, n, L), log p(x, z) and squared distances, (N, M + 1, R, n)."""
+        """Draw for some rows; return z, (N, L, R, n), log p(x, z) and squared distances, (N, M + 1, R, n)."""
         mixture = Mixture(*(values[rows] for values in self._mixture))
         z = draw(mixture, points, radii, components).astype(np.float32)
-        flat = z.reshape(len(z), -1, self._noise.latent_dim)
-        log_joint = tiles.log_joint_at(self._network, self.rows.x[rows], self.rows.mask[rows], flat)
+        flat, shape = z.reshape(*z.shape[:2], -1), z.shape[2:]
+        by_sample = np.ascontiguousarray(np.swapaxes(flat, 1, 2))
+        log_joint = tiles.log_joint_at(self._network, self.rows.x[rows], self.rows.mask[rows], by_sample)
         distances = squared_distances(mixture, flat.astype(np.float64))
-        shape = z.shape[1:3]
         return z, log_joint.reshape(len(z), *shape), distances.reshape(*distances.shape[:2], *shape)
 
 

@@ -24,7 +24,6 @@ __all__ = [
     "likelihood",
     "likelihood_call",
     "log_joint_at",
-    "log_joint_at_points",
     "posterior",
 ]
 
@@ -89,35 +88,9 @@ def likelihood_call(num_vectors: int, num_params: int) -> tuple[int, int]:
     return max(_LIKELIHOOD_NUMBERS // (samples * num_params) // 2 * 2, 2), samples
 
 
-def log_joint_at_points(
-    network: Network,
-    x: Float32Array,
-    mask: Float32Array,
-    loc: Float32Array,
-    scale: Float32Array,
-    points: Float32Array,
-) -> FloatArray:
-    """Return log p(x, z) at z = loc + scale * point, (N, S); all rows share the points (S, L)."""
-    return _log_joint(network, x, mask, loc, scale, points[None], shared=True)
-
-
 def log_joint_at(network: Network, x: Float32Array, mask: Float32Array, z: Float32Array) -> FloatArray:
     """Return log p(x, z) of every row at its own samples, (N, F), (N, F), (N, S, L) -> (N, S)."""
-    loc = np.zeros((len(x), z.shape[2]), dtype=np.float32)
-    return _log_joint(network, x, mask, loc, np.ones_like(loc), z, shared=False)
-
-
-def _log_joint(
-    network: Network,
-    x: Float32Array,
-    mask: Float32Array,
-    loc: Float32Array,
-    scale: Float32Array,
-    noise: Float32Array,
-    *,
-    shared: bool,
-) -> FloatArray:
-    num_samples = noise.shape[1]
+    num_samples = z.shape[1]
     samples = min(num_samples, _TILE_PAIRS)
     max_rows = _TILE_PAIRS // samples
     rows = max_rows if network.batch_invariant else min(max_rows, TILE_ROWS)
@@ -125,10 +98,9 @@ def _log_joint(
     for i in range(0, len(x), rows):
         kept = min(rows, len(x) - i)
         padded = min(kept + kept % 2, rows) if network.batch_invariant else rows
-        tile = [_padded(values[i : i + rows], padded) for values in (x, mask, loc, scale)]
-        own = noise if shared else _padded(noise[i : i + rows], padded)
+        of_x, of_mask, of_z = (_padded(values[i : i + rows], padded) for values in (x, mask, z))
         for k in range(0, num_samples, samples):
-            part = network.log_joint(tile[0], tile[1], tile[2], tile[3], np.ascontiguousarray(own[:, k : k + samples]))
+            part = network.log_joint(of_x, of_mask, np.ascontiguousarray(of_z[:, k : k + samples]))
             out[i : i + kept, k : k + samples] = part[:kept]
     return out
 
