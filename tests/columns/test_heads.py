@@ -18,9 +18,12 @@ from anomaly_vae.columns.likelihood import TableLikelihood
 from anomaly_vae.density import tiles
 from anomaly_vae.density.precision import Precision
 from anomaly_vae.training.config import LIKELIHOODS
+from anomaly_vae.training.decoder_graph import RowParams, SampleParams, shared_params
 from anomaly_vae.training.export import export_graphs
+from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.torch_heads import STD_FLOOR, TORCH_HEADS, ColumnData, TorchHead
 from anomaly_vae.training.torch_heads.table import column_std_floor
+from tests.support.graphs import run_graph
 from tests.support.models import ALL, COLUMNS, estimator_of, features_of, member_of, rows_of, vae_of
 
 # Examples by the kind of their head: three columns of tests.support.models are Gaussian.
@@ -123,7 +126,7 @@ def test_onnx_torch_and_numpy_agree_on_log_p_of_x_and_z(names, hidden):
     loc, log_var = member.network.encode(x, mask)
     scale = np.exp(0.5 * log_var)
     noise = np.random.default_rng(4).normal(size=(32, vae.latent_dim)).astype(np.float32)
-    got = member.network.log_joint(x, mask, loc, scale, noise[None])
+    got = member.network.log_joint(x, mask, loc[:, None] + scale[:, None] * noise)
 
     double = type(vae).in_float64(vae)
     tensors = [torch.as_tensor(np.asarray(values, dtype=np.float64)) for values in (x, mask, loc, scale, noise)]
@@ -141,6 +144,35 @@ def test_onnx_torch_and_numpy_agree_on_log_p_of_x_and_z(names, hidden):
     given = params[0].astype(np.float32)  # 32 parameter vectors, for all pairs with the 16 rows
     pairs = member.likelihood.log_prob(inputs.x[:, None, :], inputs.mask[:, None, :], given.astype(np.float64)[None])
     np.testing.assert_allclose(member.network.likelihood(x, mask, given), pairs, rtol=2e-5, atol=2e-4)
+
+
+@pytest.mark.parametrize("names", [*((name,) * 2 for name in ALL), ALL], ids="-".join)
+def test_a_head_has_the_density_of_torch_wherever_the_axes_of_its_parameters_are(names):
+    """One sample of each row, samples that all rows share, or those of each row; with missing cells."""
+    head, features = vae_of(*names).head.double(), features_of(*names)
+    inputs = features.encode(rows_of(7, *names))
+    rng = np.random.default_rng(0)
+    x, mask = inputs.x, inputs.mask * (rng.random(inputs.mask.shape) < 0.8)
+    params = rng.normal(size=(7, 5, head.layout.num_params))
+    given = {
+        "x": x, "mask": mask, "params": params[:, 0], "shared": params[0], "products": np.swapaxes(params, 1, 2)
+    }  # fmt: skip
+    graph, blocks = Graph(), head.layout.blocks
+    parts = tuple(graph.split(name, [block.num_features for block in blocks]) for name in ("x", "mask"))
+    bias = rng.normal(size=head.layout.num_params)
+    for made, wanted in (
+        (RowParams(graph, blocks, "params"), params[:, :1]),
+        (shared_params(graph, blocks, "shared"), params[:1]),
+        (SampleParams(graph, blocks, "products"), params),
+        (SampleParams(graph, blocks, "products", bias), params + bias),
+    ):
+        terms = [part.onnx_log_prob(graph, made, *each) for (_, part), *each in zip(head.pairs(), *parts, strict=True)]
+        got = np.sum([run_graph(graph, term, **given) for term in terms], axis=0)
+        tensors = [torch.as_tensor(values) for values in (x[:, None], wanted, mask[:, None])]
+        with torch.no_grad():
+            expected = (head.log_prob(*tensors) - head.base(tensors[0], tensors[2])).numpy()
+        assert got.shape == (7, wanted.shape[1])
+        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-4)
 
 
 def test_the_score_of_a_row_does_not_depend_on_the_other_rows():

@@ -13,6 +13,7 @@ from anomaly_vae.density.diagnostics import has_light_tail
 from anomaly_vae.density.engine import FIRST_POINTS, Engine
 from anomaly_vae.density.ensemble import ensemble_estimates, log_mean_exp
 from anomaly_vae.density.estimates import Estimates
+from anomaly_vae.density.fitting import ProposalFitter
 from anomaly_vae.density.noise import Noise
 from anomaly_vae.density.precision import Precision
 from anomaly_vae.training.noise import sobol_normal
@@ -137,6 +138,58 @@ def test_only_members_that_may_count_get_a_thorough_fit():
     _, careful = phases(engines, inputs, TARGET, below)
     assert np.all(careful.spent[1, :4] > quick.spent[1, :4])
     np.testing.assert_array_equal(careful.spent[1, 4:], quick.spent[1, 4:])
+
+
+class Fits(list):
+    """The starts, whether they are thorough, and the results of all fits."""
+
+    def __init__(self, monkeypatch):
+        original = ProposalFitter.fit
+
+        def spy(fitter, rows, first, effort):
+            fit = original(fitter, rows, first, effort)
+            self.append((rows, first.copy(), effort == fitter.thorough, fit))
+            return fit
+
+        monkeypatch.setattr(ProposalFitter, "fit", spy)
+
+
+def test_a_thorough_fit_starts_from_the_mode_of_the_quick_one(monkeypatch):
+    """The quick fit starts from the encoder's mean, which is 1.5 standard deviations off."""
+    (network,), engines, inputs = ensemble({"shift": 1.5})
+    fits = Fits(monkeypatch)
+    quick, thorough = phases(engines, inputs, IMPOSSIBLE)
+    (rows, first, is_thorough, fit), (_, again, is_thorough_too, last) = fits
+    assert (is_thorough, is_thorough_too) == (False, True)
+    np.testing.assert_array_equal(first, rows.loc)
+    np.testing.assert_array_equal(quick.modes[0], fit.mixture.loc[:, 0].astype(np.float32))
+    np.testing.assert_array_equal(again, quick.modes[0])
+    np.testing.assert_allclose(again, network.posterior_mean(X), atol=1e-3)
+    np.testing.assert_array_equal(thorough.modes[0], last.mixture.loc[:, 0].astype(np.float32))
+    # The samples of the encoder, and its part in the proposal, are where they were.
+    np.testing.assert_array_equal(last.mixture.encoder_loc, rows.loc)
+
+
+def test_each_row_and_member_keeps_its_own_mode(monkeypatch):
+    """Four rows, and not the first ones, get a thorough fit of the second member."""
+    _, engines, inputs = ensemble({"shift": 1.0}, {"shift": 1.5, "noise": 0.1})
+    below = np.where(np.arange(12) % 3 == 1, np.inf, -np.inf)
+    fits = Fits(monkeypatch)
+    quick, thorough = phases(engines, inputs, IMPOSSIBLE, below)
+    firsts = [first for _, first, is_thorough, _ in fits if is_thorough]
+    assert [len(first) for first in firsts] == [12, 4]
+    np.testing.assert_array_equal(firsts[0], quick.modes[0])
+    np.testing.assert_array_equal(firsts[1], quick.modes[1][1::3])
+    left = np.arange(12) % 3 != 1
+    np.testing.assert_array_equal(thorough.modes[1][left], quick.modes[1][left])
+    np.testing.assert_array_equal(thorough.modes[1][~left], fits[-1][3].mixture.loc[:, 0].astype(np.float32))
+
+
+def test_without_a_fit_the_mode_is_the_encoder_s_mean():
+    networks, _, inputs = ensemble({"shift": 1.5})
+    engines = [Engine(each, NOISE, each.of_params, adaptive=False) for each in networks]
+    got = quick_phase(engines, inputs, TARGET)
+    np.testing.assert_array_equal(got.modes[0], engines[0].encode(inputs[0]).loc)
 
 
 def test_the_members_share_the_cap():
@@ -276,49 +329,52 @@ def test_a_row_s_phases_do_not_depend_on_the_other_rows(names):
     assert_rows_stand_alone(call, 40, steps=(4, 12))
 
 
-def partial_of(num_rows, num_members, seed=0):
+def partial_of(num_rows, latent_dims, seed=0):
     rng = np.random.default_rng(seed)
     estimates = []
-    for _ in range(num_members):
+    for _ in latent_dims:
         made = Estimates.empty(num_rows)
         for values in made[:5]:
             values[:] = rng.uniform(0.1, 0.5, size=num_rows)
         made.num_samples[:] = 64
         made.reliable[:] = True
         estimates.append(made)
-    shape = (num_members, num_rows)
+    shape = (len(latent_dims), num_rows)
     elbo, spent = rng.normal(size=shape), rng.integers(1, 99, size=shape)
-    return Partial(tuple(estimates), elbo, spent, rng.random(num_rows) < 0.5)
+    modes = tuple(rng.normal(size=(num_rows, size)).astype(np.float32) for size in latent_dims)
+    return Partial(tuple(estimates), elbo, spent, rng.random(num_rows) < 0.5, modes)
 
 
 def flat(partial):
     of_members = [values for each in partial.estimates for values in each]
-    return [*of_members, *partial.elbo, *partial.spent, partial.is_certified]
+    return [*of_members, *partial.elbo, *partial.spent, partial.is_certified, *partial.modes]
 
 
 def test_parts_are_taken_put_and_joined_by_row():
-    whole = partial_of(7, 2)
+    whole = partial_of(7, (2, 3))
     parts = [whole.take(np.arange(start, start + 2)) for start in (0, 2)] + [whole.take(np.arange(4, 7))]
-    for values, expected in zip(flat(Partial.joined(parts, 2)), flat(whole), strict=True):
+    for values, expected in zip(flat(Partial.joined(parts, (2, 3))), flat(whole), strict=True):
         np.testing.assert_array_equal(values, expected)
         assert values.dtype == expected.dtype
-    target, chosen = partial_of(7, 2, seed=1), np.array([5, 0])
+    target, chosen = partial_of(7, (2, 3), seed=1), np.array([5, 0])
     before = [values.copy() for values in flat(target)]
     target.put(chosen, whole.take(chosen))
     for values, old, new in zip(flat(target), before, flat(whole), strict=True):
         np.testing.assert_array_equal(values[chosen], new[chosen])
-        np.testing.assert_array_equal(np.delete(values, chosen), np.delete(old, chosen))
+        np.testing.assert_array_equal(np.delete(values, chosen, axis=0), np.delete(old, chosen, axis=0))
 
 
 def test_no_parts_are_no_rows_of_every_member():
-    got = Partial.joined([], 2)
+    got = Partial.joined([], (2, 3))
     assert len(got.estimates) == 2
     assert got.elbo.shape == got.spent.shape == (2, 0)
+    assert [modes.shape for modes in got.modes] == [(0, 2), (0, 3)]
+    assert {modes.dtype for modes in got.modes} == {np.dtype(np.float32)}
     assert len(got.final().log_px) == 0
 
 
 def test_the_final_estimates_are_those_of_the_ensemble():
-    whole = partial_of(7, 2)
+    whole = partial_of(7, (2, 3))
     final, combined = whole.final(), ensemble_estimates(whole.estimates)
     for name in ("log_px", "std_error", "ess_ratio", "pareto_k", "reliable"):
         np.testing.assert_array_equal(getattr(final, name), getattr(combined, name))

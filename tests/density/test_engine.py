@@ -85,7 +85,8 @@ def test_the_elbo_is_a_lower_bound_from_the_encoder_s_samples():
 def test_the_base_shifts_log_px_and_elbo_and_nothing_else():
     """The terms of log p(x) that do not depend on z, such as the units of the columns."""
     network, engine = linear_engine()
-    for budget in (16, 64, 1024):
+    for budget, effort in ((16, None), (128, engine.fitter.quick), (1024, engine.fitter.thorough)):
+        assert engine.affordable_effort(budget) == effort
         plain, shifted = (engine.estimate_fixed(inputs_of(X, base=base), budget) for base in (0.0, 5.0))
         np.testing.assert_allclose(plain.log_px, network.log_px(X), atol=0.05)
         np.testing.assert_array_equal(shifted.log_px, plain.log_px + 5.0)
@@ -102,7 +103,7 @@ def test_samplers_of_mixtures_are_apart_by_the_number_of_modes_and_hold_every_ro
     rows = engine.encode(features.encode(rows_of(80, *names)))
     pilot = engine.encoder_sampler(rows)
     pilot.extend(PILOT_POINTS)
-    mixture, log_joint = engine.fitter.fit(rows, engine.fitter.thorough).mixture, pilot.log_joint()
+    mixture, log_joint = engine.fitter.fit(rows, rows.loc, engine.fitter.thorough).mixture, pilot.log_joint()
     assert np.unique(mixture.num_modes).size > 2
     samplers = engine.mixture_samplers(rows, mixture, log_joint, heavy=True)
     assert len(samplers) == 2

@@ -8,11 +8,12 @@ import pytest
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.heads.gaussian import GaussianLikelihood
 from anomaly_vae.columns.schema import Column, Schema
-from anomaly_vae.density import tiles
+from anomaly_vae.density import fitting, tiles
 from anomaly_vae.density.fitting import ProposalFitter
-from anomaly_vae.density.modes import posterior_cost
+from anomaly_vae.density.modes import find_modes, posterior_cost
 from anomaly_vae.density.noise import Noise
 from anomaly_vae.density.sampler import Rows
+from anomaly_vae.density.starts import StartingPoints
 from anomaly_vae.training.noise import sobol_normal
 from tests.support.exact_models import LinearNetwork, folded, on_a_grid
 from tests.support.models import ALL, features_of, member_of, rows_of, vae_of
@@ -43,7 +44,7 @@ def test_a_wrong_encoder_is_replaced_by_the_posterior(effort):
     x = np.random.default_rng(1).normal(size=(6, 5))
     rows = encoded(network, x)
     fitter = fitter_of(network, 2)
-    mixture, _, log_evidence = fitter.fit(rows, getattr(fitter, effort))
+    mixture, _, log_evidence = fitter.fit(rows, rows.loc, getattr(fitter, effort))
     np.testing.assert_allclose(log_evidence, network.log_px(x), atol=0.02)
     np.testing.assert_array_equal(mixture.num_modes, 1)
     np.testing.assert_allclose(mixture.loc[:, 0], network.posterior_mean(x), atol=5e-3)
@@ -71,7 +72,8 @@ def test_two_modes_far_apart_are_both_found_by_a_fit_with_several_starts(latent_
     """
     network, x, log_px = folded_rows(latent_dim)
     fitter = fitter_of(network, latent_dim, extra_starts)
-    mixture, _, log_evidence = fitter.fit(encoded(network, x), getattr(fitter, effort))
+    rows = encoded(network, x)
+    mixture, _, log_evidence = fitter.fit(rows, rows.loc, getattr(fitter, effort))
     # A few rows have a third component, from a search that ended before its mode: it covers one of the modes again.
     assert np.all(mixture.num_modes >= 2)
     assert np.mean(mixture.num_modes == 2) > 0.9
@@ -88,24 +90,54 @@ def test_a_quick_fit_without_extra_starts_has_the_mode_that_the_encoder_knows():
     """It misses half of p(x). Training gives such a model extra starts."""
     network, x, log_px = folded_rows(1)
     fitter = fitter_of(network, 1)
-    mixture, _, log_evidence = fitter.fit(encoded(network, x), fitter.quick)
+    rows = encoded(network, x)
+    mixture, _, log_evidence = fitter.fit(rows, rows.loc, fitter.quick)
     np.testing.assert_array_equal(mixture.num_modes, 1)
     assert np.all(mixture.loc[:, 0] > 0.0)
     np.testing.assert_allclose(log_evidence, log_px - np.log(2.0), atol=0.1)
 
 
+def test_a_fit_climbs_from_its_first_start():
+    """From the other side of 0 it finds the mode that the encoder does not know; the encoder's part stays."""
+    network, x, _ = folded_rows(1)
+    rows, fitter = encoded(network, x), fitter_of(network, 1)
+    mixture = fitter.fit(rows, -rows.loc, fitter.quick).mixture
+    np.testing.assert_allclose(mixture.loc[:, 0, 0], -x[:, 0] / (1.0 + np.exp(-4.0)), atol=0.1)
+    np.testing.assert_array_equal(mixture.encoder_loc, rows.loc)
+
+
+@pytest.mark.parametrize(("effort", "starts"), [("quick", 2), ("thorough", 4)])
+def test_a_fit_searches_from_its_first_start_and_from_the_best_starting_points(monkeypatch, effort, starts):
+    network, x, _ = folded_rows(2)
+    rows, fitter = encoded(network, x), fitter_of(network, 2, extra_starts=2)
+    first, seen = rows.loc + np.float32(0.25), []
+
+    def spy(network, x, mask, start, steps):
+        seen.append(start.reshape(-1, 60, 2))
+        return find_modes(network, x, mask, start, steps)
+
+    monkeypatch.setattr(fitting, "find_modes", spy)
+    chosen = getattr(fitter, effort)
+    fitter.fit(rows, first, chosen)
+    (start,) = seen
+    assert len(start) == 1 + starts
+    np.testing.assert_array_equal(start[0], first)
+    best = StartingPoints(network, noise_of(2)).best(rows, starts, chosen.among)
+    np.testing.assert_array_equal(start[1:], best)
+
+
 def test_each_of_several_modes_is_found_from_several_starts():
     """x = (|z_1|, |z_2|) has four modes of equal shares. The encoder knows none of them.
 
-    The finalists of the race are distinct modes, so four are enough, though several of the starts climb to one mode.
+    Several of the starts climb to one mode.
     """
     network = FunctionNetwork(
         np.abs, GaussianLikelihood([-4.0, -4.0]), lambda x, mask: (np.zeros_like(x), np.full_like(x, -4.0))
     )
     x = np.array([[1.2, 1.0], [0.8, 1.6]])
     fitter = fitter_of(network, 2)
-    effort = fitter.thorough._replace(best_starts=12, finalists=4, most_modes=4)
-    mixture = fitter.fit(encoded(network, x), effort).mixture
+    rows = encoded(network, x)
+    mixture = fitter.fit(rows, rows.loc, fitter.thorough._replace(starts=12, modes=4)).mixture
     np.testing.assert_array_equal(mixture.num_modes, 4)
     for loc, row in zip(mixture.loc, x, strict=True):
         np.testing.assert_allclose(np.abs(loc), np.tile(row / (1.0 + np.exp(-4.0)), (4, 1)), atol=0.05)
@@ -147,7 +179,7 @@ def test_the_evaluations_are_those_of_the_graphs_and_within_the_promised_most(mo
 
     monkeypatch.setattr(tiles, "posterior", counted_posterior)
     monkeypatch.setattr(tiles, "log_joint_at", counted_log_joint)
-    evaluations = fitter.fit(rows, getattr(fitter, effort)).evaluations
+    evaluations = fitter.fit(rows, rows.loc, getattr(fitter, effort)).evaluations
     assert evaluations.sum() == sum(asked)
     assert np.unique(evaluations).size > 1
     assert evaluations.max() <= fitter.most_evaluations(getattr(fitter, effort))
@@ -169,7 +201,7 @@ def test_a_row_s_fit_does_not_depend_on_the_other_rows(effort, latent_dim):
     rows = encoded(network, inputs.x, inputs.mask)
 
     def call(chosen):
-        fit = fitter.fit(rows.take(chosen), getattr(fitter, effort))
+        fit = fitter.fit(rows.take(chosen), rows.loc[chosen], getattr(fitter, effort))
         return *fit.mixture, fit.evaluations, fit.log_evidence
 
     assert_rows_stand_alone(call, 40, steps=(1, 7))

@@ -141,6 +141,7 @@ SCORING_MODULES += [*(PACKAGE / "columns" / "heads").glob("*.py"), *(PACKAGE / "
 # Each is tested bit for bit in the file of its module.
 PRODUCTS_OF_STACKS = {
     ("matrices", "multiply_stacks"),
+    ("modes", "_newton_step"),
     ("proposals", "draw"),
     ("proposals", "refit"),
     ("starts", "StartingPoints"),

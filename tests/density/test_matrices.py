@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anomaly_vae.density.matrices import apply, cholesky, multiply_stacks, where_rows
+from anomaly_vae.density.matrices import cholesky, multiply_stacks, sum_of_squares, where_rows
 from tests.support.same_bits import assert_rows_stand_alone
 
 RNG = np.random.default_rng(0)
@@ -20,23 +20,36 @@ def positive(num_rows, size):
 @pytest.mark.parametrize(("size", "count"), [(3, 1), (16, 800), (50, 51), (80, 200), (200, 9)])
 def test_products_of_stacks_do_not_depend_on_the_number_of_rows(size, count):
     """Bit for bit, also where a product is cut into parts that the BLAS library does not split among threads."""
-    matrices, vectors = RNG.normal(size=(9, size, size)), RNG.normal(size=(9, count, size))
-    expected = np.einsum("nml,nsl->nsm", matrices, vectors)
+    matrices, vectors = RNG.normal(size=(9, size, size)), RNG.normal(size=(9, size, count))
+    expected = np.einsum("nml,nls->nms", matrices, vectors)
     np.testing.assert_allclose(multiply_stacks(matrices, vectors), expected, atol=1e-9)
     assert_rows_stand_alone(lambda rows: multiply_stacks(matrices[rows], vectors[rows]), 9)
 
 
 def test_all_matrices_may_share_their_vectors():
-    matrices, vectors = RNG.normal(size=(5, 2, 3)), RNG.normal(size=(1, 7, 3))
+    matrices, vectors = RNG.normal(size=(5, 2, 3)), RNG.normal(size=(1, 3, 7))
     expected = multiply_stacks(matrices, np.repeat(vectors, 5, axis=0))
     np.testing.assert_array_equal(multiply_stacks(matrices, vectors), expected)
-    assert expected.shape == (5, 7, 2)
+    assert expected.shape == (5, 2, 7)
 
 
-def test_a_matrix_is_applied_to_one_vector():
-    matrices, vectors = RNG.normal(size=(5, 2, 3)), RNG.normal(size=(5, 3))
-    for got, matrix, vector in zip(apply(matrices, vectors), matrices, vectors, strict=True):
-        np.testing.assert_allclose(got, matrix @ vector, rtol=1e-12)
+@pytest.mark.parametrize("shape", [(5, 1, 7), (1, 3, 1), (12, 9, 64), (9, 40, 1024)])
+def test_a_sum_of_squares_is_the_squared_length_of_each_vector(shape):
+    """Bit for bit the same for every number of rows. The vectors are overwritten, so every call gets a copy."""
+    vectors = RNG.normal(size=shape)
+    got = sum_of_squares(vectors.copy())
+    assert got.shape == (shape[0], shape[2])
+    np.testing.assert_allclose(got, np.linalg.norm(vectors, axis=1) ** 2, rtol=1e-12)
+    assert_rows_stand_alone(lambda rows: sum_of_squares(vectors[rows]), shape[0])
+
+
+def test_a_sum_of_squares_needs_no_second_array_of_the_vectors_size():
+    """It squares them in place, and the sums share no memory with them."""
+    vectors = RNG.normal(size=(5, 3, 7))
+    squares = vectors**2
+    got = sum_of_squares(vectors)
+    np.testing.assert_array_equal(vectors, squares)
+    assert not np.shares_memory(got, vectors)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 40])

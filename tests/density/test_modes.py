@@ -9,7 +9,7 @@ from anomaly_vae.columns.heads.gaussian import GaussianLikelihood
 from anomaly_vae.columns.heads.student_t import StudentTLikelihood
 from anomaly_vae.density import modes as modes_module
 from anomaly_vae.density import tiles
-from anomaly_vae.density.modes import Modes, find_modes, posterior_cost
+from anomaly_vae.density.modes import Modes, _newton_step, _Point, find_modes, posterior_cost
 from tests.support.exact_models import linear_model
 from tests.support.models import features_of, member_of, rows_of, vae_of
 from tests.support.networks import FunctionNetwork
@@ -31,6 +31,24 @@ def test_one_step_finds_the_mode_of_a_linear_model_and_its_laplace_approximation
     np.testing.assert_allclose(modes.log_scale, np.linalg.slogdet(modes.root)[1], atol=1e-9)
     np.testing.assert_allclose(modes.log_evidence, evidence, atol=1e-3)
     np.testing.assert_array_equal(evaluations, 2)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 3, 40])
+def test_a_step_solves_the_damped_equations_whatever_the_other_rows(latent_dim):
+    """Without damping, the factor's inverse solves them. Bit for bit the same for every number of rows."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(24, latent_dim, latent_dim))
+    curvature = root @ np.swapaxes(root, 1, 2) + np.eye(latent_dim)
+    gradient, damping = rng.normal(size=(24, latent_dim)), np.where(np.arange(24) % 3 == 0, 0.3, 0.0)
+    lower = np.linalg.cholesky(curvature)
+    at = _Point(gradient, gradient[:, 0], gradient, curvature, lower, np.linalg.inv(lower))
+    before = curvature.copy()
+    for factors in (damping, np.zeros(24), np.full(24, 8.0)):
+        damped = curvature + factors[:, None, None] * curvature * np.eye(latent_dim)
+        expected = np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+        np.testing.assert_allclose(_newton_step(at, factors), expected, rtol=1e-8, atol=1e-10)
+        assert_rows_stand_alone(lambda rows: _newton_step(at.take(rows), factors[rows]), 24)  # noqa: B023
+    np.testing.assert_array_equal(at.curvature, before)
 
 
 def test_missing_cells_do_not_move_the_mode():

@@ -69,6 +69,22 @@ def test_a_row_always_has_a_mode():
     assert present[0].all()
 
 
+def test_the_mode_of_one_start_is_chosen_as_it_is():
+    """It is what the choice among several would give; no distances are computed, and no array is copied."""
+    rng = np.random.default_rng(0)
+    two = modes_at(rng.normal(size=(2, 4, DIM)), [[0.0, -70.0, 5.0, -1e300], [-900.0, -900.0, -900.0, -np.inf]])
+    one = Modes(*(values[:1] for values in two))
+    chosen, present = distinct_modes(one, 3)
+    assert chosen is one
+    assert present.tolist() == [[True] * 4]
+    expected, first = distinct_modes(two, 1)
+    np.testing.assert_array_equal(present, first)
+    for values, wanted in zip(chosen, expected, strict=True):
+        np.testing.assert_array_equal(values, wanted)
+    without_evidence = one._replace(log_evidence=np.full((1, 4), np.nan))
+    assert distinct_modes(without_evidence, 1)[1].all()
+
+
 def test_the_shares_of_modes_are_those_of_their_evidence():
     mixture, modes = three_rows()
     weights = np.exp([0.0, -1.0, -2.0])
@@ -115,22 +131,27 @@ def test_the_modes_divide_the_other_points_by_their_shares():
 
 def parts_of(mixture, row, heavy):
     """Return scipy's distribution of each component of a row."""
-    width = proposals._HEAVY_WIDTH if heavy else proposals._GAUSSIAN_WIDTH
     parts = []
     for loc, root in zip(mixture.loc[row], mixture.root[row], strict=True):
-        shape = width**2 * root @ root.T
+        shape = proposals._WIDTH**2 * root @ root.T
         parts.append(multivariate_t(loc, shape, df=FREEDOM) if heavy else multivariate_normal(loc, shape))
     encoder = np.diag(mixture.encoder_scale[row] ** 2)
     return [*parts, multivariate_normal(mixture.encoder_loc[row], encoder)]
 
 
+def points_of(noise):
+    """Return the points with the samples last, (L, R, n)."""
+    return np.moveaxis(noise.values.astype(np.float64), 2, 0)
+
+
 def samples(mixture, heavy, scramblings=16, points=256):
-    """Return the samples (N, S, L), the counts of the components and the log-density of the samples."""
+    """Return the samples (N, L, S), the counts of the components and the log-density of the samples."""
     noise = Noise(sobol_normal(scramblings, points, DIM + 1, seed=1))
     components = allocate(mixture, 0, points)
-    z = draw(mixture, noise.values.astype(np.float64), noise.radii if heavy else None, components)
+    z = draw(mixture, points_of(noise), noise.radii if heavy else None, components)
+    assert z.shape == (3, DIM, scramblings, points)
     counts = np.stack([(components == m).sum(axis=1) for m in range(mixture.share.shape[1] + 1)], axis=1)
-    z = z.reshape(len(z), -1, DIM)
+    z = z.reshape(len(z), DIM, -1)
     return z, counts, mixture_log_prob(mixture, squared_distances(mixture, z), counts, heavy=heavy)
 
 
@@ -140,7 +161,7 @@ def test_the_mixture_s_density_is_scipy_s(heavy):
     z, counts, log_q = samples(mixture, heavy)
     for i in range(3):
         kept = [(c, part) for c, part in zip(counts[i], parts_of(mixture, i, heavy), strict=True) if c]
-        expected = logsumexp([np.log(c / counts[i].sum()) + part.logpdf(z[i]) for c, part in kept], axis=0)
+        expected = logsumexp([np.log(c / counts[i].sum()) + part.logpdf(z[i].T) for c, part in kept], axis=0)
         np.testing.assert_allclose(log_q[i], expected, atol=1e-9)
 
 
@@ -154,7 +175,7 @@ def test_the_mixture_s_density_is_that_of_its_samples(heavy):
     z, _, log_q = samples(mixture, heavy, scramblings=256, points=64)
     for i in range(3):
         for center, most in ((mixture.loc[i, 0], 0.05), (mixture.loc[i, 0] + 0.5, 0.1), (mixture.encoder_loc[i], 0.2)):
-            weights = np.all(np.abs(z[i] - center) < 1.0, axis=1) * np.exp(-log_q[i])
+            weights = np.all(np.abs(z[i] - center[:, None]) < 1.0, axis=0) * np.exp(-log_q[i])
             by_scrambling = weights.reshape(256, -1).mean(axis=1)
             error = by_scrambling.std(ddof=1) / 16.0
             assert abs(weights.mean() - 2.0**DIM) < 4.0 * error
@@ -165,20 +186,32 @@ def test_the_mixture_s_density_is_that_of_its_samples(heavy):
 def test_each_component_draws_its_own_samples(heavy):
     """Squared distances of a mode's Gaussian samples have the mean L width^2; those of Student's t are larger."""
     mixture, _ = three_rows()
-    noise = Noise(sobol_normal(16, 256, DIM + 1, seed=1))
-    radii = noise.radii if heavy else None
-    for m in range(4):
-        components = np.full((3, 256), m)
-        z = draw(mixture, noise.values.astype(np.float64), radii, components).reshape(3, -1, DIM)
-        distance = squared_distances(mixture, z)[:, m]
-        if m == 3:
-            np.testing.assert_allclose(distance.mean(axis=1), DIM, rtol=0.02)
-        elif heavy:
+    noise = Noise(sobol_normal(16, 4096, DIM + 1, seed=1))
+    for m in range(3):
+        components = np.tile(np.repeat([m, 3], [3840, 256]), (3, 1))
+        z = draw(mixture, points_of(noise), noise.radii if heavy else None, components)
+        distances = squared_distances(mixture, z.reshape(3, DIM, -1)).reshape(3, 4, 16, 4096)
+        of_mode, of_encoder = (distances[:, part][..., components[0] == part].mean(axis=(1, 2)) for part in (m, 3))
+        np.testing.assert_allclose(of_encoder, DIM, rtol=0.02)
+        if heavy:
             # E[F] of an F distribution with L and nu degrees is nu / (nu - 2); its variance is infinite at nu = 4.
-            expected = DIM * proposals._HEAVY_WIDTH**2 * FREEDOM / (FREEDOM - 2.0)
-            np.testing.assert_allclose(distance.mean(axis=1), expected, rtol=0.15)
+            expected = DIM * proposals._WIDTH**2 * FREEDOM / (FREEDOM - 2.0)
+            np.testing.assert_allclose(of_mode, expected, rtol=0.15)
         else:
-            np.testing.assert_allclose(distance.mean(axis=1), DIM * proposals._GAUSSIAN_WIDTH**2, rtol=0.02)
+            np.testing.assert_allclose(of_mode, DIM * proposals._WIDTH**2, rtol=0.02)
+
+
+@HEAVY
+def test_a_mode_draws_the_same_samples_with_and_without_places_for_other_modes(heavy):
+    """With one place, all rows are drawn in one product."""
+    mixture, _ = three_rows()
+    noise = Noise(sobol_normal(16, 64, DIM + 1, seed=1))
+    alone = mixture._replace(share=np.eye(3)[[0] * 3])
+    one, three = (
+        draw(each, points_of(noise), noise.radii if heavy else None, allocate(each, 0, 64))
+        for each in (alone.with_modes(1), alone)
+    )
+    np.testing.assert_allclose(one, three, rtol=1e-12)
 
 
 def weighted_samples(num_samples=4096, seed=5):
@@ -189,7 +222,7 @@ def weighted_samples(num_samples=4096, seed=5):
     z = rng.normal(size=(3, num_samples, DIM))
     wanted = [multivariate_normal(*each).logpdf(row) for *each, row in zip(mean, covariance, z, strict=True)]
     weights = np.array(wanted) - multivariate_normal(np.zeros(DIM)).logpdf(z)
-    return mean, covariance, z, weights.reshape(3, 16, -1)
+    return mean, covariance, np.swapaxes(z, 1, 2), weights.reshape(3, 16, -1)
 
 
 def test_a_refitted_proposal_has_a_component_with_the_moments_of_the_weighted_samples():
@@ -218,13 +251,13 @@ def test_with_few_effective_samples_the_covariance_is_that_of_the_first_mode():
     alone[:, 3, 1] = 0.0
     first = mixture.root[:, 0] @ np.swapaxes(mixture.root[:, 0], 1, 2)
     got = refit(mixture, z, alone)
-    np.testing.assert_allclose(got.loc[:, 0], z[:, 3 * 4 + 1], atol=1e-9)
+    np.testing.assert_allclose(got.loc[:, 0], z[:, :, 3 * 4 + 1], atol=1e-9)
     for row in range(3):
         share = (got.root[row, 0] @ got.root[row, 0].T) / first[row]
         np.testing.assert_allclose(share, share[0, 0], rtol=1e-6)
         assert 0.5 < share[0, 0] < 1.0
     equal = refit(mixture, z, np.zeros_like(weights))
-    sample = np.array([np.cov(row.T, bias=True) for row in z])
+    sample = np.array([np.cov(row, bias=True) for row in z])
     distance = [np.abs(equal.root[:, 0] @ np.swapaxes(equal.root[:, 0], 1, 2) - each).max() for each in (sample, first)]
     assert distance[0] < 0.3 * distance[1]
 
@@ -245,29 +278,29 @@ def test_a_row_s_refitted_proposal_does_not_depend_on_the_other_rows(latent_dim,
     rng = np.random.default_rng(0)
     modes = modes_at(rng.normal(size=(2, 12, latent_dim)), rng.normal(size=(2, 12)))
     mixture = fit_mixture(*distinct_modes(modes, 2), np.zeros((12, latent_dim)), np.ones((12, latent_dim)))
-    z, weights = rng.normal(size=(12, num_samples, latent_dim)), rng.normal(size=(12, 16, num_samples // 16))
+    z, weights = rng.normal(size=(12, latent_dim, num_samples)), rng.normal(size=(12, 16, num_samples // 16))
     weights[3], weights[7, :, 1:] = -np.inf, -np.inf
     assert_rows_stand_alone(lambda rows: tuple(refit(mixture.take(rows), z[rows], weights[rows])), 12)
 
 
 @HEAVY
-def test_a_row_s_proposal_does_not_depend_on_the_other_rows(heavy):
+@pytest.mark.parametrize("most", [1, 4])
+def test_a_row_s_proposal_does_not_depend_on_the_other_rows(heavy, most):
     """Bit for bit: the choice of modes, the mixture, the points, the samples and their density."""
     rng = np.random.default_rng(0)
     modes = modes_at(rng.normal(size=(6, 20, 5)) * 2, rng.normal(size=(6, 20)) * 6)
     encoder = rng.normal(size=(20, 5)), rng.uniform(0.5, 2, size=(20, 5))
     noise = Noise(sobol_normal(16, 16, 6, seed=1))
-    points = noise.values.astype(np.float64)
 
     def call(rows):
-        chosen, present = distinct_modes(Modes(*(values[:, rows] for values in modes)), 4)
+        chosen, present = distinct_modes(Modes(*(values[:, rows] for values in modes)), most)
         mixture = fit_mixture(chosen, present, *(values[rows] for values in encoder))
         components = allocate(mixture, 0, 16)
-        z = draw(mixture, points, noise.radii if heavy else None, components)
-        counts = np.stack([(components == m).sum(axis=1) for m in range(5)], axis=1)
-        distances = squared_distances(mixture, z.reshape(len(rows), -1, 5))
+        z = draw(mixture, points_of(noise), noise.radii if heavy else None, components)
+        counts = np.stack([(components == m).sum(axis=1) for m in range(most + 1)], axis=1)
+        distances = squared_distances(mixture, z.reshape(len(rows), 5, -1))
         log_q = mixture_log_prob(mixture, distances, counts, heavy=heavy)
         return *mixture, present.T, components, z, distances, log_q
 
-    assert np.unique((call(np.arange(20))[4] > 0.0).sum(axis=1)).size > 1
+    assert np.unique((call(np.arange(20))[4] > 0.0).sum(axis=1)).size > 1 or most == 1
     assert_rows_stand_alone(call, 20)

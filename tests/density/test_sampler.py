@@ -30,7 +30,7 @@ def mixture_sampler(heavy=False, **options):
     network, pilot = encoder_sampler(**options)
     pilot.extend(1)
     fitter = ProposalFitter(network, NOISE, extra_starts=0)
-    mixture = fitter.fit(pilot.rows, fitter.quick).mixture
+    mixture = fitter.fit(pilot.rows, pilot.rows.loc, fitter.quick).mixture
     return network, MixtureSampler(network, NOISE, pilot.rows, mixture, pilot.log_joint(), heavy=heavy)
 
 
@@ -88,10 +88,10 @@ def test_the_shares_of_the_components_are_those_of_their_points(heavy):
     """8 points of a scrambling: the first one is the encoder's, the mode has the other 7."""
     network, sampler = mixture_sampler(heavy, shift=0.4, width=1.4)
     sampler.extend(8)
-    z = sampler._z.reshape(7, -1, 2).astype(np.float64)
+    z = sampler._z.reshape(7, 2, -1).astype(np.float64)
     shares = np.tile([7, 1], (7, 1))
     log_q = mixture_log_prob(sampler._mixture, squared_distances(sampler._mixture, z), shares, heavy=heavy)
-    expected = network.exact(X[:, None], np.ones_like(X)[:, None], z) - log_q
+    expected = network.exact(X[:, None], np.ones_like(X)[:, None], np.swapaxes(z, 1, 2)) - log_q
     np.testing.assert_allclose(sampler.log_weights()[0].reshape(7, -1), expected, atol=1e-3)
 
 
@@ -204,7 +204,7 @@ def test_a_row_s_weights_do_not_depend_on_the_other_rows(heavy, latent_dim):
     x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
     rows = Rows(x, mask, *tiles.encode(network, x, mask))
     fitter = ProposalFitter(network, noise, extra_starts=0)
-    mixture = fitter.fit(rows, fitter.thorough).mixture
+    mixture = fitter.fit(rows, rows.loc, fitter.thorough).mixture
 
     def call(chosen):
         sampler = EncoderSampler(network, noise, rows.take(chosen))

@@ -47,10 +47,9 @@ def test_rows_keep_their_order_and_a_single_row_is_never_computed_alone(batch_in
     rng = np.random.default_rng(num_rows)
     x, mask = rng.normal(size=(num_rows, 5)).astype(np.float32), np.ones((num_rows, 5), dtype=np.float32)
     loc, scale = tiles.encode(network, x, mask)
-    points = rng.normal(size=(64, 2)).astype(np.float32)
-    out = tiles.log_joint_at_points(network, x, mask, loc, scale, points)
-    expected = (loc[:, None] + scale[:, None] * points).sum(axis=-1) + x[:, :1]
-    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+    z = loc[:, None] + scale[:, None] * rng.normal(size=(64, 2)).astype(np.float32)
+    out = tiles.log_joint_at(network, x, mask, z)
+    np.testing.assert_allclose(out, z.sum(axis=-1) + x[:, :1], rtol=1e-5, atol=1e-5)
     assert all(rows >= 2 for rows, _ in shapes)
     if not batch_invariant:
         assert set(shapes) == {(16, 64)}

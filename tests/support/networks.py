@@ -32,9 +32,8 @@ class Network:
     def decode(self, z):
         return z.astype(np.float32)
 
-    def log_joint(self, x, mask, loc, scale, noise):
-        z = loc[:, None] + scale[:, None] * noise
-        shift = np.float32(self.joint(len(x), noise.shape[1]))
+    def log_joint(self, x, mask, z):
+        shift = np.float32(self.joint(*z.shape[:2]))
         return z.sum(axis=-1, dtype=np.float32) + (x * mask)[:, :1] + shift
 
     def posterior(self, x, mask, z):
@@ -63,9 +62,8 @@ class FunctionNetwork:
     def decode(self, z):
         return self.decoder(z.astype(np.float64)).astype(np.float32)
 
-    def log_joint(self, x, mask, loc, scale, noise):
-        z = (loc[:, None] + scale[:, None] * noise).astype(np.float64)
-        return self.exact(x[:, None], mask[:, None], z).astype(np.float32)
+    def log_joint(self, x, mask, z):
+        return self.exact(x[:, None], mask[:, None], z.astype(np.float64)).astype(np.float32)
 
     def likelihood(self, x, mask, params):
         return self.of_params.log_prob(x[:, None].astype(np.float64), mask[:, None], params).astype(np.float32)

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from anomaly_vae.client import AsyncClient
+from anomaly_vae.density.tiles import TILE_ROWS
+from anomaly_vae.service import server as server_module
+from anomaly_vae.service.loading import measure_speed
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
-from anomaly_vae.service.queue.cost_model import CostKey
+from anomaly_vae.service.queue.cost_model import _SECONDS_PER_SAMPLE, CostKey
 from anomaly_vae.service.queue.scoring_queue import _USUAL_SAMPLES
 from anomaly_vae.service.server import Server
 from anomaly_vae.service.settings import ServeConfig
@@ -128,8 +131,18 @@ def test_many_rows_of_the_shipped_client_do_not_delay_one_row_of_another(model_p
     assert np.median(rows) <= 4 * 32, rows
 
 
-def test_the_speed_is_measured_before_the_first_request(model_path):
-    """So that the deadlines of the first requests are judged by this machine's speed, not by a guess."""
+def test_the_speed_is_measured_before_the_first_request(model_path, monkeypatch):
+    """So that the deadlines of the first requests are judged by this machine's speed, not by a guess.
+
+    Scores and decisions are measured apart, each on whole tiles.
+    """
+    found = []
+
+    def measuring(served):
+        found.extend(measure_speed(served))
+        return found
+
+    monkeypatch.setattr(server_module, "measure_speed", measuring)
 
     async def scenario():
         async with serving(model_path) as server:
@@ -140,5 +153,10 @@ def test_the_speed_is_measured_before_the_first_request(model_path):
     served, known, per_sample = asyncio.run(scenario())
     assert set(known) == {(False, False, served.scorer.num_samples), (True, False, served.scorer.num_samples)}
     budget = served.scorer.num_samples
+    assert [options.flag_only for options, _, _ in found] == [False, True]
+    for options, num_rows, seconds in found:
+        assert seconds > 0.0
+        assert num_rows % TILE_ROWS == 0
+        assert known[options.flag_only, False, budget] == pytest.approx(seconds / num_rows)
     assert known[False, False, budget] == pytest.approx(_USUAL_SAMPLES * per_sample)
-    assert known[True, False, budget] < known[False, False, budget]
+    assert per_sample != _SECONDS_PER_SAMPLE

@@ -1,4 +1,4 @@
-"""The decoder in the log-joint graph, for all pairs of a row and a sample, against torch."""
+"""The parameters of p(x|z) in graphs, for pairs of a row and a sample and for one sample of each row, against numpy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from anomaly_vae.training.decoder_graph import DecoderGraph, GivenParams, weighted_sum
+from anomaly_vae.training.decoder_graph import RowParams, SampleParams, decoder_params, shared_params
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.networks import mlp
 from tests.support.graphs import run_graph
@@ -15,95 +15,126 @@ from tests.support.models import features_of
 
 N, S, L = 3, 4, 2
 BLOCKS = features_of("gaussian", "gaussian", "bernoulli", "conditional", "student_t").layout.blocks
+P = BLOCKS[-1].params.stop
+GAUSSIAN, CONDITIONAL = (next(b for b in BLOCKS if b.kind == kind) for kind in ("gaussian", "conditional"))
 HIDDEN = pytest.mark.parametrize("hidden", [[], [8], [8, 5]])
 
 
 def decoder_of(hidden):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return mlp([L, *hidden, BLOCKS[-1].params.stop])
+        return mlp([L, *hidden, P])
 
 
-def example(rows=1):
-    """Noise that all rows share, or that of each row."""
+def arrays(**shapes):
     rng = np.random.default_rng(0)
-    arrays = {"x": rng.normal(size=(N, 2)), "loc": rng.normal(size=(N, L)), "noise": rng.normal(size=(rows, S, L))}
-    return {name: array.astype(np.float32) for name, array in (arrays | {"scale": np.exp(arrays["loc"])}).items()}
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def decoded(decoder, given):
-    """Return the output of torch for z = loc + scale * noise, shape (N, S, P)."""
-    z = given["loc"][:, None] + given["scale"][:, None] * given["noise"]
-    return decoder(torch.as_tensor(z)).detach().numpy()
+def decoded(decoder, z):
+    """Return the output of torch with the samples last, (N, P, S)."""
+    return np.swapaxes(decoder(torch.as_tensor(z)).detach().numpy(), 1, 2)
 
 
 @HIDDEN
-@pytest.mark.parametrize("rows", [1, N])
-def test_the_parameters_of_each_block_are_the_decoders_output(hidden, rows):
-    """Without hidden layers the first layer is the last one, and the graph has another form."""
-    decoder, given, graph = decoder_of(hidden), example(rows), Graph()
-    output = DecoderGraph(graph, decoder)
-    wanted = decoded(decoder, given)
+def test_the_parameters_of_each_block_are_the_decoders_output(hidden):
+    """The decoder's last layer has a bias, which is added block by block; without hidden layers it is the first too."""
+    decoder, given, graph = decoder_of(hidden), arrays(z=(N, S, L)), Graph()
+    output = decoder_params(graph, BLOCKS, decoder, "z")
+    wanted = decoded(decoder, given["z"])
     for block in BLOCKS:
+        of_block = wanted[:, block.params]
         got = run_graph(graph, output.params(block), **given)
-        np.testing.assert_allclose(got, wanted[..., block.params], rtol=1e-4, atol=1e-5)
-        first = run_graph(graph, output.params(block, slice(0, 1)), **given)
-        np.testing.assert_allclose(first, wanted[..., block.params][..., :1], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(got, of_block, rtol=1e-4, atol=1e-5)
+        for places in (slice(0, 1), slice(block.num_params - 1, block.num_params)):
+            got = run_graph(graph, output.params(block, places), **given)
+            np.testing.assert_allclose(got, of_block[:, places], rtol=1e-4, atol=1e-5)
 
 
 @HIDDEN
-@pytest.mark.parametrize("rows", [1, N])
-def test_the_residual_is_x_minus_the_parameters(hidden, rows):
+def test_the_residual_is_x_minus_the_parameters(hidden):
     """The conditional head has two parameters for its column; the residual is of the first, its mean."""
-    decoder, given, graph = decoder_of(hidden), example(rows), Graph()
-    output = DecoderGraph(graph, decoder)
-    gaussian, conditional = (next(b for b in BLOCKS if b.kind == kind) for kind in ("gaussian", "conditional"))
-    wanted = decoded(decoder, given)
-    got = run_graph(graph, output.residual(gaussian, "x"), **given)
-    np.testing.assert_allclose(got, given["x"][:, None] - wanted[..., gaussian.params], rtol=1e-4, atol=1e-5)
-    got = run_graph(graph, output.residual(conditional, "x", slice(0, 1)), **given)
-    mean = wanted[..., conditional.params][..., :1]
-    np.testing.assert_allclose(got, given["x"][:, None] - mean, rtol=1e-4, atol=1e-5)
+    decoder, given, graph = decoder_of(hidden), arrays(x=(N, 2), z=(N, S, L)), Graph()
+    output = decoder_params(graph, BLOCKS, decoder, "z")
+    wanted = decoded(decoder, given["z"])
+    got = run_graph(graph, output.residual(GAUSSIAN, "x"), **given)
+    np.testing.assert_allclose(got, given["x"][:, :, None] - wanted[:, GAUSSIAN.params], rtol=1e-4, atol=1e-5)
+    got = run_graph(graph, output.residual(CONDITIONAL, "x", slice(0, 1)), **given)
+    mean = wanted[:, CONDITIONAL.params][:, :1]
+    np.testing.assert_allclose(got, given["x"][:, :, None] - mean, rtol=1e-4, atol=1e-5)
 
 
 def test_given_parameters_are_split_into_blocks_and_shared_by_all_rows():
     """They have the interface of the decoder: any head can use either."""
-    rng, graph = np.random.default_rng(0), Graph()
-    arrays = {"x": rng.normal(size=(N, 2)), "params": rng.normal(size=(S, BLOCKS[-1].params.stop))}
-    given = {name: array.astype(np.float32) for name, array in arrays.items()}
-    output = GivenParams(graph, BLOCKS, "params", shared=True)
+    given, graph = arrays(x=(N, 2), params=(S, P)), Graph()
+    output = shared_params(graph, BLOCKS, "params")
     for block in BLOCKS:
-        wanted = given["params"][None, :, block.params]
+        wanted = given["params"].T[None, block.params]
         np.testing.assert_array_equal(run_graph(graph, output.params(block), **given), wanted)
         for places in (slice(0, 1), slice(block.num_params - 1, block.num_params)):
             got = run_graph(graph, output.params(block, places), **given)
-            np.testing.assert_array_equal(got, wanted[..., places])
-    gaussian = next(block for block in BLOCKS if block.kind == "gaussian")
-    got = run_graph(graph, output.residual(gaussian, "x"), **given)
-    np.testing.assert_array_equal(got, given["x"][:, None] - given["params"][None, :, gaussian.params])
+            np.testing.assert_array_equal(got, wanted[:, places])
+    got = run_graph(graph, output.residual(GAUSSIAN, "x"), **given)
+    np.testing.assert_array_equal(got, given["x"][:, :, None] - given["params"].T[None, GAUSSIAN.params])
 
 
 def test_given_parameters_may_belong_to_one_row_each():
-    rng, graph = np.random.default_rng(0), Graph()
-    arrays = {"x": rng.normal(size=(N, 2)), "params": rng.normal(size=(N, BLOCKS[-1].params.stop))}
-    given = {name: array.astype(np.float32) for name, array in arrays.items()}
-    output = GivenParams(graph, BLOCKS, "params", shared=False)
+    given, graph = arrays(x=(N, 2), params=(N, P)), Graph()
+    output = RowParams(graph, BLOCKS, "params")
+    assert list(output.parts) == [block.kind for block in BLOCKS]
     for block in BLOCKS:
-        wanted = given["params"][:, None, block.params]
+        wanted = given["params"][:, block.params]
         np.testing.assert_array_equal(run_graph(graph, output.params(block), **given), wanted)
-    gaussian = next(block for block in BLOCKS if block.kind == "gaussian")
-    got = run_graph(graph, output.residual(gaussian, "x"), **given)
-    np.testing.assert_array_equal(got, (given["x"] - given["params"][:, gaussian.params])[:, None])
+        for places in (slice(0, 1), slice(block.num_params - 1, block.num_params)):
+            np.testing.assert_array_equal(run_graph(graph, output.params(block, places), **given), wanted[:, places])
+    got = run_graph(graph, output.residual(GAUSSIAN, "x"), **given)
+    np.testing.assert_array_equal(got, given["x"] - given["params"][:, GAUSSIAN.params])
+    got = run_graph(graph, output.residual(CONDITIONAL, "x", slice(0, 1)), **given)
+    np.testing.assert_array_equal(got, given["x"] - given["params"][:, CONDITIONAL.params][:, :1])
 
 
-def test_a_weighted_sum_runs_over_the_last_axis():
-    graph, rng = Graph(), np.random.default_rng(0)
-    terms, weights = rng.normal(size=(N, S, 5)), rng.normal(size=(N, 5))
-    got = run_graph(graph, weighted_sum(graph, "terms", "weights"), terms=terms, weights=weights)
-    np.testing.assert_allclose(got, np.einsum("nsg,ng->ns", terms, weights), rtol=1e-5, atol=1e-5)
+@pytest.fixture(params=["rows", "samples", "shared samples"])
+def placed(request):
+    """Return a graph, parameters in it, and the shape of values of 5 columns that go with them."""
+    graph, one_block = Graph(), BLOCKS[:1]  # which adds no node
+    if request.param == "rows":
+        return graph, RowParams(graph, one_block, "params"), (N, 5)
+    rows = 1 if request.param == "shared samples" else N
+    return graph, SampleParams(graph, one_block, "params"), (rows, 5, S)
+
+
+def with_samples(values):
+    """Return values of columns with an axis of samples, (N, G, S)."""
+    return values if values.ndim == 3 else values[:, :, None]
+
+
+def test_a_constant_has_a_number_for_each_column(placed):
+    graph, params, shape = placed
+    given, numbers = arrays(terms=shape), np.arange(1.0, 6.0)
+    got = run_graph(graph, graph.add("Mul", "terms", params.constant(numbers)), **given)
+    assert got.shape == shape
+    np.testing.assert_allclose(with_samples(got), with_samples(given["terms"]) * numbers[:, None], rtol=1e-6)
+
+
+def test_columns_are_combined_by_a_matrix(placed):
+    graph, params, shape = placed
+    given, matrix = arrays(terms=shape), np.random.default_rng(1).normal(size=(5, 2))
+    got = run_graph(graph, params.combined("terms", matrix), **given)
+    assert got.shape == (shape[0], 2, *shape[2:])
+    wanted = np.einsum("ngs,gc->ncs", with_samples(given["terms"]), matrix)
+    np.testing.assert_allclose(with_samples(got), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_weighted_sum_runs_over_the_columns(placed):
+    """Rows may share their samples; the weights are always those of each row."""
+    graph, params, shape = placed
+    given = arrays(terms=shape, weights=(N, 5))
+    got = run_graph(graph, params.weighted_sum("terms", "weights", 5), **given)
+    terms = np.broadcast_to(with_samples(given["terms"]), (N, 5, shape[2] if len(shape) == 3 else 1))
+    np.testing.assert_allclose(got, np.einsum("ngs,ng->ns", terms, given["weights"]), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("net", [nn.Sequential(nn.SiLU(), nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2), nn.SiLU())])
 def test_a_decoder_must_begin_and_end_with_a_linear_layer(net):
     with pytest.raises(TypeError, match="a decoder starts and ends with Linear, got SiLU"):
-        DecoderGraph(Graph(), net)
+        decoder_params(Graph(), [], net, "z")

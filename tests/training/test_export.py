@@ -28,7 +28,7 @@ def test_onnx_graphs_compute_what_torch_computes():
         shared, own = noise[None, :3], torch.stack([noise[:3], noise[1:4], noise[2:5], noise[:3], -noise[:3]])
         for given in (shared, own):
             z = loc[:, None] + scale[:, None] * given
-            log_joint = network.log_joint(*(each.numpy() for each in (x, mask, loc, scale, given)))
+            log_joint = network.log_joint(*(each.numpy() for each in (x, mask, z)))
             expected = vae.head.log_prob(x[:, None], vae.decoder(z), mask[:, None]) - standard_normal(z)
             np.testing.assert_allclose(log_joint, expected, rtol=1e-5)
         likelihood = network.likelihood(x.numpy(), mask.numpy(), vae.decoder(noise[:3]).numpy())

@@ -92,6 +92,16 @@ def test_the_curvature_is_minus_the_second_derivative(kind, hidden):
     assert_near(case.run().curvature, -case.each(torch.autograd.functional.hessian))
 
 
+def test_a_large_z_has_the_same_curvature_and_no_large_constants(monkeypatch):
+    """The graph of a small z holds products of the first layer's weights, whose number grows with L squared."""
+    case = Case(("gaussian", "student_t", "logistic"))
+    paired = case.run().curvature
+    monkeypatch.setattr("anomaly_vae.training.posterior_graph._MOST_PAIRED", L - 1)
+    assert_near(case.run().curvature, paired)
+    monkeypatch.undo()
+    assert len(posterior_graph(vae_of("gaussian", latent_dim=128, hidden=(64,)))) < 2**20
+
+
 @DEPTHS
 @pytest.mark.parametrize("names", [("categorical",) * 2, ("conditional",) * 2, ALL], ids="-".join)
 def test_mixed_derivatives_in_the_parameters_of_a_column_are_left_out(names, hidden):
