@@ -95,9 +95,9 @@ class EncoderSampler:
         if num_points == self.num_points:
             return
         points, log_normal = self._noise.slice(self.num_points, num_points)
-        loc, scale = (values[:, None].astype(np.float64) for values in (self.rows.loc, self.rows.scale))
-        z = (loc + scale * points).astype(np.float32)
-        log_joint = tiles.log_joint_at(self._network, self.rows.x, self.rows.mask, z)
+        step = max(_PASS_NUMBERS // points.size, 1)
+        passes = (slice(i, i + step) for i in range(0, self.num_rows, step))
+        log_joint = np.concatenate([np.empty((0, len(points))), *(self._evaluate(rows, points) for rows in passes)])
         log_q = log_normal - self._log_scale[:, None]
         self._largest_term = np.maximum(self._largest_term, np.maximum(_largest_term(log_joint), _largest_term(log_q)))
         new = (log_joint - log_q).reshape(len(log_joint), self._noise.scramblings, -1)
@@ -114,6 +114,12 @@ class EncoderSampler:
     def log_weights(self) -> tuple[FloatArray, FloatArray]:
         """See :class:`Sampler`."""
         return self._weights, self._largest_term
+
+    def _evaluate(self, rows: slice, points: Float32Array) -> FloatArray:
+        """Return log p(x, z) of some rows at the samples of points (S, L), nats, shape (N, S)."""
+        x, mask, loc, scale = (values[rows] for values in self.rows)
+        z = loc[:, None].astype(np.float64) + scale[:, None].astype(np.float64) * points
+        return tiles.log_joint_at(self._network, x, mask, z.astype(np.float32))
 
     def log_joint(self) -> FloatArray:
         """Return log p(x, z) of the samples, nats, shape (N, R, n)."""

@@ -51,6 +51,25 @@ def test_with_the_exact_posterior_every_weight_is_p_of_x():
     assert np.all(largest_term >= np.abs(weights).max(axis=(1, 2)) / 2.0)
 
 
+def test_samples_of_the_encoder_are_drawn_in_passes_of_bounded_size(monkeypatch):
+    """A fixed budget may ask for thousands of samples of every row of a block."""
+    _, whole = encoder_sampler()
+    whole.extend(64)
+    sizes = []
+
+    def spy(network, x, mask, z, call=tiles.log_joint_at):
+        sizes.append(z.size)
+        return call(network, x, mask, z)
+
+    monkeypatch.setattr("anomaly_vae.density.sampler._PASS_NUMBERS", 2 * 1024 * 2)
+    monkeypatch.setattr(tiles, "log_joint_at", spy)
+    _, parted = encoder_sampler()
+    parted.extend(64)
+    assert len(sizes) == 4
+    assert max(sizes) <= 2 * 1024 * 2
+    np.testing.assert_array_equal(parted.log_weights()[0], whole.log_weights()[0])
+
+
 @MAKERS
 def test_the_mean_weight_of_a_wrong_encoder_is_p_of_x(make):
     """Importance sampling is unbiased for every proposal; 1,024 quasi-random points, within 0.02 nats."""
