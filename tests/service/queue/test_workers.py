@@ -29,19 +29,24 @@ def test_one_large_request_keeps_all_threads_busy():
 
 
 def test_the_learned_time_of_a_batch_leaves_out_its_wait_for_a_network():
+    """With its wait a batch takes about twice its time. Batches time themselves: a busy machine makes them longer."""
+
     async def scenario(queue, _value):
-        slot = threading.Lock()
+        slot, taken = threading.Lock(), []
         model = Echo()
 
         def compute(rows, _options):
             with slot:  # one network at a time: a spare thread waits for its turn
+                start = time.perf_counter()
                 time.sleep(1e-4 * len(rows))
+                taken.append((time.perf_counter() - start) / len(rows))
             return Flags(is_anomaly=rows[:, 0] > 0, num_samples=rows[:, 0].astype(np.int64), reason=[None] * len(rows))
 
         model.compute = compute
         for _ in range(4):
             await asyncio.gather(*(submit(queue, model, rows_from(0, 256), caller=i) for i in range(3)))
-        assert queue._scheduler.costs.seconds(BatchKey(model, OPTIONS).cost, 1_000) == pytest.approx(0.1, rel=0.3)
+        learned = queue._scheduler.costs.seconds(BatchKey(model, OPTIONS).cost, 1_000) / 1_000
+        assert 0.7 * min(taken) <= learned <= 1.3 * max(taken)
 
     in_queue(scenario, threads=1)
 
