@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.features import Inputs
-from anomaly_vae.density.adaptive import QUICK_PHASE, THOROUGH_PHASE, Partial, Phase, run_phase
+from anomaly_vae.density.adaptive import QUICK_PHASE, THOROUGH_PHASE, Phase, run_phase
 from anomaly_vae.density.engine import Engine, Screened
 from anomaly_vae.density.ensemble import ensemble_estimates
 from anomaly_vae.density.estimates import Estimates
 from anomaly_vae.density.member import Member
 from anomaly_vae.density.network import Float32Array
 from anomaly_vae.density.noise import Noise
+from anomaly_vae.density.partial import Partial
 from anomaly_vae.density.precision import Precision
 from anomaly_vae.density.tiles import TILE_ROWS
 from anomaly_vae.errors import ConfigError

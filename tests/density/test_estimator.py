@@ -11,6 +11,7 @@ from scipy.integrate import quad
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from anomaly_vae.density import estimator as estimator_module
 from anomaly_vae.density import tiles
 from anomaly_vae.density.estimator import DensityEstimator, Precision
 from anomaly_vae.density.synthesis import sample_rows
@@ -185,6 +186,23 @@ def test_progress_is_told_once_for_each_row(num_rows):
     got = estimator_of(vae, threads=2).estimate(rows[:num_rows], Precision(1e-9, 1024), on_rows=told.append)
     assert sum(told) == num_rows
     assert len(got.log_px) == num_rows
+
+
+@pytest.mark.parametrize(("num_rows", "sizes"), [(40, {40}), (120, {64, 56}), (200, {112, 88}), (3000, {1024, 952})])
+def test_threads_share_the_rows_in_blocks_that_are_not_small(monkeypatch, num_rows, sizes):
+    """Small blocks would wait for each other in Python."""
+    _, vae, _, rows = factor_analysis()
+    seen = []
+
+    def spy(phase, engines, inputs, precision, careful_below, known, call=estimator_module.run_phase):
+        if not phase.thorough:
+            seen.append(len(careful_below))
+        return call(phase, engines, inputs, precision, careful_below, known)
+
+    monkeypatch.setattr(estimator_module, "run_phase", spy)
+    estimator_of(vae, points=256, threads=2).estimate(np.resize(rows, (num_rows, rows.shape[1])), TARGET)
+    assert set(seen) == sizes
+    assert sum(seen) == num_rows
 
 
 def test_a_lone_row_is_scored_as_four_copies(monkeypatch):
