@@ -156,15 +156,16 @@ def test_calls_that_outlast_the_grace_are_cut_off_and_the_exit_code_says_so(mode
 
 
 def test_a_drain_finishes_what_it_can_in_its_grace(model_path):
-    """The calls need about six times the grace. Computed in parallel none would finish; one by one some do.
+    """The calls need about seven times the grace. Computed in parallel none would finish; one by one some do.
 
-    One call needs a quarter of the grace, so the test bears a machine that becomes 4 times slower or 6 times faster.
+    The grace is enough for three and a half calls, so that it does not end as a call does: that one could be answered,
+    or cut off, or both. The test bears a machine that becomes 3 times slower or 6 times faster.
     """
     grace, request = 4, pb.ScoreRequest(tensor=tensor(make_rows(500)), max_std_error=1e-9)
     with running(model_path, "--threads", 1) as service, service.channel() as channel:
         start = time.monotonic()
         score(channel, request, timeout=200)
-        rows = int(500 * 0.25 * grace / (time.monotonic() - start))
+        rows = int(500 * grace / 3.5 / (time.monotonic() - start))
     with running(model_path, "--threads", 1, "--grace", grace) as service:
         with contextlib.ExitStack() as stack:
             stubs = [ScoringServiceStub(stack.enter_context(service.channel())) for _ in range(24)]
