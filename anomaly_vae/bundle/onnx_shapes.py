@@ -162,6 +162,16 @@ def _product(a: Shape, b: Shape) -> list[Shape]:
     return [(*_broadcast_shape(a[:-2], b[:-2]), a[-2], b[-1])]
 
 
+def _reduce(node: Node, values: _Values) -> list[Shape]:
+    shape = values.of(node)
+    axes = [_axis(axis, len(shape)) for axis in values.content(node, 1)]
+    if not axes or len(set(axes)) != len(axes):
+        raise ShapeError("the axes of a reduction must be named, each once")
+    if node.integer("keepdims", 1):
+        return [tuple(1 if i in axes else size for i, size in enumerate(shape))]
+    return [tuple(size for i, size in enumerate(shape) if i not in axes)]
+
+
 def _reshape(node: Node, values: _Values) -> list[Shape]:
     shape, wanted = values.of(node), values.content(node, 1)
     total = math.prod(shape)
@@ -222,6 +232,7 @@ _RULES: dict[str, Callable[[Node, _Values], list[Shape]]] = {
     "Concat": _concat,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "ReduceMax": _reduce,
     "Reshape": _reshape,
     "Shape": _shape,
     "Split": _split,

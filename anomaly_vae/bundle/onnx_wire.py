@@ -23,7 +23,7 @@ __all__ = ["OPERATORS", "check_graph"]
 
 OPERATORS = frozenset(
     """
-    Add Clip Concat Div Exp Gemm Log MatMul Mul Reshape Shape Sigmoid Split Squeeze Sub Transpose Unsqueeze
+    Add Clip Concat Div Exp Gemm Log MatMul Mul ReduceMax Reshape Shape Sigmoid Split Squeeze Sub Transpose Unsqueeze
     """.split()  # noqa: SIM905
 )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.arrays import FloatArray, standard_normal_log_prob
+from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.features import Inputs
 from anomaly_vae.columns.likelihood import Likelihood
 from anomaly_vae.density import tiles
@@ -17,6 +17,7 @@ from anomaly_vae.density.fitting import Effort, ProposalFitter
 from anomaly_vae.density.importance import summarise
 from anomaly_vae.density.network import Network
 from anomaly_vae.density.noise import Noise
+from anomaly_vae.density.prior import NormalPrior, Prior
 from anomaly_vae.density.proposals import Mixture
 from anomaly_vae.density.sampler import EncoderSampler, Mask, MixtureSampler, Rows, Sampler
 
@@ -47,15 +48,26 @@ class Screened(NamedTuple):
     spent: NDArray[np.int64]
 
 
+_NORMAL = NormalPrior()
+
+
 class Engine:
     """Computes with one model; calls from several threads are safe."""
 
     def __init__(
-        self, network: Network, noise: Noise, likelihood: Likelihood, *, adaptive: bool = True, extra_starts: int = 0
+        self,
+        network: Network,
+        noise: Noise,
+        likelihood: Likelihood,
+        *,
+        prior: Prior = _NORMAL,
+        adaptive: bool = True,
+        extra_starts: int = 0,
     ) -> None:
         """Decode the starting points; without ``adaptive``, every sample comes from the encoder's proposal."""
         self._network, self._noise, self._likelihood = network, noise, likelihood
-        self.fitter = ProposalFitter(network, noise, extra_starts) if adaptive else None
+        self._prior = prior
+        self.fitter = ProposalFitter(network, noise, extra_starts, prior) if adaptive else None
 
     @property
     def scramblings(self) -> int:
@@ -132,7 +144,7 @@ class Engine:
         rows = self.encode(inputs)
         z = rows.loc.astype(np.float64)
         params = tiles.decode(self._network, z)
-        log_prior = standard_normal_log_prob(z)
+        log_prior = self._prior.log_prob(z)
         log_likelihood = self._likelihood.log_prob(rows.x.astype(np.float64), inputs.mask, params)
         expected = log_likelihood + log_prior
         means = np.repeat(rows.loc[:, None, :], tiles.TILE_ROWS, axis=1)

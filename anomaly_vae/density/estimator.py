@@ -96,6 +96,7 @@ class DensityEstimator:
                 member.network,
                 self._noise_of(m),
                 member.likelihood,
+                prior=member.prior,
                 adaptive=adaptive,
                 extra_starts=extra_starts,
             )
@@ -128,7 +129,7 @@ class DensityEstimator:
         careful_below: FloatArray | None = None,
         on_rows: Callable[[int], None] | None = None,
     ) -> Estimates:
-        """Estimate log p(x) of rows, shape (N, D); missing, novel and constant cells are left out of it.
+        """Estimate log p(x) of rows, shape (N, D); missing cells are left out of it.
 
         Args:
             rows: Data units, NaN where a cell is missing.

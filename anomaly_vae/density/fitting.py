@@ -11,6 +11,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.density.modes import Modes, find_modes, posterior_cost
 from anomaly_vae.density.network import Float32Array, Network
 from anomaly_vae.density.noise import Noise
+from anomaly_vae.density.prior import NormalPrior, Prior
 from anomaly_vae.density.proposals import Mixture, distinct_modes, fit_mixture
 from anomaly_vae.density.sampler import Rows
 from anomaly_vae.density.starts import StartingPoints
@@ -57,15 +58,18 @@ class Fit(NamedTuple):
     log_evidence: FloatArray
 
 
+_NORMAL = NormalPrior()
+
+
 class ProposalFitter:
     """Fits proposals under one model."""
 
-    def __init__(self, network: Network, noise: Noise, extra_starts: int) -> None:
+    def __init__(self, network: Network, noise: Noise, extra_starts: int, prior: Prior = _NORMAL) -> None:
         """Decode the starting points; quick fits start from this many of them, next to the encoder's mean."""
         self._network = network
         self.quick = _QUICK._replace(starts=extra_starts, modes=1 + extra_starts)
         self.thorough = _THOROUGH
-        self._starting_points = StartingPoints(network, noise)
+        self._starting_points = StartingPoints(network, noise, prior)
 
     def most_evaluations(self, effort: Effort) -> int:
         """Return the most decoder evaluations of a fit."""

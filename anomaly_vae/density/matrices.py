@@ -55,7 +55,10 @@ def cholesky(matrices: FloatArray, least_pivot: float) -> tuple[FloatArray, NDAr
 
 
 def _is_positive_definite(matrices: FloatArray) -> NDArray[np.bool_]:
-    """Return which matrices have positive pivots, far enough from 0 that rounding does not matter."""
+    """Return which matrices have positive pivots, far enough from 0 that rounding does not matter.
+
+    Only the lower triangle counts, as for LAPACK: float32 networks return matrices that are not quite symmetric.
+    """
     rest = matrices.copy()
     least = _ROUNDING * np.diagonal(matrices, axis1=1, axis2=2)
     positive = np.ones(len(rest), dtype=bool)
@@ -64,7 +67,7 @@ def _is_positive_definite(matrices: FloatArray) -> NDArray[np.bool_]:
         positive &= pivot > np.maximum(least[:, j], 0.0)  # False for NaN
         usable = np.where(positive, pivot, 1.0)[:, None]
         column = np.where(positive[:, None], rest[:, j + 1 :, j] / usable, 0.0)
-        rest[:, j + 1 :, j + 1 :] -= column[:, :, None] * rest[:, j, None, j + 1 :]
+        rest[:, j + 1 :, j + 1 :] -= column[:, :, None] * rest[:, None, j + 1 :, j]
     return positive
 
 

@@ -7,8 +7,12 @@ from typing import NamedTuple
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.likelihood import Likelihood, TableLikelihood
 from anomaly_vae.density.network import Network
+from anomaly_vae.density.prior import NormalPrior, Prior
 
 __all__ = ["Member"]
+
+
+_NORMAL = NormalPrior()
 
 
 class Member(NamedTuple):
@@ -19,14 +23,16 @@ class Member(NamedTuple):
         latent_dim: L.
         features: Turns rows into the network's inputs.
         likelihood: p(x|z) as a function of the decoder's output.
+        prior: p(z).
     """
 
     network: Network
     latent_dim: int
     features: Features
     likelihood: Likelihood
+    prior: Prior = _NORMAL
 
     @classmethod
-    def of(cls, network: Network, latent_dim: int, features: Features) -> Member:
-        """Make a member with the likelihood of the features' layout."""
-        return cls(network, latent_dim, features, TableLikelihood(features.layout))
+    def of(cls, network: Network, latent_dim: int, features: Features, prior: Prior = _NORMAL) -> Member:
+        """Make a member with the likelihood of the features' layout; the prior is N(0, I) by default."""
+        return cls(network, latent_dim, features, TableLikelihood(features.layout), prior)

@@ -14,7 +14,10 @@ __all__ = ["sample_rows"]
 
 
 def sample_rows(members: Sequence[Member], n: int, seed: int) -> FloatArray:
-    """Draw n rows in data units from an ensemble, shape (n, D); constant columns hold their value."""
+    """Draw n rows in data units from an ensemble, shape (n, D).
+
+    Constant columns hold their value. No cell holds a value that training never had.
+    """
     rng = np.random.default_rng(seed)
     which = rng.integers(len(members), size=n)
     rows = np.empty((n, len(members[0].features.schema.columns)))
@@ -26,5 +29,5 @@ def sample_rows(members: Sequence[Member], n: int, seed: int) -> FloatArray:
 
 
 def _sample_member(member: Member, n: int, rng: np.random.Generator) -> FloatArray:
-    params = tiles.decode(member.network, rng.standard_normal((n, member.latent_dim)))
-    return member.features.decode(member.likelihood.draw(params, rng))
+    params = tiles.decode(member.network, member.prior.draw(n, member.latent_dim, rng))
+    return member.features.decode(member.likelihood.draw(params, rng), rng)

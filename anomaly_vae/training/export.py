@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.bundle.manifest import member_suffix
 from anomaly_vae.training.decoder_graph import decoder_params, shared_params
 from anomaly_vae.training.graph import Graph
@@ -59,7 +56,7 @@ def _log_joint(vae: VAE) -> bytes:
     z = _samples(graph)
     decoder = decoder_params(graph, layout.blocks, vae.decoder, graph.add("Transpose", z, perm=[0, 2, 1]))
     sizes = [block.num_features for block in layout.blocks]
-    total = _log_prior(graph, z, latent)
+    total = vae.prior.add_log_prob(graph, z)
     for (block, head), x, mask in zip(
         vae.head.pairs(), graph.split("x", sizes), graph.split("mask", sizes), strict=True
     ):
@@ -97,13 +94,3 @@ def _likelihood(vae: VAE) -> bytes:
     row: list[str | int] = ["N", layout.num_features]
     inputs: dict[str, list[str | int]] = {"x": row, "mask": row, "params": ["S", layout.num_params]}
     return graph.bytes("likelihood", inputs, {"log_likelihood": ["N", "S"]})
-
-
-def _log_prior(graph: Graph, z: str, latent_dim: int) -> str:
-    """Add log N(z; 0, I), (N, L, S) -> (N, S).
-
-    onnxruntime's sums over short rows change their bits with the row's address in memory; those of a product do not.
-    """
-    product = graph.add("MatMul", graph.weight(np.full((1, latent_dim), -0.5)), graph.add("Mul", z, z))
-    by_row = graph.add("Squeeze", product, graph.integers([1]))
-    return graph.add("Add", by_row, graph.scalar(-0.5 * latent_dim * LOG_2PI))

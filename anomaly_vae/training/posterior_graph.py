@@ -3,11 +3,12 @@ r"""The posterior graph: log p(x, z) at one z per row, with its gradient and its
 Tangents carry the Jacobian J of the decoder's output, and those of the hidden layers, so the curvature is exact and
 costs little more than the Jacobian:
 
-.. math:: -\nabla^2 \log p(x, z) = I + J^\top D J - \sum_l T_l^\top \mathrm{diag}(\delta_l \phi''(a_l)) T_l
+.. math:: -\nabla^2 \log p(x, z) = P + J^\top D J - \sum_l T_l^\top \mathrm{diag}(\delta_l \phi''(a_l)) T_l
 
-with D the curvature of -log p(x|z) in the decoder's output, :math:`a_l` the input of the activation :math:`\phi` of
-layer l, :math:`T_l` the Jacobian of :math:`a_l`, and :math:`\delta_l` the derivative of log p(x|z) by the activation's
-output. It may be indefinite. :math:`I + J^\top F J`, with F >= 0 of the heads, is positive definite everywhere.
+with P the curvature of -log p(z), D the curvature of -log p(x|z) in the decoder's output, :math:`a_l` the input of the
+activation :math:`\phi` of layer l, :math:`T_l` the Jacobian of :math:`a_l`, and :math:`\delta_l` the derivative of
+log p(x|z) by the activation's output. It may be indefinite. :math:`Q + J^\top F J`, with Q > 0 of the prior and F >= 0
+of the heads, is positive definite.
 
 References:
     Fast Exact Multiplication by the Hessian (Pearlmutter, 1994); Pattern Recognition and Machine Learning (Bishop,
@@ -18,10 +19,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor, nn
 
-from anomaly_vae.arrays import LOG_2PI
 from anomaly_vae.training.decoder_graph import RowParams, linear_layer
 from anomaly_vae.training.graph import Graph
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
@@ -54,18 +53,16 @@ def posterior_graph(vae: VAE) -> bytes:
     params, jacobian, hidden = _decoder(graph, linears, latent)
     log_prob, of_head = _heads(graph, vae, params)
     by_hidden = _hidden_curvature(graph, linears, hidden, of_head.slope)
-    identity = graph.weight(np.eye(latent))
+    prior = vae.prior.add_derivatives(graph, "z")
     exact = _quadratic(graph, jacobian, of_head.curvature)
     for term in by_hidden:
         exact = graph.add("Sub", exact, term)
-    graph.add("Add", exact, identity, outputs=["curvature"])
-    graph.add("Add", _quadratic(graph, jacobian, of_head.information), identity, outputs=["information"])
+    graph.add("Add", exact, prior.curvature, outputs=["curvature"])
+    graph.add("Add", _quadratic(graph, jacobian, of_head.information), prior.information, outputs=["information"])
     column = graph.add("Unsqueeze", of_head.slope, graph.integers([2]))
     product = graph.add("Squeeze", graph.add("MatMul", jacobian, column), graph.integers([2]))
-    graph.add("Sub", product, "z", outputs=["gradient"])
-    squares = graph.add("MatMul", graph.add("Mul", "z", "z"), graph.weight(np.full((latent, 1), -0.5)))
-    log_prior = graph.add("Add", squares, graph.scalar(-0.5 * latent * LOG_2PI))
-    graph.add("Add", log_prob, log_prior, outputs=["log_joint"])
+    graph.add("Add", product, prior.gradient, outputs=["gradient"])
+    graph.add("Add", log_prob, prior.log_prob, outputs=["log_joint"])
     row: list[str | int] = ["N", layout.num_features]
     square: list[str | int] = ["N", latent, latent]
     inputs: dict[str, list[str | int]] = {"x": row, "mask": row, "z": ["N", latent]}

@@ -31,7 +31,7 @@ _MAX_ROWS, _DRAWS, _TRIM = 600, 16, 0.02
 def prune_latents(vae: VAE, held_out: Data, seed: int) -> VAE:
     """Return the model without its unused latent dimensions, or the model itself if it uses all of them.
 
-    The dimensions are tried in order of their KL, the smallest first. At least one remains.
+    The dimensions are tried in order of their information about x, the least first. At least one remains.
 
     Args:
         vae: The trained model.
@@ -42,12 +42,14 @@ def prune_latents(vae: VAE, held_out: Data, seed: int) -> VAE:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(_DRAWS, 1, vae.latent_dim, generator=generator)
     loc, log_var = vae.encoder(*rows)
-    kl = 0.5 * (loc**2 + torch.expm1(log_var) - log_var).mean(dim=0)
+    # The information about x in each dimension, if all were Gaussian.
+    spread = torch.log(loc.var(dim=0, correction=0) + torch.exp(log_var).mean(dim=0))
+    information = 0.5 * (spread - log_var.mean(dim=0))
     kept = torch.ones(vae.latent_dim)
     full = _elbo(vae, rows, noise, kept)
     usual = full >= torch.quantile(full, _TRIM)
     least = float(full[usual].mean()) - _MAX_LOSS
-    for dim in kl.argsort().tolist():
+    for dim in information.argsort().tolist():
         without = kept.clone()
         without[dim] = 0.0
         if without.any() and float(_elbo(vae, rows, noise, without)[usual].mean()) >= least:
@@ -56,12 +58,13 @@ def prune_latents(vae: VAE, held_out: Data, seed: int) -> VAE:
 
 
 def _elbo(vae: VAE, rows: Data, noise: Tensor, kept: Tensor) -> Tensor:
-    """Return the ELBO of each row with the other dimensions at 0, the prior's mean, nats in model units, (N,)."""
+    """Return the ELBO of each row with the other dimensions at the prior's mean, nats in model units, (N,)."""
     loc, log_var = vae.encoder(*rows)
-    z = (loc + torch.exp(0.5 * log_var) * noise) * kept
-    kl = (0.5 * (loc**2 + torch.expm1(log_var) - log_var) * kept).sum(dim=-1)
-    elbo: Tensor = vae.head.log_prob(rows.x, vae.decoder(z), rows.mask).mean(dim=0) - kl
-    return elbo.double()
+    z = torch.where(kept > 0.0, loc + torch.exp(0.5 * log_var) * noise, vae.prior.mean())
+    dims = torch.nonzero(kept)[:, 0]
+    prior = vae.prior.kept(dims)
+    kl = torch.stack([prior.kl(loc[:, dims], log_var[:, dims], each[:, dims]).sum(dim=-1) for each in noise])
+    return (vae.head.log_prob(rows.x, vae.decoder(z), rows.mask) - kl).mean(dim=0).double()
 
 
 def _narrowed(vae: VAE, kept: Tensor) -> VAE:
@@ -71,7 +74,10 @@ def _narrowed(vae: VAE, kept: Tensor) -> VAE:
     if not (isinstance(first, nn.Linear) and isinstance(last, nn.Linear)):
         raise TypeError("a decoder starts, and an encoder ends, with a Linear layer")
     rows = torch.cat([kept, kept + vae.latent_dim])
-    narrow.decoder[0] = _linear(first.weight[:, kept], first.bias)
+    mean = vae.prior.mean()
+    mean[kept] = 0.0
+    narrow.decoder[0] = _linear(first.weight[:, kept], first.bias + first.weight @ mean)
+    narrow.prior = vae.prior.kept(kept)
     narrow.encoder.net[-1] = _linear(last.weight[rows], last.bias[rows])
     narrow.latent_dim = len(kept)
     return narrow

@@ -1,9 +1,8 @@
-"""The variational autoencoder: prior p(z) = N(0, I), encoder q(z|x), decoder p(x|z)."""
+"""The variational autoencoder: prior p(z), encoder q(z|x), decoder p(x|z)."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from anomaly_vae.columns.heads import ColumnModel
 from anomaly_vae.training.networks import Encoder, mlp
+from anomaly_vae.training.prior import Mixture, Normal, TorchPrior
 from anomaly_vae.training.torch_heads.table import TableHead
 
 __all__ = ["VAE", "ElboTerms"]
@@ -22,8 +22,8 @@ class ElboTerms(NamedTuple):
 
     Attributes:
         log_likelihood: log p(x|z) at the sampled z, summed over columns.
-        kl: KL(q(z|x) || p(z)), closed form, summed over latent dimensions.
-        kl_by_dim: The KL of each latent dimension, shape (N, L).
+        kl: KL(q(z|x) || p(z)), closed form or estimated, summed over latent dimensions.
+        kl_by_dim: The KL of each latent dimension, shape (N, L); an estimate is not divided, (N, 1).
     """
 
     log_likelihood: Tensor
@@ -34,13 +34,17 @@ class ElboTerms(NamedTuple):
 class VAE(nn.Module):
     """Encoder, decoder and likelihood heads, in model units."""
 
-    def __init__(self, columns: Sequence[ColumnModel], hidden: tuple[int, ...], latent_dim: int) -> None:
+    def __init__(
+        self, columns: Sequence[ColumnModel], hidden: tuple[int, ...], latent_dim: int, components: int = 0
+    ) -> None:
+        """Make the networks; the prior is a mixture of this many Gaussians, or N(0, I) with 0."""
         super().__init__()
         self.latent_dim = latent_dim
         self.head = TableHead(columns)
         layout = self.head.layout
         self.encoder = Encoder(layout, hidden, latent_dim)
         self.decoder = mlp([latent_dim, *reversed(hidden), layout.num_params])
+        self.prior: TorchPrior = Mixture(latent_dim, components) if components else Normal(latent_dim)
 
     @torch.no_grad()
     def init_from_marginals(self, x: Tensor, mask: Tensor) -> None:
@@ -50,9 +54,7 @@ class VAE(nn.Module):
             last.bias.add_(self.head.start(x, mask))
 
     def elbo_terms(self, x: Tensor, mask: Tensor, noise: Tensor) -> ElboTerms:
-        r"""Return the ELBO terms at z = loc + scale * noise (reparametrised, so gradients reach the encoder).
-
-        .. math:: \mathrm{KL} = \tfrac12 \sum_l [\mu_l^2 + \sigma_l^2 - 1 - \log \sigma_l^2]
+        """Return the ELBO terms at z = loc + scale * noise (reparametrised, so gradients reach the encoder).
 
         Args:
             x, mask: Shape (N, F).
@@ -63,7 +65,7 @@ class VAE(nn.Module):
         """
         loc, log_var = self.encoder(x, mask)
         z = loc + torch.exp(0.5 * log_var) * noise
-        kl = 0.5 * (loc**2 + torch.expm1(log_var) - log_var)
+        kl = self.prior.kl(loc, log_var, noise)
         return ElboTerms(self.head.log_prob(x, self.decoder(z), mask), kl.sum(dim=-1), kl)
 
     def log_joint(self, x: Tensor, mask: Tensor, loc: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
@@ -75,7 +77,7 @@ class VAE(nn.Module):
             noise: Shape (S, L).
         """
         z = loc[:, None, :] + scale[:, None, :] * noise
-        log_prior = -0.5 * (math.log(2.0 * math.pi) + z**2).sum(dim=-1)
+        log_prior = self.prior.log_prob(z)
         x, mask = x[:, None, :], mask[:, None, :]
         return log_prior + self.head.log_prob(x, self.decoder(z), mask) - self.head.base(x, mask)
 

@@ -13,7 +13,7 @@ from anomaly_vae.training.export import export_graphs
 from tests.support.models import ALL, vae_of
 
 SIZES = {"N": 16, "S": 128, "M": 16}
-GRAPHS = export_graphs(vae_of(*ALL, hidden=(16, 8), latent_dim=3))
+GRAPHS = export_graphs(vae_of(*ALL, hidden=(16, 8), latent_dim=3, components=2))
 
 
 def test_each_operator_has_a_rule():

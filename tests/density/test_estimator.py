@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 from anomaly_vae.density import estimator as estimator_module
 from anomaly_vae.density import tiles
@@ -24,6 +24,7 @@ from tests.support.exact_models import (
     estimator_of,
     factor_analysis,
     folded,
+    gaussian_vae,
     log_var_of,
     nonlinear,
     on_a_grid,
@@ -59,6 +60,27 @@ def test_linear_gaussian_vae_is_factor_analysis():
         assert np.mean(np.abs(got.log_px - exact) <= student(got.std_error)) >= 0.97
         np.testing.assert_allclose(got.elbo, exact, atol=0.1)
         assert got.reliable.all()
+
+
+def test_a_linear_decoder_with_a_mixture_prior_is_a_mixture_of_gaussians():
+    r"""p(x) = sum of pi_c N(x; W mu_c + b, W S_c W' + Psi), in closed form; the encoder knows one component at best."""
+    fitted, exact, transform, rows = factor_analysis()
+    vae = gaussian_vae(transform, (), 3, np.log(fitted.noise_variance_), components=4)
+    vae.decoder.load_state_dict(exact.decoder.state_dict())
+    vae.encoder.load_state_dict(exact.encoder.state_dict())
+    record = vae.prior.record()
+    weight, bias = (value.detach().double().numpy() for value in exact.decoder[0].parameters())
+    noise = np.diag(np.exp(log_var_of(vae)))
+    terms = []
+    for log_weight, loc, log_scale in zip(record.log_weights, record.loc, record.log_scale, strict=True):
+        covariance = weight @ np.diag(np.exp(2.0 * np.array(log_scale))) @ weight.T + noise
+        component = multivariate_normal(weight @ np.array(loc) + bias, covariance)
+        terms.append(log_weight + component.logpdf(transform.forward(rows)))
+    wanted = logsumexp(terms, axis=0) + transform.log_abs_det
+    got = estimator_of(vae, points=256).estimate(rows, FINE)
+    assert np.median(np.abs(got.log_px - wanted)) < 0.02
+    assert np.mean(np.abs(got.log_px - wanted) <= student(got.std_error) + 1e-3) > 0.97
+    assert np.all(got.elbo <= got.log_px)
 
 
 def test_a_worse_encoder_gives_the_same_marginal_and_a_lower_elbo():
@@ -121,7 +143,7 @@ def test_the_prior_estimator_agrees(trained):
     (member,) = scorer._estimator.members
     manifest = trained.bundle.manifest
     (record,) = manifest.members
-    z = np.random.default_rng(0).standard_normal((200_000, record.architecture.latent_dim)).astype(np.float32)
+    z = record.prior.draw(200_000, record.architecture.latent_dim, np.random.default_rng(0)).astype(np.float32)
     loc = member.network.decode(z).astype(np.float64)
     lines = [column.transform for column in record.columns]
     transform = Lines([line.center for line in lines], [line.scale for line in lines])
@@ -355,13 +377,14 @@ def test_members_of_other_sizes_divide_the_points():
     assert np.isfinite(estimator.estimate(rows_of(5, *names), Precision(0.1, 1024)).log_px).all()
 
 
+@pytest.mark.parametrize("components", [0, 3])
 @pytest.mark.parametrize("latent_dim", [1, 2])
-def test_non_linear_decoders_agree_with_quadrature(latent_dim):
-    """Several decoders and many rows, against the integral over z on fine grids."""
+def test_non_linear_decoders_agree_with_quadrature(latent_dim, components):
+    """Several decoders, priors and many rows, against the integral over z on fine grids."""
     errors, inside = [], []
     for seed in range(4):
         transform = Lines(center=(1.0, -5.0, 0.0, 2.0), scale=(2.0, 0.1, 30.0, 1.0))
-        vae = nonlinear(transform, seed, latent_dim)
+        vae = nonlinear(transform, seed, latent_dim, components)
         rows = np.random.default_rng(seed).normal(size=(30, 4)) * 1.5 * transform.scale + transform.center
         exact = on_a_grid(vae, transform.forward(rows)) + transform.log_abs_det
         got = estimator_of(vae, points=256).estimate(rows, Precision(0.02, 4096))

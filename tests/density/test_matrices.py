@@ -75,6 +75,13 @@ def test_a_matrix_without_a_factor_is_found_among_others():
     np.testing.assert_array_equal(lower[1:4], np.tile(np.eye(3), (3, 1, 1)))
 
 
+def test_only_the_lower_triangle_decides_whether_a_factor_exists():
+    """As for LAPACK. The curvatures of float32 networks are symmetric up to rounding, which far values make large."""
+    with_factor, without = np.array([[1.0, 1.2], [0.9, 1.0]]), np.array([[1.0, 0.9], [1.05, 1.0]])
+    _, exists = cholesky(np.stack([with_factor, without, np.eye(2)]), 0.0)
+    np.testing.assert_array_equal(exists, [True, False, True])
+
+
 def test_a_pivot_must_exceed_the_least_one():
     """Pivots of diag(4, 0.25) are 4 and 0.25. A matrix that fails gets the identity."""
     matrices = np.diag([4.0, 0.25])[None]

@@ -11,7 +11,6 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, t
 from sklearn.decomposition import FactorAnalysis
 
-from anomaly_vae.arrays import standard_normal_log_prob
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.heads import ColumnModel, GaussianHead
 from anomaly_vae.columns.heads.gaussian import GaussianLikelihood
@@ -22,6 +21,7 @@ from anomaly_vae.density.member import Member
 from anomaly_vae.density.runtime import OnnxNetwork
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.noise import sobol_normal
+from anomaly_vae.training.prior import Mixture
 from anomaly_vae.training.vae import VAE
 from tests.support.networks import FunctionNetwork
 
@@ -45,13 +45,15 @@ class Lines:
         return float(sum(line.log_slope(np.zeros(1))[0] for line in self.columns))
 
 
-def gaussian_vae(transform: Lines, hidden: tuple[int, ...], latent_dim: int, log_var: Sequence[float]) -> VAE:
+def gaussian_vae(
+    transform: Lines, hidden: tuple[int, ...], latent_dim: int, log_var: Sequence[float], components: int = 0
+) -> VAE:
     """Return a model with these variances in standardised units."""
     models = [
         ColumnModel(head=GaussianHead(variance="fixed", log_var=float(value)), transform=line)
         for value, line in zip(log_var, transform.columns, strict=True)
     ]
-    return VAE(models, hidden, latent_dim)
+    return VAE(models, hidden, latent_dim, components)
 
 
 def estimator_of(
@@ -69,7 +71,7 @@ def columns_member(vae: VAE) -> Member:
     network = OnnxNetwork(
         export_graphs(vae), latent_dim=vae.latent_dim, num_features=num_columns, num_params=num_columns
     )
-    return Member.of(network, vae.latent_dim, Features(schema, vae.head.column_models()))
+    return Member.of(network, vae.latent_dim, Features(schema, vae.head.column_models()), vae.prior.record())
 
 
 def set_linear(layer: torch.nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
@@ -113,10 +115,12 @@ def wrong_encoder() -> tuple[np.ndarray, VAE, np.ndarray]:
     return fitted.score_samples(transform.forward(rows)) + transform.log_abs_det, vae, rows
 
 
-def nonlinear(transform: Lines, seed: int = 0, latent_dim: int = 1) -> VAE:
+def nonlinear(transform: Lines, seed: int = 0, latent_dim: int = 1, components: int = 0) -> VAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = gaussian_vae(transform, (16,), latent_dim, np.linspace(-2, 0.5, len(transform.columns)))
+        vae = gaussian_vae(transform, (16,), latent_dim, np.linspace(-2, 0.5, len(transform.columns)), components)
+        if isinstance(vae.prior, Mixture):
+            vae.prior.raw_log_scale.data.uniform_(-1.5, -0.5)
         with torch.no_grad():
             for parameter in vae.decoder.parameters():
                 parameter.mul_(3.0)
@@ -136,7 +140,7 @@ def on_a_grid(vae: VAE, x: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     """
     side = np.linspace(-6, 6, 20_001 if vae.latent_dim == 1 else 501)
     z = np.stack(np.meshgrid(*[side] * vae.latent_dim, indexing="ij"), axis=-1).reshape(-1, vae.latent_dim)
-    log_prior = standard_normal_log_prob(z) + vae.latent_dim * math.log(side[1] - side[0])
+    log_prior = vae.prior.record().log_prob(z) + vae.latent_dim * math.log(side[1] - side[0])
     double, rows = VAE.in_float64(vae), torch.as_tensor(x)
     present = torch.ones_like(rows) if mask is None else torch.as_tensor(mask)
     with torch.no_grad():

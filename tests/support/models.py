@@ -23,6 +23,7 @@ from anomaly_vae.density.member import Member
 from anomaly_vae.density.runtime import OnnxNetwork
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.noise import sobol_normal
+from anomaly_vae.training.prior import Mixture
 from anomaly_vae.training.vae import VAE
 
 LINE = Standardise(center=40.0, scale=0.25)
@@ -78,11 +79,21 @@ def columns_of(*names: str) -> tuple[ColumnModel, ...]:
     return tuple(COLUMNS[name][1] for name in names)
 
 
-def vae_of(*names: str, latent_dim: int = 2, hidden: tuple[int, ...] = (16,), seed: int = 0, wild: float = 2.0) -> VAE:
+def vae_of(
+    *names: str,
+    latent_dim: int = 2,
+    hidden: tuple[int, ...] = (16,),
+    seed: int = 0,
+    wild: float = 2.0,
+    components: int = 0,
+) -> VAE:
     """Return networks with random weights; ``wild`` multiplies the decoder's, so that p(x|z) depends on z."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = VAE(columns_of(*names), hidden, latent_dim)
+        vae = VAE(columns_of(*names), hidden, latent_dim, components)
+        if isinstance(vae.prior, Mixture):
+            vae.prior.raw_log_scale.data.uniform_(-1.0, 0.5)
+            vae.prior.logits.data.normal_()
         with torch.no_grad():
             for parameter in vae.decoder.parameters():
                 parameter.mul_(wild)
@@ -101,7 +112,7 @@ def member_of(vae: VAE, features: Features) -> Member:
         num_features=features.layout.num_features,
         num_params=features.layout.num_params,
     )
-    return Member.of(network, vae.latent_dim, features)
+    return Member.of(network, vae.latent_dim, features, vae.prior.record())
 
 
 def estimator_of(vae: VAE, features: Features, **options: object) -> DensityEstimator:

@@ -28,8 +28,8 @@ DEPTHS = pytest.mark.parametrize("hidden", [(), (16,), (12, 16), (8, 9, 10)], id
 class Case:
     """A model with random weights, rows with missing cells, and one z for each row."""
 
-    def __init__(self, names, hidden=(12, 16), n=12, seed=0):
-        self.vae = vae_of(*names, latent_dim=L, hidden=hidden, seed=seed)
+    def __init__(self, names, hidden=(12, 16), n=12, seed=0, components=0):
+        self.vae = vae_of(*names, latent_dim=L, hidden=hidden, seed=seed, components=components)
         self.double = VAE.in_float64(self.vae)
         self.features = features_of(*names, vae=self.vae)
         rows = rows_of(n, *names)
@@ -52,7 +52,7 @@ class Case:
 
         def function(at):
             head = self.double.head
-            log_prior = -0.5 * (at**2).sum() - 0.5 * L * np.log(2.0 * np.pi)
+            log_prior = self.double.prior.log_prob(at)
             return head.log_prob(x, self.double.decoder(at), mask) - head.base(x, mask) + log_prior
 
         return z, function
@@ -90,6 +90,16 @@ def test_value_and_gradient_are_those_of_torch(names, hidden):
 def test_the_curvature_is_minus_the_second_derivative(kind, hidden):
     case = Case((EXAMPLES[kind],) * 3, hidden)
     assert_near(case.run().curvature, -case.each(torch.autograd.functional.hessian))
+
+
+@pytest.mark.parametrize("hidden", [(), (12, 16)], ids=str)
+def test_a_mixture_prior_is_part_of_value_and_derivatives(hidden):
+    case = Case(("gaussian", "student_t"), hidden, components=4)
+    got = case.run()
+    assert_near(got.log_joint[:, 0], case.each(lambda function, z: function(z)))
+    assert_near(got.gradient, case.each(torch.autograd.functional.jacobian))
+    assert_near(got.curvature, -case.each(torch.autograd.functional.hessian))
+    assert np.linalg.eigvalsh(got.information.astype(np.float64)).min() > 0.1
 
 
 def test_a_large_z_has_the_same_curvature_and_no_large_constants(monkeypatch):

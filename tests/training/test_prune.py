@@ -8,6 +8,7 @@ import torch
 
 from anomaly_vae.density.estimator import Precision
 from anomaly_vae.training.data import Data
+from anomaly_vae.training.prior import Mixture
 from anomaly_vae.training.prune import prune_latents
 from tests.support.exact_models import Lines, estimator_of, factor_analysis, folded, gaussian_vae, student
 
@@ -59,6 +60,23 @@ def test_the_density_does_not_change():
     for model in (vae, prune_latents(vae, data, seed=0)):
         got = estimator_of(model, points=256).estimate(rows, Precision(0.03, 4096))
         assert np.mean(np.abs(got.log_px - exact) <= student(got.std_error)) >= 0.97
+
+
+def test_a_mixture_prior_loses_the_unused_dimensions_and_the_density_stays():
+    """The components differ only where the decoder does not look, and their mean there is not 0."""
+    vae, data, rows, exact = with_unused()
+    vae.prior = Mixture(5, 2)
+    with torch.no_grad():
+        vae.prior.loc.zero_()
+        vae.prior.loc[0, [0, 2, 3]] = 1.5
+        vae.prior.logits.copy_(torch.tensor([1.0, 0.0]))
+        vae.decoder[0].weight[:, 0] = 0.01  # hardly used: removed at the mean, which the bias takes over
+        vae.decoder[0].bias -= 0.01 * vae.prior.mean()[0]
+    narrow = prune_latents(vae, data, seed=0)
+    assert narrow.latent_dim == 2
+    assert narrow.prior.record().fits(2)
+    got = estimator_of(narrow, points=256).estimate(rows, Precision(0.03, 4096))
+    assert np.mean(np.abs(got.log_px - exact) <= student(got.std_error)) >= 0.97
 
 
 def test_a_model_that_uses_all_dimensions_is_returned_as_it_is():
