@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +14,9 @@ from anomaly_vae.errors import AnomalyVaeError
 from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.criterion import criterion
-from anomaly_vae.training.fit import FittedModel, fit_model, from_checkpoint, to_checkpoint
+from anomaly_vae.training.fit import FittedModel, from_checkpoint, to_checkpoint
 from anomaly_vae.training.loop import Progress
+from anomaly_vae.training.team import Team
 
 __all__ = ["SearchResult", "candidate_configs", "search"]
 
@@ -25,7 +27,7 @@ _SEED_STEP = 1_000_003
 _SEED_LIMIT = 2**32
 
 # The parameters in which candidates can differ; the manifest records them.
-_VARIED = ("likelihood", "decoder_variance", "latent_dim", "hidden", "column_transform", "random_state")
+_VARIED = ("likelihood", "decoder_variance", "latent_dim", "hidden", "prior", "column_transform", "random_state")
 
 # Most latent dimensions that the search tries. "auto" chooses at most 16, and the search doubles them.
 _MAX_LATENT = 32
@@ -49,8 +51,10 @@ class SearchResult:
 def candidate_configs(config: TrainConfig) -> list[TrainConfig]:
     """Return the configurations to train, all different, the user's own first.
 
-    If likelihood and variance have their defaults, Student-t and discretised logistic heads are both trained. Measured
-    on 16 ADBench tables: an ensemble of the two detects better than either one, and than two seeds of one.
+    If likelihood and variance have their defaults, Student's t and Gaussian heads are both trained. Measured on 19
+    ADBench tables: the mixture of the two has the mean AUROC of the better one on each group of tables, and a higher
+    average precision than Gaussian heads alone (0.780 and 0.765 on 16 tables). Logistic heads in place of the Gaussian
+    ones have 0.015 less. Two seeds of Student's t are as good there, but find fewer errors in mixed tables.
     """
     open_likelihood = _has_open_likelihood(config)
     members = _num_members(config)
@@ -60,12 +64,14 @@ def candidate_configs(config: TrainConfig) -> list[TrainConfig]:
         return [_with_seed(config, i) for i in range(members)]
     configs = [config]
     if open_likelihood:
-        configs.append(replace(config, likelihood="logistic"))
+        configs.append(replace(config, likelihood="gaussian"))
     if config.search == "full":
         wide = min(2 * int(config.latent_dim), _MAX_LATENT)
         configs += [replace(each, latent_dim=wide) for each in list(configs) if wide > int(config.latent_dim)]
-        configs.append(replace(config, column_transform="auto"))
+        other = "standardise" if config.column_transform == "auto" else "auto"
+        configs.append(replace(config, column_transform=other))
         if open_likelihood:
+            configs.append(replace(config, likelihood="logistic"))
             configs.append(replace(config, likelihood="gaussian", decoder_variance="conditional"))
     missing = max(members - len(configs), 0)
     return [*configs, *(_with_seed(configs[i % len(configs)], 1 + i // len(configs)) for i in range(missing))]
@@ -91,7 +97,7 @@ def search(
     checkpoint: Checkpoint,
     report: Callable[[str, Progress], None] | None = None,
 ) -> SearchResult:
-    """Train the candidates and choose the members of the ensemble.
+    """Train the candidates, side by side where the machine can, and choose the members of the ensemble.
 
     KeyboardInterrupt ends the search with the models trained so far; if there are none, it is raised again. A candidate
     that diverges is left out; if all diverge, the error of the last one is raised.
@@ -101,7 +107,7 @@ def search(
         schema: The columns.
         train, held_out: Rows in data units.
         checkpoint: Has the models and the state to continue from, if any; receives new ones.
-        report: Called with the title of the model in training and its progress.
+        report: Called with the title of a model in training and its progress.
     """
     configs = candidate_configs(config)
     models = [
@@ -109,28 +115,36 @@ def search(
         for candidate, saved in zip(configs, checkpoint.finished, strict=False)
         if saved is not None
     ]
-    interrupted = False
-    for i in range(len(checkpoint.finished), len(configs)):
-        title = f"model {i + 1} of {len(configs)}" if len(configs) > 1 else "training"
-        on_progress = None if report is None else partial(report, title)
+    team = Team(schema, train, held_out, checkpoint, _reports(len(configs), report))
+    interrupted, diverged = False, None
+    while len(checkpoint.finished) < len(configs) and not interrupted:
         try:
-            model = fit_model(configs[i], schema, train, held_out, checkpoint, on_progress)
+            with contextlib.closing(team.train(configs, len(checkpoint.finished))) as trained:
+                for each in trained:
+                    if isinstance(each, AnomalyVaeError):
+                        diverged = each
+                        checkpoint.add_finished(None)
+                        continue
+                    models.append(each)
+                    interrupted = interrupted or each.result.interrupted
+                    if not interrupted:
+                        checkpoint.add_finished(to_checkpoint(each))
         except KeyboardInterrupt:
             if not models:
                 raise
             interrupted = True
-            break
-        except AnomalyVaeError:
-            if i == len(configs) - 1 and not models:
-                raise
-            checkpoint.add_finished(None)
-            continue
-        models.append(model)
-        if model.result.interrupted:
-            interrupted = True
-            break
-        checkpoint.add_finished(to_checkpoint(model))
+    if not models and diverged is not None:
+        raise diverged
     return _choose_members(config, schema, models, held_out, interrupted=interrupted)
+
+
+def _reports(
+    count: int, report: Callable[[str, Progress], None] | None
+) -> Callable[[int], Callable[[Progress], None] | None]:
+    """Return a function that gives each model its callback, with its title."""
+    if report is None:
+        return lambda _: None
+    return lambda i: partial(report, f"model {i + 1} of {count}" if count > 1 else "training")
 
 
 def _choose_members(

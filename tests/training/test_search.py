@@ -15,7 +15,7 @@ from tests.support.training import QUICK
 
 def resolved(**changes):
     schema = infer_schema(make_rows(100), NAMES)
-    return resolve_config(TrainConfig(random_state=7, **changes), schema)
+    return resolve_config(TrainConfig(random_state=7, **changes), schema, 100)
 
 
 def differences(configs):
@@ -28,7 +28,7 @@ def test_no_search_trains_one_model_and_the_default_two_likelihoods():
     (only,) = candidate_configs(resolved(search="off"))
     assert only.likelihood == "student_t"
     both = candidate_configs(resolved())
-    assert [each.likelihood for each in both] == ["student_t", "logistic"]
+    assert [each.likelihood for each in both] == ["student_t", "gaussian"]
     assert differences(both) == {"likelihood"}
 
 
