@@ -17,6 +17,7 @@ from anomaly_vae.columns.heads.count import CountHead
 from anomaly_vae.columns.heads.gaussian import GaussianHead
 from anomaly_vae.columns.heads.logistic import LogisticHead
 from anomaly_vae.columns.heads.student_t import StudentTHead
+from anomaly_vae.columns.tails import Tails
 from anomaly_vae.columns.transforms import Transform
 from anomaly_vae.record import Record
 
@@ -51,7 +52,9 @@ class ColumnModel(Record):
         head: Its likelihood.
         transform: From data units to model units; None for heads that take the values as they are (bernoulli, count,
             categorical).
+        tails: Outside the range of the training values; None if the transform holds there too.
     """
 
     head: Head
     transform: Transform | None = None
+    tails: Tails | None = None

@@ -19,7 +19,7 @@ class CategoricalHead(HeadRecord, tag="categorical"):
     """softmax(logits(z)).
 
     Attributes:
-        size: Number of categories.
+        size: Number of levels: the categories that are not rare, and perhaps "other".
     """
 
     selectable: ClassVar[bool] = False  # the kind of the column chooses it
