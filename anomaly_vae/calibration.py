@@ -2,7 +2,8 @@ r"""Thresholds and conformal p-values from scores of calibration rows, which the
 
 Split conformal prediction: if a new normal row is exchangeable with the n calibration rows, then
 :math:`p = (1 + \#\{i : s_i \le s\}) / (n + 1)` satisfies :math:`P(p \le \alpha) \le \alpha` for every alpha.
-A novelty, a row that ranks below every other row, has the score minus infinity.
+Some rows rank below all others whatever their scores; see :mod:`anomaly_vae.columns.novelty`. Among the n rows they
+are only counted, and as new rows they have the score minus infinity here.
 
 References:
     Testing for Outliers with Conformal p-values (Bates et al., 2023), https://arxiv.org/abs/2104.08279
@@ -24,14 +25,19 @@ __all__ = [
     "calibrate",
     "caveats",
     "conformal_p_value",
+    "lowest_target",
     "rank",
     "rows_needed",
     "threshold_at_rank",
     "threshold_rank",
+    "usable_rank",
 ]
 
 # Added before rounding down, so that a target slightly below a multiple of 1 / (n + 1) still reaches it.
 _ROUNDING_SLACK = Fraction(1, 10**9)
+
+# Rates in messages are multiples of 1 / 10**6.
+_DECIMALS = 10**6
 
 
 class Calibration(Record):
@@ -39,12 +45,12 @@ class Calibration(Record):
 
     Attributes:
         num_rows: n, the number of calibration rows.
-        num_novel: How many of them are novelties: rows with a changed constant column, a new category and the like.
+        num_novel: How many of them rank below all others, because of a value that training never had; fewer than rank.
         target_fpr: alpha, the requested false-positive rate.
         confidence: Confidence that the false-positive rate is at most alpha; None bounds its mean.
         rank: k; the threshold is the k-th smallest score.
         effective_fpr: k / (n + 1).
-        threshold: Nats.
+        threshold: The k-th smallest score, nats.
     """
 
     num_rows: Positive
@@ -57,22 +63,22 @@ class Calibration(Record):
 
 
 def calibrate(
-    log_px: FloatArray, novel: NDArray[np.bool_], target_fpr: float, confidence: float | None = None
+    scores: FloatArray, lowest: NDArray[np.bool_], target_fpr: float, confidence: float | None = None
 ) -> tuple[Calibration, FloatArray]:
     """Compute the threshold from calibration scores; with too few rows for the target, it is the lowest score.
 
     Args:
-        log_px: Scores of the calibration rows, nats, shape (n,).
-        novel: Which of them are novelties, shape (n,).
+        scores: Scores of the calibration rows, nats, shape (n,).
+        lowest: Which of them rank below all others, shape (n,); fewer than :func:`usable_rank`.
         target_fpr: Share of normal rows that may be flagged.
         confidence: Confidence for that share over calibration sets; None bounds its mean.
 
     Returns:
-        The record for the manifest, and the sorted finite scores.
+        The record for the manifest, and the sorted scores of the other rows.
     """
-    n = len(log_px)
-    k = max(threshold_rank(n, target_fpr, confidence), 1)
-    scores, num_novel = np.sort(log_px[~novel]), int(novel.sum())
+    n = len(scores)
+    k = usable_rank(n, target_fpr, confidence)
+    kept, num_novel = np.sort(scores[~lowest]), int(lowest.sum())
     record = Calibration(
         num_rows=n,
         num_novel=num_novel,
@@ -80,9 +86,9 @@ def calibrate(
         confidence=confidence,
         rank=k,
         effective_fpr=k / (n + 1),
-        threshold=threshold_at_rank(scores, num_novel, k),
+        threshold=threshold_at_rank(kept, num_novel, k),
     )
-    return record, scores
+    return record, kept
 
 
 def threshold_rank(n: int, target_fpr: float, confidence: float | None = None) -> int:
@@ -121,25 +127,41 @@ def rows_needed(target_fpr: float, confidence: float | None = None) -> int:
     return math.ceil(math.log(1.0 - confidence) / math.log1p(-target_fpr))
 
 
-def threshold_at_rank(calibration: FloatArray, novel: int, k: int) -> float:
-    """Return the k-th smallest calibration score, always finite.
+def usable_rank(n: int, target_fpr: float, confidence: float | None = None) -> int:
+    """Return the rank of the threshold; 1, the lowest score, if n is too small for the target."""
+    return max(threshold_rank(n, target_fpr, confidence), 1)
+
+
+def lowest_target(n: int, k: int, confidence: float | None = None) -> float:
+    """Return the lowest false-positive rate whose threshold has at least rank k, rounded up to 6 decimals."""
+    if confidence is None:
+        return math.ceil(Fraction(k * _DECIMALS, n + 1)) / _DECIMALS
+    low, high = 0, _DECIMALS  # the rank is below k at low, and not at high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if threshold_rank(n, middle / _DECIMALS, confidence) >= k else (middle, high)
+    return high / _DECIMALS
+
+
+def threshold_at_rank(calibration: FloatArray, num_novel: int, k: int) -> float:
+    """Return the k-th smallest calibration score, nats.
 
     Args:
-        calibration: Sorted finite scores, nats, shape (n - novel,).
-        novel: Number of novelties among the calibration rows.
-        k: Rank, from 1 to n.
-
-    Returns:
-        Nats. If at least k calibration rows are novelties, the lowest float: no score is below it.
+        calibration: Sorted scores of the rows that do not rank below all others, nats, shape (n - num_novel,).
+        num_novel: How many rows rank below all others.
+        k: Rank, from num_novel + 1 to n.
     """
-    if k <= novel:
-        return -float(np.finfo(np.float64).max)
-    return float(calibration[k - novel - 1])
+    return float(calibration[k - num_novel - 1])
 
 
-def rank(calibration: FloatArray, novel: int, scores: FloatArray) -> NDArray[np.int64]:
-    """Return how many of the n calibration scores are at most each score, shape (N,); ``-inf`` marks a novelty."""
-    return np.asarray(novel + np.searchsorted(calibration, scores, side="right"), dtype=np.int64)
+def rank(calibration: FloatArray, num_novel: int, scores: FloatArray) -> NDArray[np.int64]:
+    """Return how many of the n calibration rows rank at or below each score, shape (N,).
+
+    Args:
+        calibration, num_novel: As for :func:`threshold_at_rank`.
+        scores: Nats, shape (N,); ``-inf`` for a row that ranks below all others.
+    """
+    return np.asarray(num_novel + np.searchsorted(calibration, scores, side="right"), dtype=np.int64)
 
 
 def conformal_p_value(ranks: NDArray[np.int64], n: int) -> FloatArray:
@@ -156,10 +178,5 @@ def caveats(record: Calibration) -> list[str]:
             f"{n} calibration rows are too few for target_fpr {target:g}, which needs "
             f"n >= {rows_needed(target, record.confidence)}; the threshold is the lowest of their scores, "
             f"the effective target {record.effective_fpr:.3g}"
-        )
-    if record.num_novel >= record.rank:
-        warnings.append(
-            f"{record.num_novel} of {n} calibration rows have another value in a column that was constant in training, "
-            "so no threshold can flag anything at this target; train on rows in which the column varies, or exclude it"
         )
     return warnings

@@ -14,10 +14,10 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.bundle.files import Bundle, read_bundle
 from anomaly_vae.bundle.golden import check_golden
 from anomaly_vae.bundle.members import open_members
+from anomaly_vae.bundle.row_calibration import RowCalibration, calibrate_rows, usable_schema
 from anomaly_vae.calibration import (
-    Calibration,
-    calibrate,
     conformal_p_value,
+    lowest_target,
     rank,
     rows_needed,
     threshold_at_rank,
@@ -36,9 +36,6 @@ __all__ = ["Flags", "Scorer", "Scores", "load"]
 
 # Characters of an onnxruntime error that a message repeats. Chosen, not measured: its texts can be pages long.
 _ERROR_CHARACTERS = 300
-# Nats that each novel cell subtracts below the lowest calibration score. Chosen, not measured: far more than normal
-# rows differ by, and small enough that a float64 keeps 1e-9 nats beside it.
-_NOVELTY_NATS = 1e6
 
 
 class _Cells(NamedTuple):
@@ -46,14 +43,14 @@ class _Cells(NamedTuple):
 
     Attributes:
         novel: Cells with a value that training never had: a changed constant, an unseen category; shape (N, D).
-        missing: Modelled cells that do not enter log p(x), because they are missing or novel; shape (N, M).
-        is_novel: Rows with a novel cell, shape (N,).
-        is_empty: Rows without a novel cell whose modelled cells are all missing, shape (N,).
+        missing: Modelled cells that are missing, shape (N, M).
+        ranks_lowest: Rows that rank below all others because of a novel cell, shape (N,).
+        is_empty: Rows with nothing to judge, shape (N,).
     """
 
     novel: NDArray[np.bool_]
     missing: NDArray[np.bool_]
-    is_novel: NDArray[np.bool_]
+    ranks_lowest: NDArray[np.bool_]
     is_empty: NDArray[np.bool_]
 
 
@@ -77,13 +74,7 @@ class Scorer:
         self.bundle = bundle
         try:
             with np.errstate(all="ignore"):
-                members = open_members(self.schema, bundle.manifest.members, bundle.files, slots)
-                self._estimator = DensityEstimator(
-                    members,
-                    bundle.noise,
-                    threads=threads,
-                    extra_starts=bundle.manifest.estimator.extra_starts,
-                )
+                self._estimator = self._estimator_with(self.schema, threads, slots)
                 check_golden(bundle, self._estimator)
         except AnomalyVaeError:
             raise
@@ -168,8 +159,8 @@ class Scorer:
         """Decide which rows are anomalies, with far fewer samples than :meth:`score` uses.
 
         Sampling stops early for clearly normal rows, after 16 or 64 samples. Every flagged row had the full budget,
-        except for rows with a novel cell (a changed constant column, a new category), which need no samples. So every
-        row flagged here is also flagged by ``score``, and the bound on the false-positive rate holds.
+        except for rows that rank below all others because of a value that training never had, which need no samples.
+        So every row flagged here is also flagged by ``score``, and the bound on the false-positive rate holds.
 
         Args:
             X: As for :meth:`score`.
@@ -182,13 +173,11 @@ class Scorer:
 
     def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
         """Like :meth:`flag`, for float64 rows (N, D) that were already checked against the schema."""
-        calibration = self.bundle.manifest.calibration
-        k = self._rank_at(target_fpr)
+        threshold = self._threshold(self._rank_at(target_fpr))
         cells = self._cells(rows)
-        is_anomaly = np.full(len(rows), calibration.num_novel < k) & cells.is_novel
-        num_samples = np.zeros(len(rows), dtype=np.int64)  # stays 0 for novel and empty rows
-        threshold = threshold_at_rank(self.bundle.calibration, calibration.num_novel, k)
-        sampled = np.flatnonzero(~(cells.is_novel | cells.is_empty))
+        is_anomaly = cells.ranks_lowest.copy()
+        num_samples = np.zeros(len(rows), dtype=np.int64)  # stays 0 for rows that are decided without
+        sampled = np.flatnonzero(~(cells.ranks_lowest | cells.is_empty))
         log_px_threshold = self.bundle.manifest.adjustment.backward(threshold, cells.missing[sampled])
         careful_below = self._careful_below(cells.missing[sampled])
         decided = self._estimator.decide(rows[sampled], self.precision, log_px_threshold, careful_below)
@@ -202,23 +191,25 @@ class Scorer:
         target_fpr: float,
         confidence: float | None = None,
         on_rows: Callable[[int], None] | None = None,
-    ) -> tuple[Calibration, FloatArray]:
-        """Calibrate on checked rows (N, D) and return the manifest's record and the sorted finite scores.
-
-        Rows whose cells are all missing are left out.
+    ) -> RowCalibration:
+        """Calibrate on checked rows (N, D); rows whose cells are all missing are left out.
 
         Args:
             rows: Normal rows that the model was not trained on.
             target_fpr: Share of normal rows that may be flagged.
             confidence: Probability with which that share must hold; None to bound its mean.
             on_rows: Called with the number of rows just scored.
+
+        Raises:
+            InvalidInput: Every row has all its cells missing.
         """
-        cells = self._cells(rows)
-        careful_below = self._careful_below(cells.missing)
-        estimates = self._estimator.estimate(rows, self.precision, careful_below=careful_below, on_rows=on_rows)
-        used = ~cells.is_empty
-        score = self._adjusted(estimates.log_px, cells.missing)
-        return calibrate(score[used], cells.is_novel[used], target_fpr, confidence)
+        schema, demotions = usable_schema(self.schema, rows, target_fpr, confidence)
+        estimator = self._estimator if schema == self.schema else self._estimator_with(schema, self._estimator.threads)
+        missing = self._cells(rows).missing
+        careful_below = self._careful_below(missing)
+        estimates = estimator.estimate(rows, self.precision, careful_below=careful_below, on_rows=on_rows)
+        score = self._adjusted(estimates.log_px, missing)
+        return calibrate_rows(schema, rows, score, target_fpr, confidence, demotions)
 
     def threshold_at(self, target_fpr: float) -> float:
         """Return the threshold for another false-positive rate, from the same calibration scores, nats.
@@ -226,8 +217,7 @@ class Scorer:
         Raises:
             ConfigError: There are too few calibration rows for that rate.
         """
-        calibration = self.bundle.manifest.calibration
-        return threshold_at_rank(self.bundle.calibration, calibration.num_novel, self._rank_at(target_fpr))
+        return self._threshold(self._rank_at(target_fpr))
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -253,24 +243,31 @@ class Scorer:
         """
         return sample_rows(self._estimator.members, n, seed)
 
+    def _estimator_with(self, schema: Schema, threads: int | None, slots: Slots | None = None) -> DensityEstimator:
+        """Return the estimator of log p(x) with these columns, which may have another novelty than the bundle's."""
+        bundle = self.bundle
+        members = open_members(schema, bundle.manifest.members, bundle.files, slots)
+        extra_starts = bundle.manifest.estimator.extra_starts
+        return DensityEstimator(members, bundle.noise, threads=threads, extra_starts=extra_starts)
+
     def _score(self, rows: FloatArray, options: ScoreOptions) -> Scores:
         is_calibrated = options.uncalibrated_reason(self.num_samples) is None
         k = self._rank_at(options.target_fpr)
         cells = self._cells(rows)
         estimates = self._estimates(rows, cells, options)
         score = np.where(cells.is_empty, self._highest_score(), self._adjusted(estimates.log_px, cells.missing))
-        ranks = self._ranks(score, cells.is_novel)
-        penalty = self._novelty_penalty(score, cells.novel.sum(axis=1))
-        num_calibrated = self.bundle.manifest.calibration.num_rows
+        calibration = self.bundle.manifest.calibration
+        ordered = np.where(cells.ranks_lowest, -np.inf, score)
+        ranks = rank(self.bundle.calibration, calibration.num_novel, ordered)
         return Scores(
-            log_px=np.where(cells.is_empty, 0.0, estimates.log_px - penalty),
-            score=score - penalty,
-            elbo=np.where(cells.is_empty, 0.0, estimates.elbo - penalty),
+            log_px=np.where(cells.is_empty, 0.0, estimates.log_px),
+            score=np.where(cells.ranks_lowest, self._below_all(score), score),
+            elbo=np.where(cells.is_empty, 0.0, estimates.elbo),
             std_error=np.where(cells.is_empty, 0.0, estimates.std_error),
             ess_ratio=estimates.ess_ratio,
             pareto_k=estimates.pareto_k,
             reliable=estimates.reliable | cells.is_empty,
-            p_value=conformal_p_value(ranks, num_calibrated) if is_calibrated else None,
+            p_value=conformal_p_value(ranks, calibration.num_rows) if is_calibrated else None,
             is_anomaly=ranks < k if is_calibrated else None,
             num_samples=estimates.num_samples,
             reason=self._reasons(cells, rows),
@@ -307,15 +304,26 @@ class Scorer:
                 f"target_fpr {target_fpr:g} needs at least {rows_needed(target_fpr, confidence)} calibration rows, "
                 f"the model has {n}; calibrate with more rows, or use a higher target_fpr"
             )
+        if k <= calibration.num_novel:
+            raise ConfigError(
+                f"target_fpr {target_fpr:g} is too low: its threshold has rank {k}, and {calibration.num_novel} of the "
+                f"{n} calibration rows rank below all others because of values that training never had. The lowest "
+                f"possible target is {lowest_target(n, calibration.num_novel + 1, confidence):g}; use that or more, or "
+                "calibrate for this target"
+            )
         return k
 
+    def _threshold(self, k: int) -> float:
+        return threshold_at_rank(self.bundle.calibration, self.bundle.manifest.calibration.num_novel, k)
+
     def _cells(self, rows: FloatArray) -> _Cells:
-        modelled = self.schema.modelled
         novel = self.schema.novel_cells(rows)
-        missing = np.isnan(rows[:, modelled]) | novel[:, modelled]
-        is_novel = np.asarray(novel.any(axis=1))
-        is_empty = np.asarray(missing.all(axis=1) & ~is_novel)
-        return _Cells(novel=novel, missing=missing, is_novel=is_novel, is_empty=is_empty)
+        return _Cells(
+            novel=novel,
+            ranks_lowest=np.asarray(self.schema.lowest_cells(novel).any(axis=1)),
+            missing=np.isnan(rows[:, self.schema.modelled]),
+            is_empty=self.schema.is_empty(rows, novel),
+        )
 
     def _adjusted(self, log_px: FloatArray, missing: NDArray[np.bool_]) -> FloatArray:
         return self.bundle.manifest.adjustment.forward(log_px, missing)
@@ -326,19 +334,14 @@ class Scorer:
             reasons[i] = "every cell is missing: there is nothing to judge"
         return reasons
 
-    def _ranks(self, score: FloatArray, is_novel: NDArray[np.bool_]) -> NDArray[np.int64]:
-        calibration = self.bundle.manifest.calibration
-        return rank(self.bundle.calibration, calibration.num_novel, np.where(is_novel, -np.inf, score))
+    def _below_all(self, score: FloatArray) -> FloatArray:
+        """Return scores lowered by the range of the calibration scores, and at least below the lowest of them."""
+        lowest, highest = self.bundle.calibration[0], self.bundle.calibration[-1]
+        return np.asarray(np.minimum(score - (highest - lowest), np.nextafter(lowest, -np.inf)))
 
     def _highest_score(self) -> float:
         """Return the highest calibration score, which is the score of a row with every cell missing."""
-        return float(self.bundle.calibration[-1]) if len(self.bundle.calibration) else 0.0
-
-    def _novelty_penalty(self, score: FloatArray, num_novel: NDArray[np.int64]) -> FloatArray:
-        """Return nats (N,) that move novel rows below every calibration score, so that score and p-value agree."""
-        lowest = self.bundle.calibration[0] if len(self.bundle.calibration) else 0.0
-        step = _NOVELTY_NATS + 1e-6 * abs(lowest)  # relative part: a very low score would round 1e6 nats away
-        return np.where(num_novel > 0, np.maximum(score - lowest, 0.0) + step * num_novel, 0.0)
+        return float(self.bundle.calibration[-1])
 
 
 def load(path: str | Path, *, threads: int | None = None, slots: Slots | None = None) -> Scorer:

@@ -82,8 +82,8 @@ class Scores(_Table):
     Attributes:
         log_px: Importance-sampled log p(x) of the cells that are present.
         score: ``log_px``, made comparable between rows with different missing cells: see
-            :mod:`anomaly_vae.columns.adjustment`. It equals ``log_px`` where no cell is missing. Threshold, p-value
-            and flag use the score.
+            :mod:`anomaly_vae.columns.adjustment`. It equals ``log_px`` where no cell is missing, and is lower where a
+            value that training never had puts the row below all others. Threshold, p-value and flag use the score.
         elbo: Evidence lower bound under the encoder's own q(z|x), at most ``log_px``.
         std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
         ess_ratio: Effective sample size divided by the number of samples behind ``log_px``, in (0, 1].
@@ -93,8 +93,8 @@ class Scores(_Table):
         p_value: Conformal p-value, in (0, 1]; None with a fixed ``num_samples``, and with ``max_std_error``.
         is_anomaly: Whether the score is below the threshold; None where ``p_value`` is None.
         num_samples: Decoder evaluations used, also those that searched for modes.
-        reason: Why a row ranks below all others (a constant column changed, a category is new), or that all its cells
-            are missing; otherwise None.
+        reason: Which values training never had (a constant column changed, a category is new), or that all cells are
+            missing; otherwise None.
     """
 
     log_px: FloatArray
@@ -133,7 +133,7 @@ class Flags(_Table):
     """Decisions on N rows; every array has shape (N,). Rows are taken and counted as in :class:`Scores`.
 
     Attributes:
-        is_anomaly: Whether the score is below the threshold.
+        is_anomaly: As in :class:`Scores`.
         num_samples: Decoder evaluations used.
         reason: As in :class:`Scores`.
     """

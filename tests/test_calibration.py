@@ -10,12 +10,12 @@ from anomaly_vae.calibration import (
     calibrate,
     caveats,
     conformal_p_value,
+    lowest_target,
     rank,
     rows_needed,
     threshold_rank,
+    usable_rank,
 )
-
-LOWEST = -np.finfo(np.float64).max
 
 
 @pytest.mark.parametrize(
@@ -66,22 +66,21 @@ scores_with_ties = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=
 
 @given(scores_with_ties, scores_with_ties, st.integers(0, 5), st.floats(0.01, 0.9))
 def test_flag_threshold_and_p_value_are_equivalent(calibration, new, num_novel, alpha):
-    """Score below the k-th smallest, rank below k, p <= k/(n + 1): the same rows, also with ties and novelties."""
+    """Score below the k-th smallest, rank below k, p <= k/(n + 1): the same rows, also with ties and lowest rows."""
     finite = np.array(calibration)
-    log_px = np.concatenate([finite, np.zeros(num_novel)])
-    novel = np.repeat([False, True], [len(finite), num_novel])
-    record, kept = calibrate(log_px, novel, alpha)
+    num_novel = min(num_novel, usable_rank(len(finite), alpha) - 1)
+    lowest = np.repeat([False, True], [len(finite), num_novel])
+    record, kept = calibrate(np.concatenate([finite, np.full(num_novel, 7.0)]), lowest, alpha)
     n, k = record.num_rows, record.rank
     scores = np.array([*new, -np.inf])
     ranks = rank(kept, num_novel, scores)
     p = conformal_p_value(ranks, n)
     assert np.all((p > 0) & (p <= 1))
-    np.testing.assert_array_equal(
-        ranks < k, scores < record.threshold if k > num_novel else np.zeros(len(scores), bool)
-    )
+    np.testing.assert_array_equal(ranks < k, scores < record.threshold)
     np.testing.assert_array_equal(ranks < k, p <= k / (n + 1) + 1e-12)
-    assert np.isfinite(record.threshold)
+    assert record.threshold in finite
     assert p[-1] == (1 + num_novel) / (n + 1)
+    assert ranks[-1] < k
 
 
 def test_the_k_th_smallest_score_is_the_threshold():
@@ -97,10 +96,19 @@ def test_too_few_rows_give_rank_one_and_a_warning():
     assert "10 calibration rows are too few for target_fpr 0.01, which needs n >= 99" in caveats(record)[0]
 
 
-def test_no_score_is_below_the_threshold_if_k_calibration_rows_are_novel():
-    record, _ = calibrate(np.arange(100.0), np.arange(100) < 10, 0.05)
-    assert record.threshold == LOWEST
-    assert "no threshold can flag anything" in caveats(record)[0]
+def test_rows_that_rank_lowest_take_the_lowest_ranks_whatever_their_scores():
+    record, kept = calibrate(np.arange(100.0), np.arange(100) >= 97, 0.05)
+    assert (record.num_rows, record.num_novel, record.rank, record.threshold) == (100, 3, 5, 1.0)
+    np.testing.assert_array_equal(kept, np.arange(97.0))
+    assert caveats(record) == []
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([None, 0.5, 0.9, 0.999]))
+def test_the_lowest_target_is_the_first_with_that_rank(n, k, confidence):
+    k = min(k, n)
+    target = lowest_target(n, k, confidence)
+    assert target == 1.0 or threshold_rank(n, target, confidence) >= k
+    assert target <= 1e-6 or threshold_rank(n, target - 1.1e-6, confidence) < k
 
 
 def test_false_positive_count_follows_its_law():

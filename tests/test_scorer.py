@@ -13,6 +13,7 @@ from scipy.stats import norm
 import anomaly_vae
 from anomaly_vae.bundle.files import with_calibration
 from anomaly_vae.calibration import calibrate
+from anomaly_vae.columns.features import LOG_NEW_VALUES
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.training.config import TrainConfig
@@ -124,7 +125,8 @@ def test_low_scores_get_the_thorough_search(scorer, bundle):
     s = scorer.score_rows(rows)
     low = s.score < bundle.manifest.estimator.careful_below
     assert low[:50].all()
-    assert low[50:].mean() < 0.1
+    # Their expected share is twice the target, 0.1, with a standard deviation of 0.04 for 60 held-out rows.
+    assert low[50:].mean() < 0.2
     assert s.num_samples[low].min() > 2 * np.median(s.num_samples[~low])
 
 
@@ -152,18 +154,81 @@ def test_flags_of_another_target_are_those_of_its_threshold(scorer, new_rows):
         scorer.flag(new_rows, target_fpr=0.0001)
 
 
-def test_a_changed_constant_column_ranks_below_everything(scorer, new_rows):
-    """Its density would be zero: log p(x) stays finite, below every calibration score, and the reason is named."""
+def test_a_changed_constant_column_costs_what_its_probability_says_and_ranks_lowest(scorer, new_rows):
+    """With n training rows, the 2^32 changes share a probability of 1 / (n + 2): log p(x) is a log-density."""
     changed = new_rows.copy()
-    changed[3, 4] = 7.5
+    changed[:, 4] = 7.5
+    s, unchanged = scorer.score(changed), scorer.score(new_rows)
+    assert set(s.reason) == {"column 'unit' was always 7.0 in training, is 7.5"}
+    training = scorer.bundle.manifest.training
+    n = training.num_rows + training.num_held_out
+    assert scorer.schema.columns[4].other_share == 1 / (n + 2)
+    both_precise = s.std_error + unchanged.std_error < 0.2  # a low score may get more samples
+    np.testing.assert_allclose((unchanged.log_px - s.log_px)[both_precise], np.log(n + 1) + LOG_NEW_VALUES, atol=1.0)
+    assert np.median(unchanged.log_px - s.log_px) == pytest.approx(np.log(n + 1) + LOG_NEW_VALUES, abs=0.05)
+    assert np.all(s.elbo <= s.log_px)
+    np.testing.assert_array_equal(s.is_anomaly, True)
+    np.testing.assert_array_equal(s.p_value, 1 / (scorer.bundle.manifest.calibration.num_rows + 1))
+    np.testing.assert_array_equal(scorer.flag(changed).is_anomaly, True)
+
+
+def test_a_row_that_ranks_lowest_has_a_score_below_all_calibration_rows(bundle, new_rows):
+    """Its log p(x) is that of the row, even if it is far above the threshold; only the score is lowered."""
+    record, scores = calibrate(bundle.calibration - 1000.0, np.zeros(len(bundle.calibration), bool), 0.05)
+    scorer = Scorer(with_calibration(bundle, record, scores, ""), threads=1)
+    changed = new_rows.copy()
+    changed[::2, 4] = 7.5
     s = scorer.score(changed)
-    assert s.reason[3] == "column 'unit' was always 7.0 in training, is 7.5"
-    assert [why for i, why in enumerate(s.reason) if i != 3] == [None] * (len(changed) - 1)
-    assert s.is_anomaly[3]
-    assert s.p_value[3] == 1 / (scorer.bundle.manifest.calibration.num_rows + 1)
-    assert np.isfinite(s.log_px[3])
-    assert s.log_px[3] < min(scorer.bundle.calibration[0], np.delete(s.log_px, 3).min())
-    assert s.elbo[3] <= s.log_px[3]
+    assert s.log_px.min() > scorer.threshold
+    assert s.score[::2].max() < scores[0]
+    np.testing.assert_array_equal(s.score[1::2], s.log_px[1::2])
+    np.testing.assert_array_equal(s.is_anomaly, np.arange(len(changed)) % 2 == 0)
+    np.testing.assert_array_equal(s.is_anomaly, s.score < scorer.threshold)
+    np.testing.assert_array_equal(scorer.flag(changed).is_anomaly, s.is_anomaly)
+    assert set(s.p_value[::2]) == {1 / 121}
+    assert set(s.p_value[1::2]) == {1.0}
+
+
+def test_rows_that_rank_lowest_keep_their_order_by_score(scorer, bundle, new_rows):
+    changed = new_rows.copy()
+    changed[:, 4] = 7.5
+    s = scorer.score(changed)
+    span = bundle.calibration[-1] - bundle.calibration[0]
+    usual = s.log_px < bundle.calibration[-1]
+    np.testing.assert_allclose(s.score[usual], (s.log_px - span)[usual])
+    assert s.score.max() < bundle.calibration[0]
+
+
+def recalibrated(scorer, rows, target_fpr, confidence=None):
+    result = scorer.calibration_of(rows, target_fpr, confidence)
+    return Scorer(with_calibration(scorer.bundle, result.calibration, result.scores, "", result.schema), threads=1)
+
+
+@pytest.mark.parametrize("confidence", [None, 0.9])
+def test_rows_that_rank_lowest_count_in_p_values_thresholds_and_targets(scorer, new_rows, confidence):
+    """3 of 200 calibration rows have another unit: they are ranked below all others, as new rows of that kind are."""
+    rows = make_rows(200, seed=4)
+    rows[:3, 4] = 8.0
+    strict = recalibrated(scorer, rows, 0.1, confidence)
+    assert strict.bundle.manifest.calibration.num_novel == 3
+    changed = new_rows.copy()
+    changed[0, 4] = 7.5
+    s = strict.score(changed)
+    assert s.p_value[0] == 4 / 201
+    assert s.is_anomaly[0]
+    low = strict.bundle.calibration[0] - 1.0
+    assert s.p_value[1:].min() >= 4 / 201
+    np.testing.assert_array_equal(s.is_anomaly[1:], (s.score < strict.threshold)[1:])
+    assert low < strict.threshold
+    with pytest.raises(
+        ConfigError, match=r"rank \d, and 3 of the 200 .*rank below all others.*lowest possible"
+    ) as caught:
+        strict.score(changed, target_fpr=0.015 if confidence is None else 0.03)
+    target = float(str(caught.value).partition("lowest possible target is ")[2].partition(";")[0])
+    assert strict.threshold_at(target) == strict.bundle.calibration[0]
+    np.testing.assert_array_equal(strict.flag(changed, target_fpr=target).is_anomaly[:1], True)
+    with pytest.raises(ConfigError, match="is too low"):
+        strict.flag(changed, target_fpr=target - 0.0005)
 
 
 def test_tables_are_matched_by_name(scorer, new_rows):
@@ -268,16 +333,42 @@ def test_float32_input_does_not_change_a_constant(trained):
     assert not any(s.reason)
 
 
-def test_novelties_and_the_threshold_agree_when_a_calibration_score_is_very_low(bundle):
-    """A penalty of a million nats would vanish in the rounding of a score of -1e27."""
-    low = np.concatenate([[-5.5e27], bundle.calibration[1:]])
-    record, scores = calibrate(low, np.zeros(len(low), bool), 1e-3)
-    scorer = Scorer(with_calibration(bundle, record, scores, ""), threads=1)
-    rows = make_rows(2, seed=1)
-    rows[:, 4] = 8.0
+def test_calibration_rows_without_a_value_are_refused(scorer):
+    with pytest.raises(InvalidInput, match="each of the 3 calibration rows has all its cells missing"):
+        scorer.calibration_of(np.full((3, 5), np.nan), 0.2)
+
+
+def test_calibration_on_rows_with_many_new_values_demotes_the_column_and_warns(scorer, new_rows):
+    rows = make_rows(100, seed=4)
+    rows[::2, 4] = 8.0
+    result = scorer.calibration_of(rows, 0.05)
+    assert (result.calibration.num_rows, result.calibration.num_novel, len(result.scores)) == (100, 0, 100)
+    assert result.calibration.threshold == result.scores[4]
+    (text,) = result.warnings
+    assert text.startswith("50 of 100 calibration rows have another value in columns that were constant in training")
+    assert "column 'unit' (50, such as 8 where training had 7)" in text
+    assert scorer.calibration_of(make_rows(100, seed=4), 0.05).warnings == []
+    demoted = recalibrated(scorer, rows, 0.05)
+    assert demoted.schema.columns[4].novelty == "density"
+    changed = new_rows.copy()
+    changed[:, 4] = 8.0
+    s = demoted.score(changed)
+    np.testing.assert_array_equal(s.is_anomaly, s.score < demoted.threshold)
+    assert s.is_anomaly.mean() < 0.5
+    assert all(s.reason)
+    np.testing.assert_array_equal(demoted.flag(changed).is_anomaly, s.is_anomaly)
+
+
+def test_a_row_with_nothing_but_a_changed_constant_is_scored(scorer):
+    rows = np.full((2, 5), np.nan)
+    rows[:, 4] = 7.0, 8.0
     s = scorer.score(rows)
-    assert s.is_anomaly.all()
-    assert np.all(s.log_px < scorer.threshold)
+    assert s.reason[0] == "every cell is missing: there is nothing to judge"
+    assert s.reason[1] == "column 'unit' was always 7.0 in training, is 8.0"
+    assert s.p_value[0] == 1.0
+    share = np.log(scorer.schema.columns[4].other_share)
+    assert s.log_px[1] == pytest.approx(share - LOG_NEW_VALUES, abs=4 * s.std_error[1])
+    np.testing.assert_array_equal(scorer.flag(rows).is_anomaly, s.is_anomaly)
 
 
 def test_another_target_keeps_the_confidence_of_the_calibration(bundle):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.schema import NOVELTIES, Column, Novelty, Schema
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import ScoreOptions, check_budget
 from anomaly_vae.service.pb import scoring_pb2 as pb
@@ -62,6 +62,11 @@ def split_rows(rows: FloatArray, model: pb.Model, budget: int) -> Iterator[Float
     return (rows[start : start + step] for start in range(0, len(rows), step))
 
 
+def _novelty(column: pb.ModelColumn) -> Novelty | None:
+    """Return the novelty; None if the service does not state it, or states one that this release does not know."""
+    return next((known for known in NOVELTIES if known == column.novelty), None)
+
+
 def schema_of(model: pb.Model) -> Schema:
     """Return the model's columns."""
     columns = tuple(
@@ -72,6 +77,9 @@ def schema_of(model: pb.Model) -> Schema:
             categories=tuple(column.categories) if column.kind == "categorical" else None,
             step=column.step if column.HasField("step") else None,
             origin=column.origin,
+            rare=tuple(column.rare),
+            other_share=column.other_share if column.HasField("other_share") else None,
+            novelty=_novelty(column),
         )
         for column in model.columns
     )

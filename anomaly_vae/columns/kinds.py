@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.columns.schema import KINDS, MOST_CATEGORIES, UNSEEN, Column, Kind, Schema
+from anomaly_vae.columns.schema import KINDS, LEAST_ROWS, MOST_CATEGORIES, UNSEEN, Column, Kind, Schema
 from anomaly_vae.errors import ConfigError, InvalidInput
 
 __all__ = ["infer_schema", "recode"]
@@ -72,8 +72,8 @@ def infer_schema(
     schema = Schema(columns=tuple(columns), label=label)
     if not len(schema.modelled):
         raise InvalidInput(
-            f"all {len(names)} columns hold one single value in the {len(rows)} training rows; "
-            "there is nothing to model. Check the input, or give columns that vary"
+            f"all {len(names)} columns hold one single value in the {len(rows)} training rows, or only categories in "
+            f"fewer than {LEAST_ROWS} rows; there is nothing to model. Check the input, or give columns that vary"
         )
     return schema
 
@@ -102,13 +102,29 @@ def _categorical(name: str, values: FloatArray, texts: tuple[str, ...], kind: Ki
             f"these are names or free text, not categories (a column may have {MOST_CATEGORIES}); exclude it",
             field=name,
         )
-    return Column(name=name, kind="categorical", categories=tuple(texts[code] for code in seen))
+    counts = np.unique(values, return_counts=True)[1]
+    rare, num_rare = np.flatnonzero(counts < LEAST_ROWS), int(counts[counts < LEAST_ROWS].sum())
+    has_other_level = num_rare >= LEAST_ROWS
+    return Column(
+        name=name,
+        kind="categorical",
+        categories=tuple(texts[code] for code in seen),
+        rare=tuple(rare.tolist()),
+        other_share=None if has_other_level else _other_share(len(values), num_rare),
+        novelty="density" if has_other_level else "lowest",
+    )
+
+
+def _other_share(num_values: int, num_other: int = 0) -> float:
+    """Return the probability of a value outside those of the column; see :mod:`anomaly_vae.columns.schema`."""
+    return (num_other + 1) / (num_values + 2)
 
 
 def _numeric(name: str, values: FloatArray, kind: Kind | None) -> Column:
     found = np.unique(values)
     if found[-1] - found[0] <= _ROUNDING * np.abs(found).max():
-        return Column(name=name, kind="constant", value=float(found[0]))
+        share = _other_share(len(values))
+        return Column(name=name, kind="constant", value=float(found[0]), other_share=share, novelty="lowest")
     whole = bool((found == np.floor(found)).all()) and abs(found).max() < _EXACT_WHOLE
     if kind is None:
         kind = "binary" if found.tolist() == [0.0, 1.0] else "integer" if whole else "continuous"
@@ -118,7 +134,7 @@ def _numeric(name: str, values: FloatArray, kind: Kind | None) -> Column:
     if kind == "integer":
         step = float(np.gcd.reduce(np.diff(found).astype(np.int64)))
         return Column(name=name, kind=kind, step=step, origin=float(found[0]))
-    return Column(name=name, kind=kind)
+    return Column(name=name, kind=kind, other_share=_other_share(len(values)), novelty="lowest")
 
 
 def _check(name: str, kind: Kind, found: FloatArray, *, whole: bool) -> None:

@@ -1,4 +1,20 @@
-"""The columns that a model was trained on, and the novel cells of a row: values that training never had."""
+r"""The columns that a model was trained on, and the cells of a row that the networks cannot judge.
+
+A novel cell holds a value that training never had: another value in a constant column, an unknown category, a value
+that is not 0 or 1 in a binary column. Every such value has a probability, so log p(x) stays a log-density:
+
+.. math:: p(x_d \mid z) = \begin{cases} \varepsilon_d & \text{a value outside the column's values} \\
+          (1 - \varepsilon_d)\, h_d(x_d \mid z) & \text{otherwise, with the column's head } h_d \end{cases}
+
+:math:`\varepsilon_d = (m + 1) / (n + 2)`, the rule of succession: m of the n values in the training rows were outside
+(0, except for rare categories). All values outside count as one event, where they are to be expected. In columns where
+a novel cell puts its row below all others, they are not, and each is one of 2^32: see
+:mod:`anomaly_vae.columns.novelty` and :data:`anomaly_vae.columns.features.LOG_NEW_VALUES`.
+
+Categories in fewer than LEAST_ROWS rows are too rare to learn. If together they have at least LEAST_ROWS rows, they
+are one level of the head, "other", and so are unknown categories: the networks learn its probability. If they have
+fewer, they count as outside, like unknown categories.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +25,22 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.record import Record
+from anomaly_vae.record import Count, Rate, Record
 
-__all__ = ["KINDS", "MOST_CATEGORIES", "UNSEEN", "Column", "Kind", "Schema"]
+__all__ = ["KINDS", "LEAST_ROWS", "MOST_CATEGORIES", "NOVELTIES", "UNSEEN", "Column", "Kind", "Novelty", "Schema"]
 
+Novelty = Literal["lowest", "density"]
+NOVELTIES: tuple[Novelty, ...] = ("lowest", "density")
 Kind = Literal["continuous", "integer", "count", "binary", "categorical", "constant"]
 KINDS: tuple[Kind, ...] = ("continuous", "integer", "count", "binary", "categorical", "constant")
 
 # A column of text with more different texts holds names or free text, not categories. Chosen, not measured: each
 # category is one feature of the networks.
 MOST_CATEGORIES = 1000
+
+# Rows that a category needs to be a level of its own. Not measured: it is the usual least count of a cell in a table of
+# frequencies (Cochran, 1954).
+LEAST_ROWS = 5
 
 # The code of a text that is not one of the column's categories, in rows of numbers.
 UNSEEN = -1.0
@@ -41,6 +63,12 @@ class Column(Record):
         categories: The texts of a categorical column, sorted; rows of numbers hold their indices. None for other kinds.
         step, origin: The grid of the values, data units: each value is origin plus a whole number of steps. step is
             None without a grid.
+        rare: Indices of the categories in fewer than LEAST_ROWS rows, increasing.
+        other_share: The probability of a value outside the column's values, in (0, 1). None if no value is outside:
+            every number has a density, or "other" is a level of the head. Also None in bundles of before: there a value
+            outside adds nothing to log p(x).
+        novelty: "lowest" if a novel cell puts its row below all others, "density" if it only counts by its probability.
+            None if no value is novel, and in bundles of before, where it means "lowest".
     """
 
     name: str
@@ -49,11 +77,41 @@ class Column(Record):
     categories: Annotated[tuple[str, ...], Meta(max_length=MOST_CATEGORIES)] | None = None
     step: Annotated[float, Meta(gt=0.0)] | None = None
     origin: float = 0.0
+    rare: Annotated[tuple[Count, ...], Meta(max_length=MOST_CATEGORIES)] = ()
+    other_share: Rate | None = None
+    novelty: Novelty | None = None
 
     @property
     def is_modelled(self) -> bool:
-        """Whether the column has a density, because it had more than one value in training."""
-        return self.kind != "constant" and (self.categories is None or len(self.categories) > 1)
+        """Whether the column has a head, because more than one value was frequent enough in training."""
+        return self.kind != "constant" and (self.num_levels is None or self.num_levels > 1)
+
+    @property
+    def has_other_level(self) -> bool:
+        """Whether rare and unknown categories are a level of the head."""
+        return len(self.rare) > 0 and self.other_share is None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether training had one value, a number or a text."""
+        return self.kind == "constant" or (self.categories is not None and len(self.categories) == 1)
+
+    @property
+    def can_be_novel(self) -> bool:
+        """Whether there are values that are novel here; every number fits a column of numbers."""
+        return self.kind not in ("continuous", "integer")
+
+    @property
+    def num_levels(self) -> int | None:
+        """Levels of the head: one for each category that is not rare, and "other" as the last, if it is one."""
+        if self.categories is None:
+            return None
+        return len(self.categories) - len(self.rare) + self.has_other_level
+
+    @property
+    def frequent(self) -> NDArray[np.int64]:
+        """Indices of the categories with a level of their own, in the order of the levels."""
+        return np.setdiff1d(np.arange(len(self.categories or ())), np.array(self.rare, dtype=np.int64))
 
 
 class Schema(Record):
@@ -85,7 +143,7 @@ class Schema(Record):
         return {column.name: column.categories for column in self.columns if column.categories is not None}
 
     def novel_cells(self, rows: FloatArray) -> NDArray[np.bool_]:
-        """Return which cells of rows (N, D) are novel: the model has no density for their values, shape (N, D).
+        """Return which cells of rows (N, D) hold a value that training never had, shape (N, D).
 
         Novel are another value in a constant column (compared in float32), an unknown category, a value other than 0
         and 1 in a binary column, and a value other than 0, 1, 2, ... in a column of counts. A missing cell is not.
@@ -108,8 +166,35 @@ class Schema(Record):
         return novel & ~np.isnan(rows)
 
     def is_novel(self, rows: FloatArray) -> NDArray[np.bool_]:
-        """Return which rows have a novel cell; they rank below all other rows, shape (N,)."""
+        """Return which rows have a novel cell, shape (N,)."""
         return np.asarray(self.novel_cells(rows).any(axis=1))
+
+    def lowest_cells(self, novel: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which of the novel cells (N, D) put their row below all others, shape (N, D)."""
+        return np.asarray(novel & [column.novelty != "density" for column in self.columns])
+
+    def ranks_lowest(self, rows: FloatArray) -> NDArray[np.bool_]:
+        """Return which rows rank below all others, shape (N,)."""
+        return np.asarray(self.lowest_cells(self.novel_cells(rows)).any(axis=1))
+
+    def other_cells(self, rows: FloatArray, novel: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Return which cells of rows (N, D) are outside the column's values: the networks do not see them, (N, D).
+
+        Args:
+            rows: Rows of numbers.
+            novel: The result of :meth:`novel_cells`, if it is known.
+        """
+        other = self.novel_cells(rows) if novel is None else novel.copy()
+        for d, column in enumerate(self.columns):
+            if column.has_other_level:
+                other[:, d] = False
+            elif column.rare:
+                other[:, d] |= np.isin(rows[:, d], column.rare)
+        return other
+
+    def is_empty(self, rows: FloatArray, novel: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Return which rows have nothing to judge: every modelled cell is missing and none is outside, shape (N,)."""
+        return np.asarray(np.isnan(rows[:, self.modelled]).all(axis=1) & ~self.other_cells(rows, novel).any(axis=1))
 
     def describe(self, novel: NDArray[np.bool_], rows: FloatArray) -> list[str | None]:
         """Return for each row a text about its novel cells; None for rows without.

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from anomaly_vae.client import AsyncClient, Client
-from anomaly_vae.client.requests import split_rows
+from anomaly_vae.client.requests import schema_of, split_rows
+from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.errors import ServiceError
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from tests.support.running import assert_same_bits
@@ -222,3 +223,21 @@ def test_a_call_carries_a_few_seconds_of_work_and_a_megabyte_at_most(num_columns
     model = pb.Model(limits=pb.Limits(max_rows=max_rows, max_message_bytes=2**26))
     parts = list(split_rows(np.zeros((2 * num_rows + 1, num_columns)), model, budget))
     assert [len(part) for part in parts] == [num_rows, num_rows, 1]
+
+
+def test_the_columns_of_a_client_are_those_of_the_model():
+    columns = (
+        pb.ModelColumn(name="name", kind="categorical", categories=["a", "b", "c"], rare=[0, 2], novelty="density"),
+        pb.ModelColumn(name="unit", kind="constant", value=7.0, other_share=0.25, novelty="lowest"),
+        pb.ModelColumn(name="is_open", kind="binary", novelty="a rule of a later release"),
+        pb.ModelColumn(name="year", kind="integer", step=2.0, origin=1.0),
+    )
+    assert schema_of(pb.Model(columns=columns, label="broken")) == Schema(
+        columns=(
+            Column(name="name", kind="categorical", categories=("a", "b", "c"), rare=(0, 2), novelty="density"),
+            Column(name="unit", kind="constant", value=7.0, other_share=0.25, novelty="lowest"),
+            Column(name="is_open", kind="binary"),
+            Column(name="year", kind="integer", step=2.0, origin=1.0),
+        ),
+        label="broken",
+    )

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from anomaly_vae.columns.features import Features
+from anomaly_vae.columns.heads import CategoricalHead, ColumnModel
 from anomaly_vae.columns.schema import Column, Schema
 from tests.support.heads import ONE, log_prob, wide_grid
 from tests.support.models import ALL, COLUMNS, columns_of, features_of, rows_of, schema_of
@@ -77,3 +78,57 @@ def test_decoded_rows_hold_constants_and_points_of_the_grid():
     schema = Schema(columns=(COLUMNS["grid"][0], constant, COLUMNS["gaussian"][0]))
     rows = Features(schema, columns_of("grid", "gaussian")).decode(np.array([[0.13, 0.13]]))
     np.testing.assert_allclose(rows, [[40.0, 7.0, 40.0 + 0.25 * 0.13]], rtol=1e-12)
+
+
+RARE = Column(name="name", kind="categorical", categories=tuple("abcde"), rare=(0, 3, 4))
+UNLEARNED = Column(name="name", kind="categorical", categories=tuple("abcd"), rare=(1,), other_share=0.05)
+CONSTANT = Column(name="unit", kind="constant", value=7.0, other_share=0.01)
+
+
+def with_head(column, size):
+    schema = Schema(columns=(column, COLUMNS["gaussian"][0], CONSTANT))
+    return Features(schema, (ColumnModel(head=CategoricalHead(size=size)), COLUMNS["gaussian"][1]))
+
+
+def test_rare_and_unknown_categories_are_the_last_level():
+    """So the networks know both, and an unknown category has the probability that rare ones taught."""
+    features = with_head(RARE, 3)
+    codes = np.array([0.0, 1.0, 2.0, 3.0, 4.0, -1.0, np.nan])
+    inputs = features.encode(np.column_stack([codes, np.full((7, 2), [40.0, 7.0])]))
+    expected = [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    np.testing.assert_array_equal(inputs.x[:, 1:], expected)
+    np.testing.assert_array_equal(inputs.mask[:, 1:], np.repeat([[1.0], [0.0]], [6, 1], axis=0) * np.ones(3))
+    np.testing.assert_array_equal(inputs.base, inputs.base[0])
+
+
+def test_the_level_of_rare_categories_is_drawn_as_one_of_them():
+    """The others keep their category. Without a generator it is the first rare one."""
+    features = with_head(RARE, 3)
+    levels = np.column_stack([np.zeros(600), np.repeat([0.0, 1.0, 2.0], 200)])
+    drawn = features.decode(levels, np.random.default_rng(0))[:, 0]
+    assert [sorted(set(part)) for part in np.split(drawn, 3)] == [[1.0], [2.0], [0.0, 3.0, 4.0]]
+    assert set(features.decode(levels)[400:, 0]) == {0.0}
+    plain = with_head(UNLEARNED, 3).decode(levels, np.random.default_rng(0))[:, 0]
+    assert [set(part) for part in np.split(plain, 3)] == [{0.0}, {2.0}, {3.0}]
+
+
+def test_values_outside_a_column_have_its_share_and_the_others_the_rest():
+    """The probabilities of all values of a column sum to 1: log p(x) is a log-density with novel values as well."""
+    features = with_head(UNLEARNED, 3)
+    rows = np.array([[0, 40, 7], [1, 40, 7], [-1, 40, 7], [0, 40, 8], [-1, 40, 8], [np.nan, 40, np.nan]], dtype=float)
+    inputs = features.encode(rows)
+    known, unknown = math.log(0.95), math.log(0.05)
+    shares = [known, unknown, unknown, known, unknown, 0.0]
+    changed = [math.log(0.99)] * 3 + [math.log(0.01)] * 2 + [0.0]
+    np.testing.assert_allclose(inputs.base - math.log(4.0), np.add(shares, changed), atol=1e-12)
+    np.testing.assert_array_equal(inputs.mask[:, 1], [1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+
+
+def test_the_base_of_a_row_has_the_same_bits_alone_and_in_any_batch():
+    """A table of many columns: the order of a sum must not depend on the number of rows or their layout in memory."""
+    columns = [Column(name=str(i), kind="constant", value=0.0, other_share=1 / (i + 3)) for i in range(300)]
+    features = Features(Schema(columns=(COLUMNS["gaussian"][0], *columns)), columns_of("gaussian"))
+    rows = np.column_stack([rows_of(40, "gaussian"), np.random.default_rng(0).random((40, 300)) < 0.3])
+    whole = features.encode(rows).base
+    np.testing.assert_array_equal(features.encode(np.asfortranarray(rows)).base, whole)
+    np.testing.assert_array_equal([features.encode(row[None]).base[0] for row in rows], whole)

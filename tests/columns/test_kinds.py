@@ -54,7 +54,9 @@ def test_only_texts_of_training_rows_are_categories():
     assert matrix.categories == {"a": ("x", "y")}
     rows = matrix.rows[matrix.rows[:, 0] != 1.0]
     schema = infer_schema(rows, matrix.names, categories=matrix.categories)
-    assert schema.columns[0] == Column(name="a", kind="categorical", categories=("x",))
+    assert schema.columns[0] == Column(
+        name="a", kind="categorical", categories=("x",), other_share=1 / 12, novelty="lowest"
+    )
     codes = recode(matrix.rows, schema, matrix.categories)[:4, 0]
     np.testing.assert_array_equal(codes, [0.0, -1.0, np.nan, 0.0])
     np.testing.assert_array_equal(
@@ -124,10 +126,47 @@ def test_kinds_are_inferred_from_the_rows():
     schema = infer_schema(rows, ("a", "b", "c"))
     assert schema.columns == (
         Column(name="a", kind="integer", step=3.0, origin=1.0),
-        Column(name="b", kind="constant", value=3.0),
+        Column(name="b", kind="constant", value=3.0, other_share=1 / 4, novelty="lowest"),
         Column(name="c", kind="continuous"),
     )
     np.testing.assert_array_equal(schema.modelled, [0, 2])
+
+
+@pytest.mark.parametrize(
+    ("counts", "rare", "other_share", "num_levels"),
+    [
+        ((50, 50), (), 1 / 102, 2),
+        ((50, 5, 5), (), 1 / 62, 3),
+        ((50, 4, 1), (1, 2), None, 2),
+        ((50, 4, 46), (1,), 5 / 102, 2),
+        ((96, 3, 1), (1, 2), 5 / 102, 1),
+        ((4, 4, 4), (0, 1, 2), None, 1),
+        ((2, 1), (0, 1), 4 / 5, 0),
+    ],
+)
+def test_rare_categories_share_a_level_if_together_they_have_five_rows(counts, rare, other_share, num_levels):
+    """Fewer rows cannot teach a level: then a rare or unknown category has the probability (m + 1) / (n + 2)."""
+    values = np.repeat(np.arange(len(counts)), counts).astype(float)
+    rows = np.column_stack([values, RNG.normal(size=len(values))])
+    column = infer_schema(rows, ("a", "b"), categories={"a": tuple("xyz")}).columns[0]
+    assert (column.rare, column.other_share, column.num_levels) == (rare, other_share, num_levels)
+    assert column.is_modelled == (num_levels > 1)
+    assert column.novelty == ("density" if other_share is None else "lowest")
+
+
+def test_every_kind_to_which_values_may_be_new_has_a_probability_for_them():
+    """1 / (n + 2) with n values that are not missing; numbers and whole numbers have a density for every value."""
+    gap = np.where(np.arange(100) < 10, np.nan, 1.0)
+    rows = np.column_stack([gap * 3.0, np.arange(100) % 2, RNG.poisson(3.0, 100), RNG.normal(size=100), np.arange(100)])
+    schema = infer_schema(rows, tuple("abcde"), kinds={"c": "count"})
+    assert [column.kind for column in schema.columns] == ["constant", "binary", "count", "continuous", "integer"]
+    assert [column.other_share for column in schema.columns] == [1 / 92, 1 / 102, 1 / 102, None, None]
+    assert [column.novelty for column in schema.columns] == ["lowest", "lowest", "lowest", None, None]
+
+
+def test_only_rare_categories_are_nothing_to_model():
+    with pytest.raises(InvalidInput, match=r"or only categories in fewer than 5 rows"):
+        infer_schema(np.arange(12.0)[:, None] // 2, ("a",), categories={"a": tuple("uvwxyz")})
 
 
 def test_nothing_to_model_is_refused():

@@ -42,7 +42,7 @@ def test_a_reason_names_three_changed_columns_and_counts_the_rest():
     assert third == "column 'h' was always 1.0 in training, is 2.0"
 
 
-def test_novel_cells_count_as_missing_and_are_named():
+def test_novel_cells_are_hidden_from_the_networks_and_named():
     schema, columns = schema_of("categorical", "bernoulli", "count"), columns_of("categorical", "bernoulli", "count")
     rows = np.array([[0.0, 1.0, 3.0], [-1.0, 1.0, 3.0], [0.0, 0.5, 3.0], [0.0, 1.0, -2.0], [0.0, 1.0, 2.5]])
     novel = schema.novel_cells(rows)
@@ -106,3 +106,20 @@ def test_only_columns_with_more_than_one_value_are_modelled():
 def test_a_column_out_of_range_is_refused_by_its_field(field, value):
     with pytest.raises(msgspec.ValidationError, match=rf"\$\.{field}"):
         msgspec.convert({"name": "a", "kind": "continuous", field: value}, Column)
+
+
+def test_a_row_is_empty_if_all_its_modelled_cells_are_missing_and_no_value_is_new():
+    """A changed constant can be judged: its probability is known. An unchanged one says nothing."""
+    rows = np.array([[np.nan, 3.0, np.nan], [np.nan, np.nan, np.nan], [np.nan, 4.0, np.nan], [1.0, 3.0, np.nan]])
+    np.testing.assert_array_equal(SCHEMA.is_empty(rows), [True, True, False, False])
+
+
+def test_cells_outside_a_column_are_new_or_too_rare_to_learn():
+    """If the rare categories are a level of the head, no category is outside."""
+    learned = Column(name="a", kind="categorical", categories=tuple("xyz"), rare=(1,))
+    unlearned = Column(name="b", kind="categorical", categories=tuple("xyz"), rare=(1,), other_share=0.1)
+    schema = Schema(columns=(learned, unlearned))
+    rows = np.repeat([[0.0], [1.0], [-1.0], [np.nan]], 2, axis=1)
+    np.testing.assert_array_equal(schema.other_cells(rows)[:, 0], [False] * 4)
+    np.testing.assert_array_equal(schema.other_cells(rows)[:, 1], [False, True, True, False])
+    np.testing.assert_array_equal(schema.novel_cells(rows), np.repeat([[False], [False], [True], [False]], 2, axis=1))

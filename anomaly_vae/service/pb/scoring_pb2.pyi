@@ -131,20 +131,26 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., format_version: _Optional[int] = ..., created_by: _Optional[str] = ..., created_at: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ModelColumn, _Mapping]]] = ..., label: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., estimator: _Optional[_Union[Estimator, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class ModelColumn(_message.Message):
-    __slots__ = ("name", "kind", "value", "categories", "step", "origin")
+    __slots__ = ("name", "kind", "value", "categories", "step", "origin", "rare", "other_share", "novelty")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     CATEGORIES_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    RARE_FIELD_NUMBER: _ClassVar[int]
+    OTHER_SHARE_FIELD_NUMBER: _ClassVar[int]
+    NOVELTY_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     value: float
     categories: _containers.RepeatedScalarFieldContainer[str]
     step: float
     origin: float
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., categories: _Optional[_Iterable[str]] = ..., step: _Optional[float] = ..., origin: _Optional[float] = ...) -> None: ...
+    rare: _containers.RepeatedScalarFieldContainer[int]
+    other_share: float
+    novelty: str
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., categories: _Optional[_Iterable[str]] = ..., step: _Optional[float] = ..., origin: _Optional[float] = ..., rare: _Optional[_Iterable[int]] = ..., other_share: _Optional[float] = ..., novelty: _Optional[str] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("threshold", "target_fpr", "effective_fpr", "confidence", "num_rows", "rank", "num_novel")

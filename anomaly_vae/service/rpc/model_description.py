@@ -47,6 +47,9 @@ def _columns(served: Served) -> list[pb.ModelColumn]:
             categories=column.categories or (),
             step=column.step,
             origin=column.origin,
+            rare=column.rare,
+            other_share=column.other_share,
+            novelty=column.novelty,
         )
         for column in served.scorer.schema.columns
     ]

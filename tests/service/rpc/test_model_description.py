@@ -43,8 +43,9 @@ class Replaced:
 def test_every_field_of_a_column_is_described(scorer):
     """Read back as a column it is the same one; protobuf's absent fields are None, and an empty list is no list."""
     shifted = Column(name="shifted", kind="continuous", step=0.5, origin=0.25)
-    constant = Column(name="unit", kind="constant", value=7.0)
-    schema = Schema(columns=(*schema_of(*ALL).columns, shifted, constant))
+    constant = Column(name="unit", kind="constant", value=7.0, other_share=0.25, novelty="lowest")
+    names = Column(name="name", kind="categorical", categories=tuple("abc"), rare=(0, 2))
+    schema = Schema(columns=(*schema_of(*ALL).columns, shifted, constant, names))
     served = Served("model", "1", Replaced(scorer, schema=schema), scorer.budgets)
     for found, column in zip(describe(served, ServeConfig(model=Path("m"))).columns, schema.columns, strict=True):
         read = Column(
@@ -54,6 +55,9 @@ def test_every_field_of_a_column_is_described(scorer):
             categories=tuple(found.categories) or None,
             step=found.step if found.HasField("step") else None,
             origin=found.origin,
+            rare=tuple(found.rare),
+            other_share=found.other_share if found.HasField("other_share") else None,
+            novelty=found.novelty if found.HasField("novelty") else None,
         )
         assert read == column
 
