@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import accuracy, adbench, cascade, default_path, fit_time, memory, serving, speed
+from tests.benchmarks import accuracy, adbench, cascade, default_path, errors, fit_time, memory, serving, speed
 from tests.benchmarks.tables import DATA
 
 
@@ -40,6 +40,7 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
         "speed": lambda: speed.main(["--out", str(folder)]),
         "memory": lambda: memory.main([]),
         "serving": lambda: serving.main(["--out", str(folder)]),
+        "errors": lambda: errors.main(["--out", str(folder / "errors.json")]),
     }
     tables = DATA / "adbench"
     if not tables.is_dir():
