@@ -27,6 +27,7 @@ TESTED_ELSEWHERE = {"density/member.py": "density/test_ensemble.py"}
 # Test files that test no single module, and what they test.
 TESTS_OF_MORE = {
     "test_architecture.py": "this file",
+    "training/test_rare_values.py": "rare and new values, from training to scores",
     "training/test_sklearn.py": "VAEDetector among scikit-learn's own estimators",
 }
 

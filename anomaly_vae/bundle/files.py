@@ -43,6 +43,7 @@ from anomaly_vae.bundle.manifest import (
 from anomaly_vae.bundle.npy import npy_bytes, parse_npy
 from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.calibration import Calibration, threshold_at_rank
+from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import BundleError
 from anomaly_vae.storage import STRAY_NAMES, read_file, refuse_directory, write_directory
 
@@ -82,7 +83,7 @@ class Bundle:
         files: The bytes of every file except the manifest and its checksum, by name.
         digest: sha256 of manifest.json, which holds the digests of these files.
         noise: Standard normal points, float32 (R, n, L).
-        calibration: Sorted finite calibration scores, nats, (n,).
+        calibration: Sorted scores of the calibration rows that do not rank below all others, nats, (n - num_novel,).
         golden_rows: Rows sampled from the model, data units, (G, D).
         golden_log_px: Their log p(x), nats, (G,).
     """
@@ -114,9 +115,13 @@ def make_bundle(
     return _with_digests(manifest, files)
 
 
-def with_calibration(bundle: Bundle, calibration: Calibration, scores: FloatArray, created_at: str) -> Bundle:
-    """Return the same model with another calibration."""
-    manifest = msgspec.structs.replace(bundle.manifest, calibration=calibration, created_at=created_at)
+def with_calibration(
+    bundle: Bundle, calibration: Calibration, scores: FloatArray, created_at: str, schema: Schema | None = None
+) -> Bundle:
+    """Return the same model with another calibration, and with the schema that the calibration chose, if given."""
+    manifest = msgspec.structs.replace(
+        bundle.manifest, calibration=calibration, created_at=created_at, schema=schema or bundle.manifest.schema
+    )
     return _with_digests(manifest, dict(bundle.files) | {"calibration.npy": npy_bytes(scores)})
 
 
@@ -226,12 +231,12 @@ def _check_noise(manifest: Manifest, noise: NDArray[np.float32], where: str) -> 
 
 
 def _check_calibration(calibration: Calibration, scores: FloatArray, where: str) -> None:
-    num_finite = calibration.num_rows - calibration.num_novel
+    num_scores = calibration.num_rows - calibration.num_novel
     _require(
-        len(scores) == num_finite,
+        len(scores) == num_scores,
         where,
         "calibration.npy",
-        f"holds {len(scores)} scores, the manifest says {num_finite}",
+        f"holds {len(scores)} scores, the manifest says {num_scores}",
     )
     _require(bool(np.all(scores[1:] >= scores[:-1])), where, "calibration.npy", "is not sorted")
     _require(

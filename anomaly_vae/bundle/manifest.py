@@ -14,7 +14,9 @@ from anomaly_vae.calibration import Calibration
 from anomaly_vae.columns.adjustment import Adjustment
 from anomaly_vae.columns.heads import ColumnModel
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.tails import Tail
 from anomaly_vae.columns.transforms import Transform, YeoJohnson
+from anomaly_vae.density.prior import NormalPrior, Prior
 from anomaly_vae.errors import BundleError
 from anomaly_vae.record import Count, Positive, Record
 
@@ -46,6 +48,10 @@ GRAPHS = ("encoder", "decoder", "log_joint", "posterior", "likelihood")
 _SHOWN_TEXT = 300
 
 
+# Most growth of distances at the start of a tail. Chosen, not measured: far more than training gives.
+_MOST_STRETCH = 1e12
+
+
 class FileRecord(Record):
     """Digest and size of one file of the bundle."""
 
@@ -67,10 +73,12 @@ class MemberRecord(Record):
 
     Attributes:
         architecture: The networks.
+        prior: p(z).
         columns: Head and transform of each modelled column of the schema.
     """
 
     architecture: Architecture
+    prior: Prior = NormalPrior()
     columns: tuple[ColumnModel, ...]
 
 
@@ -260,18 +268,45 @@ def _rules_of_schema(schema: Schema) -> _Rules:
         all(len(set(found)) == len(found) for found in schema.categories.values()),
         "schema.columns: categories must be unique",
     )
+    yield (
+        all(list(column.rare) == sorted(set(column.rare)) for column in columns)
+        and all(column.rare[-1] < len(column.categories or ()) for column in columns if column.rare),
+        "schema.columns: rare must be increasing indices of categories",
+    )
+    yield (
+        all(column.other_share is None or not _has_no_other(column) for column in columns),
+        "schema.columns: only columns that can hold an unknown value have an other_share",
+    )
+
+
+def _has_no_other(column: Column) -> bool:
+    """Return whether the head gives every value a density, so that no value is outside those of the column."""
+    return not column.can_be_novel or column.has_other_level
 
 
 def _rules_of_member(member: MemberRecord, modelled: Sequence[Column]) -> _Rules:
+    yield member.prior.fits(member.architecture.latent_dim), "members: a prior must fit the latent dimensions"
     yield len(member.columns) == len(modelled), "members must have one entry in columns for each modelled column"
     for column, model in zip(modelled, member.columns, strict=True):
         yield (
-            model.head.num_categories == (len(column.categories) if column.categories else None),
+            model.head.num_categories == column.num_levels,
             "members: exactly the categorical columns have a categorical head, of their size",
         )
         has_transform = model.transform is not None
         yield has_transform == model.head.takes_transform, "members: exactly the heads of numbers have a transform"
         yield model.transform is None or _is_invertible(model.transform), "members: a transform cannot be inverted"
+        yield (
+            model.tails is None or (has_transform and model.tails.low.end <= model.tails.high.end),
+            "members: tails need a transform, and the low end of the range below the high end",
+        )
+        yield (
+            model.tails is None or all(_is_moderate(side) for side in (model.tails.low, model.tails.high)),
+            f"members: the size of a tail must be its length at least, and at most {_MOST_STRETCH:g} times as much",
+        )
+
+
+def _is_moderate(tail: Tail) -> bool:
+    return tail.length <= tail.size <= _MOST_STRETCH * tail.length
 
 
 def _rules_of_estimator(estimator: Estimator, num_members: int) -> _Rules:
@@ -283,7 +318,10 @@ def _rules_of_estimator(estimator: Estimator, num_members: int) -> _Rules:
 
 
 def _rules_of_calibration(calibration: Calibration) -> _Rules:
-    yield calibration.num_novel <= calibration.num_rows, "calibration.num_novel must be at most num_rows"
+    yield (
+        calibration.num_novel < calibration.rank,
+        "calibration.num_novel must be below rank: older releases wrote such models, which flag nothing; train again",
+    )
     yield calibration.rank <= calibration.num_rows, "calibration.rank must be at most num_rows"
     yield (
         calibration.effective_fpr == calibration.rank / (calibration.num_rows + 1),

@@ -38,5 +38,5 @@ def open_members(
             suffix=member_suffix(m),
             slots=slots,
         )
-        members.append(Member.of(network, record.architecture.latent_dim, features))
+        members.append(Member.of(network, record.architecture.latent_dim, features, record.prior))
     return members

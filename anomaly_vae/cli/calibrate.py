@@ -54,7 +54,7 @@ def command(
     anomaly-vae calibrate model january.csv -o model-strict --target-fpr 0.001 --confidence 0.95
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     from anomaly_vae.bundle.files import refuse_output, with_calibration, write_bundle
-    from anomaly_vae.calibration import caveats, rows_needed, threshold_rank
+    from anomaly_vae.calibration import rows_needed, threshold_rank
     from anomaly_vae.cli.console import rows_progress
     from anomaly_vae.cli.labelled_rows import read_normal_rows
     from anomaly_vae.columns.rows import match_columns
@@ -77,11 +77,13 @@ def command(
             f"{rows_needed(target, confidence)}. Give more rows or a higher target"
         )
     with rows_progress("scoring", n, quiet=quiet) as on_rows:
-        calibration, scores = scorer.calibration_of(rows, target, confidence, on_rows)
-    for caveat in caveats(calibration):
-        warn(caveat)
+        result = scorer.calibration_of(rows, target, confidence, on_rows)
+    for text in result.warnings:
+        warn(text)
+    calibration = result.calibration
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    write_bundle(with_calibration(scorer.bundle, calibration, scores, created_at), output, overwrite=overwrite)
+    bundle = with_calibration(scorer.bundle, calibration, result.scores, created_at, result.schema)
+    write_bundle(bundle, output, overwrite=overwrite)
     if not quiet:
         click.echo(
             f"{output}: threshold {calibration.threshold:.6g} nats (was {scorer.threshold:.6g}), "

@@ -16,6 +16,8 @@ from anomaly_vae.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from anomaly_vae.columns.schema import Column
+
 # Categories listed per column.
 _SHOWN = 5
 
@@ -60,7 +62,8 @@ def _print(model: Path, info: dict[str, Any]) -> None:
         f"{training['num_held_out']:,} rows",
         "estimator": _estimator(info["estimator"]),
         "threshold": f"{calibration['threshold']:.6g} nats, "
-        f"rank {calibration['rank']} of {calibration['num_rows']:,} rows",
+        f"rank {calibration['rank']} of {calibration['num_rows']:,} rows"
+        + (f", {calibration['num_novel']} of them lowest by new values" if calibration["num_novel"] else ""),
         "false-positive rate": f"at most {calibration['effective_fpr']:.4g}"
         + (f" with confidence {confidence:g}" if confidence else "")
         + f" (requested {calibration['target_fpr']:g})",
@@ -86,8 +89,11 @@ def _estimator(estimator: dict[str, Any]) -> str:
 def _networks(member: dict[str, Any]) -> str:
     architecture = member["architecture"]
     heads = Counter(column["head"]["kind"] for column in member["columns"])
+    prior = member["prior"]
+    shown = "N(0, I)" if prior["kind"] == "normal" else f"a mixture of {len(prior['log_weights'])} Gaussians"
     return (
         f"{architecture['kind']}, hidden {architecture['hidden']}, latent dimensions {architecture['latent_dim']}, "
+        f"prior {shown}, "
         f"heads {', '.join(f'{count} {kind}' for kind, count in heads.items())}"
     )
 
@@ -122,31 +128,47 @@ def _columns(info: dict[str, Any]) -> Table:
     from rich.markup import escape
 
     from anomaly_vae.columns.heads import Head
+    from anomaly_vae.columns.schema import Column
 
-    table = _table("column", "kind", "values", "center", "scale", "head")
+    table = _table("column", "kind", "values", "range", "new values", "center", "scale", "head")
     modelled = zip(*(member["columns"] for member in info["members"]), strict=True)
-    for column in info["schema"]["columns"]:
-        if column["kind"] == "constant" or (column["categories"] is not None and len(column["categories"]) == 1):
-            table.add_row(escape(column["name"]), column["kind"], escape(_values(column)), "", "", "")
+    for values in info["schema"]["columns"]:
+        column = msgspec.convert(values, Column)
+        facts = escape(column.name), column.kind, escape(_values(column))
+        if not column.is_modelled:
+            table.add_row(*facts, "", _new_values(column), "", "", "")
             continue
         models = next(modelled)
         transform = models[0]["transform"] or {}
         center, scale = (transform.get(key, math.nan) for key in ("center", "scale"))
         numbers = ["" if math.isnan(number) else f"{number:.6g}" for number in (center, scale)]
         heads = " | ".join(msgspec.convert(model["head"], Head).summary for model in models)
-        table.add_row(escape(column["name"]), column["kind"], escape(_values(column)), *numbers, heads)
+        table.add_row(*facts, _range(models[0]["tails"]), _new_values(column), *numbers, heads)
     return table
 
 
-def _values(column: dict[str, Any]) -> str:
-    if column["value"] is not None:
-        return f"always {column['value']:.6g}"
-    if column["categories"] is not None:
-        texts = column["categories"][:_SHOWN]
-        shown = ", ".join(text if text.isprintable() else repr(text) for text in texts)
-        more = len(column["categories"]) - _SHOWN
-        return shown if more <= 0 else f"{shown} and {more} more"
-    return "" if column["step"] is None else f"steps of {column['step']:.4g}"
+def _range(tails: dict[str, Any] | None) -> str:
+    return "" if tails is None else f"{tails['low']['end']:.6g} to {tails['high']['end']:.6g}"
+
+
+def _values(column: Column) -> str:
+    if column.value is not None:
+        return f"always {column.value:.6g}"
+    if column.categories is not None:
+        shown = ", ".join(text if text.isprintable() else repr(text) for text in column.categories[:_SHOWN])
+        more = len(column.categories) - _SHOWN
+        rare = f" ({len(column.rare)} rare)" if column.rare else ""
+        return (shown if more <= 0 else f"{shown} and {more} more") + rare
+    return "" if column.step is None else f"steps of {column.step:.4g}"
+
+
+def _new_values(column: Column) -> str:
+    """Return what a value that training never had does here."""
+    if not column.can_be_novel:
+        return ""
+    if column.novelty != "density":
+        return "rank lowest"
+    return "as rare ones" if column.has_other_level else "by probability"
 
 
 def _table(*names: str) -> Table:

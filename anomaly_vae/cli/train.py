@@ -53,11 +53,16 @@ if TYPE_CHECKING:
 @click.option(
     "--search",
     type=click.Choice(["off", "fast", "full"]),
-    help="Settings to try: off: one; fast: two, scored as an ensemble; full: six.  [default: fast]",
+    help="Settings to try: off: one; fast: two, scored as an ensemble; full: up to seven.  [default: fast]",
 )
 @click.option("--ensemble", type=click.Choice(["1", "2", "4", "8", "16"]), help="Number of models in the ensemble.")
 @click.option(
     "--likelihood", type=click.Choice(LIKELIHOODS), help="Distribution p(x|z) of columns of numbers.  [default: auto]"
+)
+@click.option(
+    "--prior",
+    type=click.Choice(["auto", "normal", "mixture"]),
+    help="p(z): N(0, I), or a mixture of Gaussians that is learned.  [default: auto, the mixture]",
 )
 @click.option(
     "--decoder-variance",
@@ -66,8 +71,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--column-transform",
-    type=click.Choice(["standardise", "auto"]),
-    help="auto also transforms skewed columns.  [default: standardise]",
+    type=click.Choice(["auto", "standardise"]),
+    help="auto also transforms skewed columns.  [default: auto]",
 )
 @click.option(
     "--trim-fraction",
@@ -91,7 +96,7 @@ if TYPE_CHECKING:
 @click.option(
     "--max-steps",
     type=click.IntRange(1),
-    help="Largest number of optimiser steps.  [default: 900; 400 with --search off]",
+    help="Largest number of optimiser steps.  [default: 2.5 for each training row, between 2,000 and 8,000]",
 )
 @click.option(
     "--max-epochs", type=click.IntRange(1), help="Largest number of passes over the rows.  [default: no limit]"
@@ -276,11 +281,11 @@ def _quality(model: TrainedModel, rows: LabelledRows, categories: dict[str, tupl
     from anomaly_vae.training.quality import detection_quality
 
     scorer, schema = Scorer(model.bundle), model.bundle.manifest.schema
-    set_aside = recode(rows.normal[model.split.calibration], schema, categories)
-    novel = scorer.score_rows(set_aside[schema.is_novel(set_aside)])  # the bundle has the scores of the other rows
-    normal = np.concatenate([model.bundle.calibration, novel.score])
     anomalous = recode(rows.anomalous, schema, categories)
-    quality = detection_quality(normal, scorer.score_rows(anomalous).score)
+    scores = scorer.score_rows(anomalous).score
+    lowest = min(scores.min(), model.bundle.calibration[0]) - 1.0  # stands for rows that rank below all others
+    normal = np.append(model.bundle.calibration, np.full(model.bundle.manifest.calibration.num_novel, lowest))
+    quality = detection_quality(normal, np.where(schema.ranks_lowest(anomalous), lowest, scores))
     return (
         f"AUROC {quality.auroc:.4f}, average precision {quality.average_precision:.4f} "
         f"({len(normal):,} calibration rows against {len(rows.anomalous):,} rows marked 1)"

@@ -27,18 +27,19 @@ class TrainConfig:
     """Parameters of a training run. The defaults suit most tables.
 
     Attributes:
-        latent_dim: Dimensions of z; "auto" uses half the number of modelled columns, between 1 and 16, and removes
-            those that the trained model does not use.
+        latent_dim: Dimensions of z; "auto" uses the number of modelled columns, at most 16, and removes those that the
+            trained model does not use.
         hidden: Widths of the hidden layers of encoder and decoder; "auto" uses two layers, wider for more columns.
         architecture: Kind of network: "mlp".
+        prior: p(z): "normal", N(0, I), or "mixture", a mixture of Gaussians that is learned. "auto" uses the mixture.
         decoder_variance: Variance of Gaussian heads: "learned" (one per column), "fixed" (the column's own variance) or
             "conditional" (depends on z).
         likelihood: p(x|z) of numeric columns. "auto": the search chooses; without a search "student_t", or "gaussian"
             if the variance is not "learned". "gaussian". "student_t". "logistic": the probability of a grid point for
             columns with values on a grid, else Gaussian. "bernoulli": all columns are 0 or 1. "count": negative
             binomial. Binary, count and categorical columns have heads of their own in any case.
-        column_transform: "standardise", or "auto" for a power transform (Yeo-Johnson) of each skewed column whose
-            held-out values become more likely with it.
+        column_transform: "auto" for a power transform (Yeo-Johnson) of each skewed column whose held-out values become
+            more likely with it, or "standardise" for none.
         columns: Kinds of columns by name, if the values suggest a wrong kind: "continuous", "integer", "count",
             "binary", "categorical".
         beta: Final weight of the KL term in the training loss. Scores always use 1.
@@ -48,13 +49,13 @@ class TrainConfig:
             missing cells.
         trim_fraction: Share of the training rows of each step, the least likely ones, to leave out. For training tables
             that contain anomalies.
-        search: "off" (one model), "fast" (an ensemble of two likelihoods) or "full" (also other latent dimensions,
-            variances and transforms; the best ones by a criterion that needs no labels).
+        search: "off" (one model), "fast" (an ensemble of two likelihoods) or "full" (also other likelihoods, latent
+            dimensions, variances and transforms; the best ones by a criterion that needs no labels).
         ensemble: Number of models that are scored together, 1, 2, 4, 8 or 16; "auto" uses 2 if the search may choose
             the likelihood, else 1.
         target_fpr: Target false-positive rate, the share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None for no limit.
-        max_steps: Limit in optimiser steps; "auto" uses 400 without a search and 900 with one.
+        max_steps: Limit in optimiser steps; "auto" uses 2.5 for each training row, between 2,000 and 8,000.
         device: "auto" (CUDA if available, else the CPU), or the name of a torch device such as "cpu".
         random_state: Seed of the split, the weights and the noise; None uses a random seed.
     """
@@ -62,9 +63,10 @@ class TrainConfig:
     latent_dim: int | Auto = "auto"
     hidden: tuple[int, ...] | Auto = "auto"
     architecture: str = "mlp"
+    prior: str = "auto"
     decoder_variance: str = "learned"
     likelihood: str = "auto"
-    column_transform: str = "standardise"
+    column_transform: str = "auto"
     columns: Mapping[str, Kind] = field(default_factory=dict)
     beta: float = 1.0
     kl_warmup: float = 0.3
@@ -86,18 +88,23 @@ class TrainConfig:
         if not isinstance(self.latent_dim, str) or self.latent_dim != "auto":
             self._set("latent_dim", _whole("latent_dim", self.latent_dim, 1, 1024))
         _check_choice("architecture", self.architecture, ("mlp",))
+        _check_choice("prior", self.prior, ("auto", "normal", "mixture"))
         _check_choice("decoder_variance", self.decoder_variance, ("learned", "fixed", "conditional"))
         _check_choice("likelihood", self.likelihood, LIKELIHOODS)
         if self.likelihood == "student_t" and self.decoder_variance != "learned":
             raise ConfigError(
                 f"decoder_variance {self.decoder_variance!r} needs Gaussian heads, but likelihood is 'student_t'"
             )
-        _check_choice("column_transform", self.column_transform, ("standardise", "auto"))
+        _check_choice("column_transform", self.column_transform, ("auto", "standardise"))
         _check_choice("search", self.search, ("off", "fast", "full"))
         self._set("columns", _kinds(self.columns))
         self._set("beta", _number("beta", self.beta, 0, 1000))
         self._set("kl_warmup", _number("kl_warmup", self.kl_warmup, 0, 1))
         self._set("free_bits", _number("free_bits", self.free_bits, 0, 100))
+        if self.free_bits > 0.0 and self.prior == "mixture":
+            raise ConfigError(
+                "free_bits needs the KL of each latent dimension, so prior must be 'normal', got 'mixture'"
+            )
         self._set("masking", _number("masking", self.masking, 0, 1))
         self._set("trim_fraction", _number("trim_fraction", self.trim_fraction, 0, 0.5))
         if self.ensemble != "auto":

@@ -32,14 +32,15 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     The defaults suit most tables. Fit on normal rows; 20 % of them calibrate the threshold.
 
     Args:
-        latent_dim: Dimensions of z, or "auto": half the columns, between 1 and 16, without those that stay unused.
+        latent_dim: Dimensions of z, or "auto": as many as columns, at most 16, without those that stay unused.
         hidden: Widths of the hidden layers of encoder and decoder, or "auto".
         architecture: Kind of network: "mlp".
+        prior: p(z): "normal", N(0, I), or "mixture", a mixture of Gaussians that is learned; "auto" uses the mixture.
         decoder_variance: Variance of Gaussian heads: "learned" (one per column), "fixed" (the column's own variance) or
             "conditional" (depends on z).
         likelihood: p(x|z) of numeric columns: "auto" (the search chooses), "gaussian", "student_t", "logistic",
             "bernoulli" or "count". Binary and categorical columns have heads of their own.
-        column_transform: "standardise", or "auto" for a power transform (Yeo-Johnson) of skewed columns.
+        column_transform: "auto" for a power transform (Yeo-Johnson) of skewed columns, or "standardise" for none.
         columns: Kinds of columns by name, if the values suggest a wrong kind, such as {"zip": "categorical"}.
         beta: Final weight of the KL term in the training loss. Scores always use 1.
         kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
@@ -51,7 +52,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ensemble: Number of models that are scored together: 1, 2, 4, 8, 16, or "auto" (chosen by ``search``).
         target_fpr: Target false-positive rate, the share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None.
-        max_steps: Limit in optimiser steps; "auto" takes 400 without a search and 900 with one.
+        max_steps: Limit in optimiser steps; "auto" takes 2.5 for each training row, between 2,000 and 8,000.
         device: "auto" (CUDA if available, else the CPU) or the name of a torch device.
         random_state: Seed, RandomState or None (a random seed). The same seed gives the same model on the same machine.
         verbose: 0, or 1 to show a progress bar on standard error.
@@ -73,9 +74,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         latent_dim: int | Literal["auto"] = "auto",
         hidden: tuple[int, ...] | Literal["auto"] = "auto",
         architecture: str = "mlp",
+        prior: str = "auto",
         decoder_variance: str = "learned",
         likelihood: str = "auto",
-        column_transform: str = "standardise",
+        column_transform: str = "auto",
         columns: Mapping[str, Kind] | None = None,
         beta: float = 1.0,
         kl_warmup: float = 0.3,
@@ -94,6 +96,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.latent_dim = latent_dim
         self.hidden = hidden
         self.architecture = architecture
+        self.prior = prior
         self.decoder_variance = decoder_variance
         self.likelihood = likelihood
         self.column_transform = column_transform

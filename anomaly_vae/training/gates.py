@@ -13,13 +13,14 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.bundle.golden import GOLDEN_TOLERANCE
 from anomaly_vae.bundle.manifest import Gate
 from anomaly_vae.calibration import threshold_rank
-from anomaly_vae.columns.features import Features, Inputs
+from anomaly_vae.columns.features import Inputs
 from anomaly_vae.columns.heads import HEADS
 from anomaly_vae.columns.transforms import FAR
 from anomaly_vae.density.ensemble import log_mean_exp
 from anomaly_vae.density.estimates import Estimates
 from anomaly_vae.density.estimator import DensityEstimator, Precision
 from anomaly_vae.errors import GateFailed
+from anomaly_vae.training.dependence import NEAR_FLOOR, has_structure, linear_copies
 from anomaly_vae.training.factor_analysis import factor_analysis, gaussian_log_prob_full
 from anomaly_vae.training.fit import FittedModel
 from anomaly_vae.training.torch_heads import STD_FLOOR
@@ -30,7 +31,6 @@ __all__ = [
     "against_linear",
     "check_onnx",
     "false_positives",
-    "has_structure",
     "importance_gap",
     "log_px_in_float64",
     "posterior_collapse",
@@ -43,15 +43,8 @@ __all__ = [
 # measured; models that use z have several nats.
 _MIN_KL = 0.01
 
-# Correlation of two columns, in standard errors, that counts as structure, and rows to compute it from. A table of 100
-# columns has 4,950 pairs; by chance one exceeds 5 standard errors in 0.3 % of such tables.
-_MIN_CORRELATION, _MAX_CORRELATION_ROWS = 5.0, 5000
-
 # Share of the columns without a grid whose standard deviation may be at its floor. Chosen, not measured.
 _MAX_SHARE_ON_FLOOR = 0.5
-
-# A standard deviation below this many floors counts as at the floor.
-_NEAR_FLOOR = 1.1
 
 # Limit of the median of log p(x) - ELBO, nats: a constant, and a part for each latent dimension. Chosen, not measured.
 _MAX_GAP, _MAX_GAP_PER_DIM = 3.0, 1.0
@@ -88,7 +81,7 @@ def run_gates(
     scores: FloatArray,
     precision: Precision,
 ) -> tuple[Gate, ...]:
-    """Return the result of every gate.
+    """Return the results of the gates that need no threshold.
 
     Args:
         members: The models of the ensemble.
@@ -103,7 +96,7 @@ def run_gates(
     linear = _linear_log_px(members[0], train, rows)
     return (
         posterior_collapse(members, structured=has_structure(members[0].features, train)),
-        variance_floors(members),
+        variance_floors(members, train),
         importance_gap(members, calibration),
         against_linear(log_px, linear, len(members[0].features.schema.modelled)),
         false_positives(scores),
@@ -120,18 +113,6 @@ def refuse_failed(gates: Sequence[Gate]) -> None:
         )
 
 
-def has_structure(features: Features, rows: FloatArray) -> bool:
-    """Return whether any two columns are correlated beyond chance, over the rows that have both."""
-    inputs = features.encode(rows[:_MAX_CORRELATION_ROWS])
-    x, mask = np.clip(inputs.x, -FAR, FAR), inputs.mask
-    residual = (x - (x * mask).sum(axis=0) / np.maximum(mask.sum(axis=0), 1.0)) * mask
-    squares, pairs = np.square(residual).T @ mask, mask.T @ mask
-    correlation = np.abs(residual.T @ residual) / np.sqrt(np.maximum(squares * squares.T, 1e-30))
-    column = features.layout.column_of_feature
-    others = column[:, None] != column  # features of one categorical column always correlate
-    return bool(np.any((correlation * np.sqrt(pairs) > _MIN_CORRELATION) & others & (pairs >= _MIN_ROWS)))
-
-
 def posterior_collapse(members: Sequence[FittedModel], *, structured: bool) -> Gate:
     """Check that the model uses z. If no columns are correlated, it has no reason to, and the gate is not applied."""
     kl = min(member.result.held_out.kl for member in members)
@@ -144,22 +125,31 @@ def posterior_collapse(members: Sequence[FittedModel], *, structured: bool) -> G
     return Gate(name=name, passed=False, detail=f"{detail}: {hint}")
 
 
-def variance_floors(members: Sequence[FittedModel]) -> Gate:
-    """Check that few columns have a standard deviation at its floor: at the floor, the density has no other bound."""
+def variance_floors(members: Sequence[FittedModel], train: FloatArray) -> Gate:
+    """Check that few columns are copies: sums of multiples of others, with a standard deviation at its floor.
+
+    At the floor, the density of a column has no other bound, and copies count each deviation several times. A flexible
+    model may reach the floor in other columns as well, where it knows nearly all of them from z.
+
+    Args:
+        members: The models of the ensemble.
+        train: Training rows, data units, shape (n, D).
+    """
     shares = []
     for member in members:
-        on_floor = []
-        for column in member.vae.head.column_models():
-            std = column.head.learned_std
-            if std is not None and column_std_floor(column) == STD_FLOOR:
-                on_floor.append(std < _NEAR_FLOOR * STD_FLOOR)
+        copies, columns = linear_copies(member.features, train), member.vae.head.column_models()
+        on_floor = [
+            copies[j] and (columns[m].head.learned_std or math.inf) < NEAR_FLOOR * STD_FLOOR
+            for j, m in enumerate(member.features.layout.order)
+            if columns[m].head.learned_std is not None and column_std_floor(columns[m]) == STD_FLOOR
+        ]
         shares.append(float(np.mean(on_floor)) if on_floor else 0.0)
     worst = max(shares)
     return Gate(
         name="variance floors",
         passed=worst <= _MAX_SHARE_ON_FLOOR,
-        detail=f"{worst:.0%} of the continuous columns lie on the floor of their variance, expected at most "
-        f"{_MAX_SHARE_ON_FLOOR:.0%}"
+        detail=f"{worst:.0%} of the continuous columns are copies and lie on the floor of their variance, expected at "
+        f"most {_MAX_SHARE_ON_FLOOR:.0%}"
         + ("" if worst <= _MAX_SHARE_ON_FLOOR else ": the columns determine each other; exclude copies"),
     )
 

@@ -118,7 +118,7 @@ class TrainingLoop:
         networks = [*vae.encoder.parameters(), *vae.decoder.parameters()]
         groups: list[dict[str, Any]] = [
             {"params": networks},
-            {"params": list(vae.head.parameters()), "weight_decay": 0.0},
+            {"params": [*vae.head.parameters(), *vae.prior.parameters()], "weight_decay": 0.0},
         ]
         _import_compiler()
         self._optimiser = torch.optim.AdamW(groups, lr=_PEAK_LEARNING_RATE, weight_decay=_WEIGHT_DECAY, fused=True)
@@ -225,7 +225,7 @@ class TrainingLoop:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if masked:  # train the encoder only: rows with hidden cells make p(x|z) worse
-            for parameter in (*vae.decoder.parameters(), *vae.head.parameters()):
+            for parameter in (*vae.decoder.parameters(), *vae.head.parameters(), *vae.prior.parameters()):
                 parameter.grad = None
         torch.nn.utils.clip_grad_norm_(vae.parameters(), _GRADIENT_LIMIT)
         self._optimiser.step()

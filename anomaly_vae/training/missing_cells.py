@@ -50,12 +50,8 @@ def fit_adjustment(
 
 def _parts(features: Features, rows: FloatArray) -> tuple[float, ...]:
     """Return b_d of :class:`Adjustment` for each modelled column, nats in data units."""
-    parts = np.empty(len(features.schema.modelled))
-    for m, d in enumerate(features.schema.modelled):
-        values = rows[:, d][~np.isnan(rows[:, d])]
-        unit = features.unit_log_density(m)
-        parts[m] = _mean_log_prob(values) if unit is None else unit
-    return tuple(parts.tolist())
+    units = [features.unit_log_density(m) for m in range(len(features.schema.modelled))]
+    return tuple(_mean_log_prob(features.levels_of(m, rows)) if unit is None else unit for m, unit in enumerate(units))
 
 
 def _mean_log_prob(values: FloatArray) -> float:
@@ -76,10 +72,9 @@ def _levels(
     """Return one map for each number of missing cells.
 
     A map compares the scores of the same rows before and after cells are removed. Rows that already miss more cells
-    than its number are left out; so are novel rows.
+    than its number are left out.
     """
     num_columns = len(schema.modelled)
-    rows = rows[~schema.is_novel(rows)]
     rows = rows[rng.permutation(len(rows))[:_MAX_ROWS]]
     if len(rows) < _MIN_ROWS:
         return ()

@@ -19,9 +19,10 @@ from anomaly_vae.bundle.files import Bundle, make_bundle
 from anomaly_vae.bundle.golden import golden_samples
 from anomaly_vae.bundle.manifest import Architecture, Estimator, Gate, Manifest, MemberRecord, Training
 from anomaly_vae.bundle.members import open_members
-from anomaly_vae.calibration import Calibration, calibrate, caveats
+from anomaly_vae.bundle.row_calibration import RowCalibration, calibrate_rows, usable_schema
 from anomaly_vae.columns.adjustment import Adjustment
 from anomaly_vae.columns.kinds import infer_schema, recode
+from anomaly_vae.columns.novelty import only_rare_categories, with_novelty_from_training
 from anomaly_vae.columns.rows import check_names, check_not_infinite
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.density.estimator import DensityEstimator, Precision
@@ -37,6 +38,7 @@ from anomaly_vae.training.gates import check_onnx, run_gates
 from anomaly_vae.training.loop import Progress
 from anomaly_vae.training.missing_cells import fit_adjustment
 from anomaly_vae.training.noise import sobol_normal
+from anomaly_vae.training.nonsense import flags_nonsense, nonsense_rows
 from anomaly_vae.training.prune import prune_latents
 from anomaly_vae.training.search import SearchResult, search
 from anomaly_vae.training.starts import choose_extra_starts
@@ -144,14 +146,18 @@ def train_model(
     split = split_rows(len(rows), np.random.default_rng([seed, _SPLIT_STREAM]))
     fitting_rows = rows[np.concatenate([split.train, split.held_out])]
     schema = infer_schema(fitting_rows, names, categories=categories, kinds=config.columns, label=label)
+    schema = with_novelty_from_training(schema, fitting_rows, config.target_fpr)
+    for caveat in only_rare_categories(schema):
+        warnings.warn(caveat, stacklevel=2)
     rows = recode(rows, schema, categories)
+    schema, demotions = usable_schema(schema, rows[split.calibration], config.target_fpr)
     prunes = config.latent_dim == "auto"
-    config = resolve_config(replace(config, random_state=seed), schema)
+    config = resolve_config(replace(config, random_state=seed), schema, len(split.train))
     checkpoint.begin(fingerprint(rows, names, config))
     result = search(config, schema, rows[split.train], rows[split.held_out], checkpoint, report)
     if prunes:
         result = replace(result, members=tuple(_pruned(each, rows[split.held_out], seed) for each in result.members))
-    bundle = _BundleBuilder(config, schema, result, rows, split).build(on_calibrated)
+    bundle = _BundleBuilder(config, schema, result, rows, split).build(demotions, on_calibrated)
     return TrainedModel(bundle=bundle, members=result.members, split=split)
 
 
@@ -183,13 +189,13 @@ class _BundleBuilder:
         self._extra_starts = choose_extra_starts(make_estimator, self._held_out, _PRECISION)
         self._estimator = make_estimator(self._extra_starts)
 
-    def build(self, on_calibrated: Callable[[int], None] | None) -> Bundle:
-        """Return the bundle."""
+    def build(self, demotions: list[str], on_calibrated: Callable[[int], None] | None) -> Bundle:
+        """Return the bundle; ``demotions`` are warnings about the novelty of the columns."""
         golden = sample_rows(self._estimator.members, _GOLDEN_ROWS, 0)
         onnx_error = self._check_onnx(golden)
         adjustment = fit_adjustment(self._estimator, self._train, self._calibration, _PRECISION, self._seed)
         careful_below = self._careful_below(adjustment)
-        calibration, sorted_scores, gates = self._calibrate(adjustment, careful_below, on_calibrated)
+        calibrated, gates = self._calibrate(adjustment, careful_below, demotions, on_calibrated)
         estimator = Estimator(
             **_PRECISION._asdict(),
             careful_below=careful_below,
@@ -199,11 +205,11 @@ class _BundleBuilder:
         manifest = Manifest(
             created_by=f"anomaly_vae {__version__}",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            schema=self._schema,
+            schema=calibrated.schema,
             members=self._records,
             adjustment=adjustment,
             estimator=estimator,
-            calibration=calibration,
+            calibration=calibrated.calibration,
             training=self._training_record(onnx_error, gates),
             files={},
         )
@@ -211,7 +217,7 @@ class _BundleBuilder:
             manifest,
             graphs=self._graphs,
             noise=self._noise,
-            calibration=sorted_scores,
+            calibration=calibrated.scores,
             golden_rows=golden,
             golden_log_px=self._estimator.plain_log_px(golden, golden_samples(estimator)),
         )
@@ -224,35 +230,42 @@ class _BundleBuilder:
     def _careful_below(self, adjustment: Adjustment) -> float:
         """Return the score below which rows get the thorough search, from held-out rows."""
         rows = self._held_out[:_CAREFUL_ROWS]
-        missing = np.isnan(rows[:, self._schema.modelled])
-        scores = adjustment.forward(self._estimator.estimate(rows, _PRECISION).log_px, missing)
+        scores = self._scores(rows, adjustment)
         return float(np.quantile(scores, min(max(_CAREFUL_SHARE, 2.0 * self._config.target_fpr), 0.5)))
 
     def _calibrate(
-        self, adjustment: Adjustment, careful_below: float, on_calibrated: Callable[[int], None] | None
-    ) -> tuple[Calibration, FloatArray, tuple[Gate, ...]]:
-        """Score the calibration rows; return the calibration, the sorted scores and the results of the gates."""
+        self,
+        adjustment: Adjustment,
+        careful_below: float,
+        demotions: list[str],
+        on_calibrated: Callable[[int], None] | None,
+    ) -> tuple[RowCalibration, tuple[Gate, ...]]:
+        """Score the calibration rows; return the calibration and the results of the gates."""
         missing = np.isnan(self._calibration[:, self._schema.modelled])
         limits = adjustment.backward(careful_below, missing)
         estimates = self._estimator.estimate(self._calibration, _PRECISION, careful_below=limits, on_rows=on_calibrated)
         scores = adjustment.forward(estimates.log_px, missing)
-        novel = self._schema.is_novel(self._calibration)
-        usable = novel | ~missing.all(axis=1)
-        if not usable.any():
-            raise InvalidInput("every calibration row has all its cells missing; leave empty rows out of training")
-        calibration, sorted_scores = calibrate(scores[usable], novel[usable], self._config.target_fpr)
-        for caveat in caveats(calibration):
-            warnings.warn(caveat, stacklevel=3)
+        calibrated = calibrate_rows(
+            self._schema, self._calibration, scores, self._config.target_fpr, demotions=demotions
+        )
+        for text in calibrated.warnings:
+            warnings.warn(text, stacklevel=3)
         gates = run_gates(
             self._result.members,
             self._estimator,
             self._train,
             self._held_out,
             estimates,
-            scores[usable & ~novel],
+            scores[calibrated.used & ~calibrated.lowest],
             precision=_PRECISION,
         )
-        return calibration, sorted_scores, gates
+        nonsense = nonsense_rows(self._schema, self._train, self._held_out)
+        is_low = self._scores(nonsense, adjustment) < calibrated.calibration.threshold
+        return calibrated, (*gates, flags_nonsense(is_low | self._schema.ranks_lowest(nonsense)))
+
+    def _scores(self, rows: FloatArray, adjustment: Adjustment) -> FloatArray:
+        missing = np.isnan(rows[:, self._schema.modelled])
+        return adjustment.forward(self._estimator.estimate(rows, _PRECISION).log_px, missing)
 
     def _training_record(self, onnx_error: float, gates: tuple[Gate, ...]) -> Training:
         """Return the manifest's record of the training; its steps and ELBOs are those of the best model."""
@@ -281,5 +294,7 @@ def _member_record(member: FittedModel) -> MemberRecord:
     """Return the manifest's entry of a model."""
     hidden, latent_dim = network_sizes(member.config)
     return MemberRecord(
-        architecture=Architecture(latent_dim=latent_dim, hidden=hidden), columns=member.vae.head.column_models()
+        architecture=Architecture(latent_dim=latent_dim, hidden=hidden),
+        prior=member.vae.prior.record(),
+        columns=member.vae.head.column_models(),
     )

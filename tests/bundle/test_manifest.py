@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 
+import numpy as np
 import pytest
 
+from anomaly_vae.bundle.files import make_bundle
 from anomaly_vae.bundle.manifest import (
     FORMAT_VERSION,
     decode_manifest,
@@ -15,7 +18,7 @@ from anomaly_vae.bundle.manifest import (
     refuse_other_version,
 )
 from anomaly_vae.errors import BundleError
-from anomaly_vae.scorer import load
+from anomaly_vae.scorer import Scorer, load
 from tests.support.attacks import edit, put
 
 
@@ -23,6 +26,9 @@ def first(manifest):
     """Return the record of the first modelled column."""
     return manifest["members"][0]["columns"][0]
 
+
+# What older bundles lack in a column.
+ADDED = ("rare", "other_share", "novelty")
 
 POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "center": 0.0, "scale": 1.0}
 
@@ -38,6 +44,8 @@ POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "cente
         (lambda m: first(m)["transform"].update(scale=0.0), "a transform cannot be inverted"),
         (lambda m: first(m).update(transform=POWER | {"power": 2.5}), "a transform cannot be inverted"),
         (lambda m: first(m).update(transform=POWER | {"unit": -1.0}), "a transform cannot be inverted"),
+        (lambda m: first(m)["tails"]["low"].update(end=1e9), "tails need a transform, and the low end"),
+        (lambda m: first(m)["tails"]["low"].update(length=0.0), "length"),
         (lambda m: first(m).pop("transform"), "exactly the heads of numbers have a transform"),
         (lambda m: first(m).update(head={"kind": "bernoulli"}), "exactly the heads of numbers have a transform"),
         (lambda m: first(m).update(head={"kind": "categorical", "size": 2}), "exactly the categorical columns have a"),
@@ -49,6 +57,7 @@ POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "cente
         (lambda m: m["calibration"].update(rank=10**6), "rank must be at most"),
         (lambda m: m["calibration"].update(num_rows=5), "rank must be at most"),
         (lambda m: m["calibration"].update(num_novel=1), "the manifest says 119"),
+        (lambda m: m["calibration"].update(num_novel=6), "num_novel must be below rank"),
         (lambda m: m["calibration"].update(effective_fpr=0.001), "effective_fpr must be rank"),
         (lambda m: m["calibration"].update(threshold=1e300), "not the score of rank 6"),
         (lambda m: first(m)["head"].update(log_var=1e6), "log_var"),
@@ -67,8 +76,30 @@ POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "cente
         (lambda m: m["schema"]["columns"][0].update(categories=["a", "b"]), "exactly the categorical columns have"),
         (lambda m: m["schema"]["columns"][0].update(name="flow"), "unique names"),
         (lambda m: m["schema"]["columns"][0].update(value=1.0), "exactly the constant columns"),
+        (lambda m: m["schema"]["columns"][0].update(other_share=0.5), "only columns that can hold an unknown value"),
+        (lambda m: m["schema"]["columns"][4].update(novelty="highest"), "Invalid enum value 'highest'"),
+        (lambda m: m["schema"]["columns"][4].update(other_share=1.0), "< 1.0"),
+        (lambda m: m["schema"]["columns"][4].update(rare=[0]), "increasing indices of categories"),
         (lambda m: m["schema"].update(kind="window"), "Invalid enum value"),
-        (lambda m: m["members"][0]["architecture"].update(latent_dim=3), r"noise\.npy: has shape"),
+        (lambda m: m["members"][0]["prior"]["log_weights"].__setitem__(0, -50.0), "a prior must fit"),
+        (lambda m: m["members"][0]["prior"]["log_weights"].__setitem__(0, 1.0), "Expected `float` <= 0.0"),
+        (lambda m: m["members"][0]["prior"]["loc"][0].append(0.0), "a prior must fit"),
+        (lambda m: m["members"][0]["prior"]["loc"].pop(), "a prior must fit"),
+        (lambda m: m["members"][0]["prior"]["loc"][0].__setitem__(0, 1e300), "Expected `float` <= 10000.0"),
+        (lambda m: m["members"][0]["prior"]["log_scale"][0].__setitem__(0, -9.0), "Expected `float` >= -2.3"),
+        (lambda m: m["members"][0]["columns"][0]["tails"]["low"].update(end=1e9), "the low end of the range below"),
+        (
+            lambda m: m["members"][0]["columns"][0]["tails"]["low"].update(size=1e300, length=1e-300),
+            "the size of a tail",
+        ),
+        (lambda m: m["members"][0]["columns"][0]["tails"]["high"].update(size=0.0), "Expected `float` > 0.0"),
+        (lambda m: m["members"][0]["architecture"].update(latent_dim=3), "a prior must fit the latent dimensions"),
+        (
+            lambda m: m["members"][0].update(
+                prior={"kind": "normal"}, architecture={"kind": "mlp", "latent_dim": 3, "hidden": [128, 128]}
+            ),
+            r"noise\.npy: has shape",
+        ),
         (lambda m: m["files"].update({"../evil": m["files"]["noise.npy"]}), "must list exactly"),
         (lambda m: m["files"].pop("noise.npy"), "must list exactly"),
         (lambda m: m["files"]["noise.npy"].update(sha256="0"), "sha256"),
@@ -149,3 +180,31 @@ def test_the_graphs_of_further_members_are_numbered_from_2():
         "posterior-2.onnx",
         "likelihood-2.onnx",
     )
+
+
+def test_a_bundle_from_before_loads_and_its_new_values_rank_lowest(bundle, scorer, new_rows):
+    """It has no rare categories, shares or novelty. A changed constant adds nothing to log p(x) there."""
+    text = json.loads(encode_manifest(bundle.manifest))
+    for column in text["schema"]["columns"]:
+        for name in ADDED:
+            column.pop(name)
+    kept = math.log1p(-scorer.schema.columns[4].other_share)
+    old = Scorer(
+        make_bundle(
+            decode_manifest(json.dumps(text).encode(), "manifest.json"),
+            graphs={name: data for name, data in bundle.files.items() if name.endswith(".onnx")},
+            noise=bundle.noise,
+            calibration=bundle.calibration,
+            golden_rows=bundle.golden_rows,
+            golden_log_px=bundle.golden_log_px - kept,
+        ),
+        threads=1,
+    )
+    rows = new_rows.copy()
+    rows[1:, 4] = 8.0
+    s = old.score(rows)
+    np.testing.assert_array_equal(s.is_anomaly[1:], True)
+    np.testing.assert_array_equal(s.p_value[1:], 1 / (old.bundle.manifest.calibration.num_rows + 1))
+    np.testing.assert_array_equal(old.flag(rows).is_anomaly, s.is_anomaly)
+    assert s.log_px[0] == pytest.approx(scorer.score(rows[:1]).log_px[0] - kept, abs=1e-9)
+    assert np.isfinite(s.log_px).all()

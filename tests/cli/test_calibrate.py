@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_vae.scorer import load
-from tests.support.command_line import cli, one_line
+from tests.support.command_line import cli, one_line, write_csv
 from tests.support.data import make_rows
 
 
@@ -33,3 +33,36 @@ def test_calibrate_refuses_too_few_rows(folder, tmp_path):
     )
     one_line(done, 2, "--confidence 0.99 needs at least 90")
     assert not (tmp_path / "new").exists()
+
+
+def test_calibrate_on_rows_with_many_new_values_keeps_a_threshold_and_says_what_it_did(folder, tmp_path):
+    """In the new rows the unit has changed in 10 %, more than the 5 % that may be flagged."""
+    rows = make_rows(300, seed=5)
+    rows[::10, 4] = 8.0
+    write_csv(tmp_path / "drift.csv", rows)
+    done = cli(folder, "calibrate", "model", tmp_path / "drift.csv", "-o", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert "30 of 300 calibration rows have another value in columns that were constant in training" in done.stderr
+    assert "column 'unit' (30, such as 8 where training had 7)" in done.stderr
+    assert "Exclude the columns" in done.stderr
+    new = load(tmp_path / "new")
+    assert new.schema.columns[4].novelty == "density"
+    assert new.threshold in new.bundle.calibration
+    far = make_rows(5, seed=6)
+    far[:, 1] += 1.0
+    assert new.score(far).is_anomaly.all()
+
+
+def test_calibrate_counts_a_few_new_values_as_the_lowest_rows_and_a_lower_target_is_refused(folder, tmp_path):
+    rows = make_rows(300, seed=5)
+    rows[:4, 4] = 8.0
+    write_csv(tmp_path / "drift.csv", rows)
+    done = cli(folder, "calibrate", "model", tmp_path / "drift.csv", "-o", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    calibration = load(tmp_path / "new").bundle.manifest.calibration
+    assert (calibration.rank, calibration.num_novel) == (15, 4)
+    assert "lowest by new values" in cli(tmp_path, "inspect", "new").stdout
+    done = cli(tmp_path, "score", "new", folder / "new.csv", "-o", tmp_path / "scores.csv", "--target-fpr", "0.01")
+    one_line(done, 2, "target_fpr 0.01 is too low", "4 of the 300 calibration rows", "target is 0.016612")
+    done = cli(tmp_path, "score", "new", folder / "new.csv", "-o", tmp_path / "scores.csv", "--target-fpr", "0.016612")
+    assert done.returncode == 0, done.stderr

@@ -254,7 +254,10 @@ MANIFESTS = {
         edit(lambda m: m["training"]["candidates"][0]["settings"].update(a="\x9b2J")), "must be printable"
     ),
     "a billion latents": (edit(lambda m: m["members"][0]["architecture"].update(latent_dim=10**9)), "latent_dim"),
-    "more latents": (edit(lambda m: m["members"][0]["architecture"].update(latent_dim=1024)), r"noise\.npy: has shape"),
+    "more latents": (
+        edit(lambda m: m["members"][0]["architecture"].update(latent_dim=1024)),
+        "a prior must fit the latent dimensions",
+    ),
     "wide layers": (edit(lambda m: m["members"][0]["architecture"].update(hidden=[2**40])), "hidden"),
     "seventeen members": (edit(lambda m: m.update(members=m["members"] * 17)), r"length <= 16"),
     "sixteen members": (edit(lambda m: m.update(members=m["members"] * 16)), "files must list exactly"),
@@ -263,7 +266,7 @@ MANIFESTS = {
         r"manifest\.json",
     ),
     "more columns": (
-        edit(lambda m: m["schema"]["columns"].extend({"name": str(i), "kind": "constant", "value": 0.0}
+        edit(lambda m: m["schema"]["columns"].extend(m["schema"]["columns"][4] | {"name": str(i)}
                                                      for i in range(10**4))), r"golden\.npy: has shape",
     ),
     "many categories": (
@@ -275,9 +278,26 @@ MANIFESTS = {
         num_rows=2**40, rank=1, effective_fpr=1 / (2**40 + 1))), r"calibration\.npy: holds 120 scores"),
     "a tiny scale": (edit(lambda m: first(m)["transform"].update(scale=5e-324)), r"golden\.npy"),
     "a huge step": (edit(lambda m: first(m)["head"].update(step=1e308)), r"golden\.npy"),
+    "a share of 0": (edit(lambda m: m["schema"]["columns"][4].update(other_share=0.0)), "other_share"),
+    "a share of 1": (edit(lambda m: m["schema"]["columns"][4].update(other_share=1)), "other_share"),
+    "a negative category": (edit(lambda m: m["schema"]["columns"][4].update(rare=[-1])), "rare"),
+    "a far category": (edit(lambda m: m["schema"]["columns"][4].update(rare=[2**40])), "increasing indices"),
+    "many rare categories": (edit(lambda m: m["schema"]["columns"][4].update(rare=[0] * 1001)), "length <= 1000"),
     "a huge constant": (edit(lambda m: m["schema"]["columns"][4].update(value=1e308)), r"golden\.npy"),
 }  # fmt: skip
-PLACES = ["threshold", "held_out_elbo", "log_var", "center", "scale", "parts", "masked", "whole", "value", "confidence"]
+PLACES = [
+    "threshold",
+    "held_out_elbo",
+    "log_var",
+    "center",
+    "scale",
+    "parts",
+    "masked",
+    "whole",
+    "value",
+    "confidence",
+    "other_share",
+]
 
 
 def number(place, odd):

@@ -131,7 +131,7 @@ def test_a_row_with_everything_missing_is_reported_and_not_flagged(scorer):
     assert scores.reason[1] == flags.reason[1] == "every cell is missing: there is nothing to judge"
     assert flags.num_samples[1] == 0
     assert scores.score[1] >= scorer.threshold
-    calibration, sorted_scores = scorer.calibration_of(np.concatenate([make_rows(40), rows]), 0.05)
+    calibration, sorted_scores, *_ = scorer.calibration_of(np.concatenate([make_rows(40), rows]), 0.05)
     assert calibration.num_rows == len(sorted_scores) == 42
     assert scores.reason[0] is None
 

@@ -58,7 +58,7 @@ def test_kinds_are_shown_by_inspect(model, run_cli):
     assert [column["kind"] for column in info["schema"]["columns"]] == ["continuous"] * 3 + ["categorical", "integer"]
     assert "posterior collapse" in text
     assert "student_t" in text
-    assert "logistic" in text
+    assert "gaussian" in text
 
 
 def test_csv_parquet_python_and_the_service_give_one_score(model, grunfeld, run_cli):
@@ -145,7 +145,18 @@ def test_kinds_and_parameters_come_from_a_file(grunfeld, run_cli, tmp_path):
 
 def test_a_failed_gate_is_exit_5_and_force_writes_it_with_its_fault(grunfeld, run_cli, tmp_path):
     arguments = ["train", grunfeld / "firms.csv", "-o", "model", "--search", "off", "--max-steps", "60"]
-    arguments += ["--beta", "1000", "--kl-warmup", "0", "--target-fpr", "0.05", "--exclude", "firm"]
+    arguments += [
+        "--prior",
+        "normal",
+        "--beta",
+        "1000",
+        "--kl-warmup",
+        "0",
+        "--target-fpr",
+        "0.05",
+        "--exclude",
+        "firm",
+    ]
     done = run_cli(*arguments, code=5)
     assert b"posterior collapse" in done.stderr
     assert b"--force" in done.stderr

@@ -18,7 +18,9 @@ def test_the_criterion_prefers_a_model_of_the_dependence_between_columns():
     """Shuffled cells keep the distribution of every column: only the dependence between columns reveals them."""
     rows = make_rows(900)
     schema = infer_schema(rows, NAMES)
-    config = resolve_config(TrainConfig(random_state=0, search="off", likelihood="gaussian", max_steps=300), schema)
+    config = resolve_config(
+        TrainConfig(random_state=0, search="off", likelihood="gaussian", max_steps=300), schema, 600
+    )
     unsaved = Checkpoint(None, resume=False)
     good = fit_model(config, schema, rows[:600], rows[600:], unsaved)
     collapsed = fit_model(replace(config, beta=100.0), schema, rows[:600], rows[600:], unsaved)

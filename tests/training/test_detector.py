@@ -50,6 +50,14 @@ def test_predictions_equal_the_flags_of_the_scorer_for_novel_rows_too(fitted, ne
     np.testing.assert_array_equal(fitted.predict(rows) == -1, flags)
 
 
+def test_the_sign_of_the_decision_function_is_that_of_the_prediction_for_novel_rows_too(fitted, new_rows):
+    changed = new_rows.copy()
+    changed[::2, -1] += 1.0
+    margin = fitted.decision_function(changed)
+    np.testing.assert_array_equal(margin < 0.0, fitted.predict(changed) < 0)
+    assert (margin[::2] < 0.0).all()
+
+
 def test_the_saved_model_scores_bit_for_bit_like_the_estimator(fitted, new_rows, tmp_path):
     fitted.save(tmp_path / "model")
     scorer = anomaly_vae.load(tmp_path / "model")

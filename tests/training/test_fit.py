@@ -52,7 +52,7 @@ def test_divergence_is_reported(monkeypatch):
 def test_steps_with_hidden_cells_train_the_encoder_only():
     rows = make_rows(300)
     schema = infer_schema(rows, NAMES)
-    config = resolve_config(replace(QUICK, masking=1.0, max_steps=50), schema)
+    config = resolve_config(replace(QUICK, masking=1.0, max_steps=50), schema, 100)
     fitted = fit_model(config, schema, rows[:250], rows[250:], Checkpoint(None, resume=False))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -66,7 +66,9 @@ def test_free_bits_keep_a_latent_dimension_alive():
     rows = make_rows(600)
     schema = infer_schema(rows, NAMES)
     config = resolve_config(
-        TrainConfig(random_state=0, search="off", likelihood="gaussian", max_steps=200, beta=30.0), schema
+        TrainConfig(random_state=0, search="off", likelihood="gaussian", max_steps=200, beta=30.0, prior="normal"),
+        schema,
+        500,
     )
     unsaved = Checkpoint(None, resume=False)
     without, with_bits = (

@@ -31,7 +31,9 @@ def test_the_split_uses_every_row_once(n):
 
 def test_the_same_seed_gives_the_same_model_bit_for_bit(trained):
     again, other = (
-        train_model(make_rows(600), NAMES, replace(config_of(trained), random_state=seed), label="broken").bundle
+        train_model(
+            make_rows(600), NAMES, replace(config_of(trained), random_state=seed, latent_dim="auto"), label="broken"
+        ).bundle
         for seed in (3, 4)
     )
     bundle = trained.bundle
@@ -131,14 +133,10 @@ def test_too_few_calibration_rows_warn_with_the_number_needed():
 @pytest.mark.parametrize(("likelihood", "least_kl"), [("auto", 1.0), ("gaussian", 0.1)])
 @pytest.mark.parametrize(("place", "seed"), [("train", 0), ("held_out", 4)])
 def test_one_outlier_does_not_spoil_the_model(place, seed, likelihood, least_kl):
-    """A value 1e6 standard deviations away must not dominate the scale, the loss or the held-out ELBO.
-
-    Without the outlier the KL is 3.1 nats (auto) and 2.4 nats (gaussian). With it, the heavy tails of the default keep
-    this KL, and Gaussian heads lose most of it.
-    """
+    """A value 1e6 standard deviations away must not dominate the scale, the loss or the held-out ELBO."""
     rows = make_rows(600)
     rows[17, :4] *= 1e6
-    model = train_model(rows, NAMES, replace(QUICK_GAUSSIAN, random_state=seed, max_steps=600, likelihood=likelihood))
+    model = train_model(rows, NAMES, replace(QUICK_GAUSSIAN, random_state=seed, max_steps=2000, likelihood=likelihood))
     assert 17 in getattr(model.split, place)
     far = make_rows(100, seed=5)
     far[:, 1] += 0.1

@@ -112,7 +112,9 @@ def test_a_detector_of_every_kind_survives_saving_pickling_and_cloning(parcels, 
 def test_a_model_that_failed_a_gate_warns_and_is_saved_by_force_only(tmp_path):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(600, 1)) * [1.0, 2.0, -1.0, 0.5] + 0.3 * rng.normal(size=(600, 4))
-    detector = VAEDetector(**QUICK | {"beta": 1000.0, "kl_warmup": 0.0, "max_steps": 150, "target_fpr": 0.05})
+    detector = VAEDetector(
+        **QUICK | {"prior": "normal", "beta": 1000.0, "kl_warmup": 0.0, "max_steps": 150, "target_fpr": 0.05}
+    )
     with pytest.warns(UserWarning, match="release gate failed: posterior collapse"):
         detector.fit(rows)
     with pytest.raises(GateFailed, match="posterior collapse"):

@@ -21,9 +21,10 @@ from anomaly_vae.training.torch_heads.derivatives import Derivatives
 __all__ = ["STD_FLOOR", "ColumnData", "TorchHead", "cell_width", "std_floor"]
 
 # Smallest standard deviation of a column given z, in standard deviations of the column. Without a floor, the density
-# of a column that the decoder predicts exactly would grow without limit. Chosen, not measured: a larger floor hides
+# of a column that the decoder predicts exactly would grow without limit. Measured on 19 ADBench tables and two seeds:
+# the mean average precision is 0.777, and with 0.05 it is 0.772; 22 of 38 are better, 11 worse. A larger floor hides
 # small deviations, a smaller one lets one column decide the score.
-STD_FLOOR = 0.05
+STD_FLOOR = 0.1
 
 
 def cell_width(step: float | None, transform: Transform | None) -> float | None:

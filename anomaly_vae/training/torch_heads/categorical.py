@@ -35,7 +35,7 @@ class Categorical(TorchHead):
     @classmethod
     def initial(cls, data: ColumnData) -> Head:
         """See :class:`TorchHead`."""
-        return CategoricalHead(size=len(data.column.categories or ()))
+        return CategoricalHead(size=data.column.num_levels or 0)
 
     def forward(self, x: Tensor, params: Tensor, mask: Tensor) -> Tensor:
         """See :class:`TorchHead`."""
