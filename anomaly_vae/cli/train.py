@@ -96,7 +96,8 @@ if TYPE_CHECKING:
 @click.option(
     "--max-steps",
     type=click.IntRange(1),
-    help="Largest number of optimiser steps.  [default: 2.5 for each training row, between 2,000 and 8,000]",
+    help="Largest number of optimiser steps.  [default: 2.5 for each training row, between 2,000 and 8,000; with "
+    "--search off half of that]",
 )
 @click.option(
     "--max-epochs", type=click.IntRange(1), help="Largest number of passes over the rows.  [default: no limit]"

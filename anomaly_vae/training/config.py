@@ -55,7 +55,8 @@ class TrainConfig:
             the likelihood, else 1.
         target_fpr: Target false-positive rate, the share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None for no limit.
-        max_steps: Limit in optimiser steps; "auto" uses 2.5 for each training row, between 2,000 and 8,000.
+        max_steps: Limit in optimiser steps; "auto" uses 2.5 for each training row, between 2,000 and 8,000; half of
+            that without a search.
         device: "auto" (CUDA if available, else the CPU), or the name of a torch device such as "cpu".
         random_state: Seed of the split, the weights and the noise; None uses a random seed.
     """

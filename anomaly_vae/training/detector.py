@@ -52,7 +52,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ensemble: Number of models that are scored together: 1, 2, 4, 8, 16, or "auto" (chosen by ``search``).
         target_fpr: Target false-positive rate, the share of normal rows that may be flagged.
         max_epochs: Limit in passes over the training rows, or None.
-        max_steps: Limit in optimiser steps; "auto" takes 2.5 for each training row, between 2,000 and 8,000.
+        max_steps: Limit in optimiser steps; "auto" takes 2.5 for each training row, between 2,000 and 8,000; half of
+            that without a search.
         device: "auto" (CUDA if available, else the CPU) or the name of a torch device.
         random_state: Seed, RandomState or None (a random seed). The same seed gives the same model on the same machine.
         verbose: 0, or 1 to show a progress bar on standard error.
