@@ -23,12 +23,12 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 from threadpoolctl import threadpool_limits
 
-from anomaly_vae.arrays import standard_normal_log_prob
 from anomaly_vae.bundle.files import read_bundle
 from anomaly_vae.bundle.members import open_members
 from anomaly_vae.columns.rows import to_rows
 from anomaly_vae.density import tiles
 from anomaly_vae.density.member import Member
+from anomaly_vae.density.prior import MixturePrior
 from tests.benchmarks.reference_modes import Expansion, mode_components
 from tests.benchmarks.reference_sampling import importance_log_prob
 from tests.benchmarks.reference_tempered import tempered_components
@@ -101,7 +101,7 @@ class _Target:
     def log_joint_of(self, z: np.ndarray, params: np.ndarray) -> np.ndarray:
         """Return log p(x, z) of points whose decoder output is known, (S, L), (S, P) -> (S,)."""
         with np.errstate(all="ignore"):  # far points may overflow
-            values = self._member.likelihood.log_prob(self._x, self._mask, params) + standard_normal_log_prob(z)
+            values = self._member.likelihood.log_prob(self._x, self._mask, params) + self._member.prior.log_prob(z)
         return np.nan_to_num(values, nan=-np.inf, posinf=-np.inf)
 
     def expand(self, z: np.ndarray) -> Expansion:
@@ -119,14 +119,27 @@ class _Target:
         x, mask = (np.broadcast_to(values, (len(z), len(values))) for values in (self._x, self._mask))
         with np.errstate(all="ignore"):  # far points may overflow
             information = likelihood.information(x, mask, centre)
-            hessian = np.einsum("slp,sp,skp->slk", jacobian, information, jacobian) + np.eye(latent_dim)
-            gradient = (jacobian * likelihood.slope(x, mask, centre)[:, None, :]).sum(axis=-1) - stencil[:, 0]
+            pull, precision = _prior_expansion(self._member, stencil[:, 0])
+            hessian = np.einsum("slp,sp,skp->slk", jacobian, information, jacobian) + precision
+            gradient = (jacobian * likelihood.slope(x, mask, centre)[:, None, :]).sum(axis=-1) + pull
         usable = np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
         return Expansion(
             self.log_joint_of(stencil[:, 0], centre),
             np.where(usable[:, None], gradient, 0.0),
             np.where(usable[:, None, None], hessian, np.eye(latent_dim)),
         )
+
+
+def _prior_expansion(member: Member, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradient of log p(z), and a positive definite curvature: (S, L) -> (S, L), (S, L, L)."""
+    prior, identity = member.prior, np.eye(z.shape[1])
+    if not isinstance(prior, MixturePrior):
+        return -z, np.broadcast_to(identity, (len(z), *identity.shape))
+    loc, precision = np.array(prior.loc), np.exp(-2.0 * np.array(prior.log_scale))
+    steps = precision * (loc - z[:, None])
+    terms = np.array(prior.log_weights) + 0.5 * np.log(precision).sum(-1) - 0.5 * (steps**2 / precision).sum(-1)
+    shares = softmax(terms, axis=1)
+    return (shares[:, :, None] * steps).sum(axis=1), (shares @ precision)[:, :, None] * identity
 
 
 def of_bundle(path: Path, table: Any, cache: Path | None = None) -> References:
@@ -181,17 +194,23 @@ def of_members(members: Sequence[Member], rows: np.ndarray) -> References:
 def _of_member(member: Member, rows: np.ndarray) -> np.ndarray:
     """Return both references of every row under one member in data units, with standard errors, shape (2, N, 2)."""
     inputs = member.features.encode(rows)
-    prior_points = np.random.default_rng(0).normal(size=(PRIOR_POINTS, member.latent_dim))
-    prior_points[PRIOR_POINTS // 2 :] *= PRIOR_WIDTH
+    prior_points = member.prior.draw(PRIOR_POINTS, member.latent_dim, np.random.default_rng(0))
+    centre, scale = prior_points.mean(axis=0), prior_points.std(axis=0)
+    prior_points[PRIOR_POINTS // 2 :] = centre + PRIOR_WIDTH * (prior_points[PRIOR_POINTS // 2 :] - centre)
     params = tiles.decode(member.network, prior_points)
 
     def refer(job: tuple[int, int]) -> tuple[float, float]:
         method, i = job
         target, rng = _Target(member, inputs.x[i], inputs.mask[i]), np.random.default_rng(job)
+
+        def scaled(u: np.ndarray) -> np.ndarray:
+            """The density of p(x, z) at z = centre + scale u: the particles start from N(0, I)."""
+            return target.log_joint(centre + scale * u) + np.log(scale).sum()
+
         if METHODS[method] == "modes":
             components = mode_components(target, prior_points, target.log_joint_of(prior_points, params), rng)
         else:
-            components = tempered_components(target.log_joint, member.latent_dim, rng)
+            return importance_log_prob(scaled, tempered_components(scaled, member.latent_dim, rng), rng)
         return importance_log_prob(target.log_joint, components, rng)
 
     jobs = [(method, i) for method in range(len(METHODS)) for i in range(len(rows))]

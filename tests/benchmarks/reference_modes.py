@@ -98,9 +98,9 @@ def mode_components(
         rng: Draws the random starts.
     """
     latent_dim = prior_points.shape[1]
-    random = START_WIDTH * rng.normal(size=(STARTS, latent_dim))
-    origin = np.zeros((1, latent_dim))
-    modes = find_modes(target, np.concatenate([best_points(prior_points, log_joint), random, origin]))
+    centre, scale = prior_points.mean(axis=0), prior_points.std(axis=0)
+    random = centre + START_WIDTH * scale * rng.normal(size=(STARTS, latent_dim))
+    modes = find_modes(target, np.concatenate([best_points(prior_points, log_joint), random, centre[None]]))
     kept: list[int] = []
     for k in np.argsort(-modes.log_evidence):
         apart = [np.linalg.norm(np.linalg.solve(modes.root[j], modes.loc[k] - modes.loc[j])) > DISTINCT for j in kept]
@@ -112,7 +112,7 @@ def mode_components(
         for k, share in zip(kept, shares, strict=True)
         for width, part in WIDTHS
     ]
-    return [*around, Component(origin[0], np.eye(latent_dim), 1.0 - sum(part for _, part in WIDTHS))]
+    return [*around, Component(centre, np.diag(scale), 1.0 - sum(part for _, part in WIDTHS))]
 
 
 def best_points(points: np.ndarray, log_joint: np.ndarray) -> np.ndarray:

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
 
 from tests.benchmarks.default_path_figures import coverage
-from tests.benchmarks.reference import References
+from tests.benchmarks.reference import References, of_members
 from tests.benchmarks.reference_modes import Expansion, mode_components
 from tests.benchmarks.reference_sampling import importance_log_prob
 from tests.benchmarks.reference_tempered import tempered_components
+from tests.support.exact_models import estimator_of, factor_analysis, gaussian_vae, log_var_of
 
 
 class TwoModes:
@@ -45,6 +47,26 @@ def test_a_reference_finds_both_modes(method, latent_dim):
     log_px, error = importance_log_prob(target.log_joint, components, rng)
     assert error <= 0.01
     assert abs(log_px - logsumexp(target.log_weight)) <= 5.0 * error
+
+
+def test_both_references_agree_with_the_closed_form_of_a_mixture_prior():
+    """A linear decoder makes p(x) a mixture of Gaussians; the third component is far from N(0, I)."""
+    fitted, _, transform, rows = factor_analysis()
+    vae = gaussian_vae(transform, (), 3, np.log(fitted.noise_variance_), components=3)
+    vae.prior.loc.data[2] += 4.0
+    record = vae.prior.record()
+    weight, bias = (value.detach().double().numpy() for value in vae.decoder[0].parameters())
+    noise, y = np.diag(np.exp(log_var_of(vae))), transform.forward(rows[:6])
+    terms = [
+        log_weight
+        + multivariate_normal(
+            weight @ np.array(loc) + bias, weight @ np.diag(np.exp(2.0 * np.array(log_scale))) @ weight.T + noise
+        ).logpdf(y)
+        for log_weight, loc, log_scale in zip(record.log_weights, record.loc, record.log_scale, strict=True)
+    ]
+    found = of_members(estimator_of(vae).members, rows[:6])
+    wanted = logsumexp(terms, axis=0) + transform.log_abs_det
+    assert np.all(np.abs(found.log_px - wanted) <= 5.0 * found.std_error + 1e-3)
 
 
 def test_coverage_leaves_out_rows_without_a_reference_and_counts_a_missing_error_as_outside():
