@@ -350,6 +350,7 @@ def test_calibration_on_rows_with_many_new_values_demotes_the_column_and_warns(s
     assert scorer.calibration_of(make_rows(100, seed=4), 0.05).warnings == []
     demoted = recalibrated(scorer, rows, 0.05)
     assert demoted.schema.columns[4].novelty == "density"
+    np.testing.assert_array_equal(np.sort(demoted.score(rows).score), demoted.bundle.calibration)
     changed = new_rows.copy()
     changed[:, 4] = 8.0
     s = demoted.score(changed)

@@ -16,7 +16,7 @@ from anomaly_vae.columns.heads import ColumnModel
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.columns.tails import Tail
 from anomaly_vae.columns.transforms import Transform, YeoJohnson
-from anomaly_vae.density.prior import NormalPrior, Prior
+from anomaly_vae.density.prior import NORMAL, Prior
 from anomaly_vae.errors import BundleError
 from anomaly_vae.record import Count, Positive, Record
 
@@ -78,7 +78,7 @@ class MemberRecord(Record):
     """
 
     architecture: Architecture
-    prior: Prior = NormalPrior()
+    prior: Prior = NORMAL
     columns: tuple[ColumnModel, ...]
 
 

@@ -17,7 +17,7 @@ from anomaly_vae.density.fitting import Effort, ProposalFitter
 from anomaly_vae.density.importance import summarise
 from anomaly_vae.density.network import Network
 from anomaly_vae.density.noise import Noise
-from anomaly_vae.density.prior import NormalPrior, Prior
+from anomaly_vae.density.prior import NORMAL, Prior
 from anomaly_vae.density.proposals import Mixture
 from anomaly_vae.density.sampler import EncoderSampler, Mask, MixtureSampler, Rows, Sampler
 
@@ -48,9 +48,6 @@ class Screened(NamedTuple):
     spent: NDArray[np.int64]
 
 
-_NORMAL = NormalPrior()
-
-
 class Engine:
     """Computes with one model; calls from several threads are safe."""
 
@@ -60,7 +57,7 @@ class Engine:
         noise: Noise,
         likelihood: Likelihood,
         *,
-        prior: Prior = _NORMAL,
+        prior: Prior = NORMAL,
         adaptive: bool = True,
         extra_starts: int = 0,
     ) -> None:

@@ -11,7 +11,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.density.modes import Modes, find_modes, posterior_cost
 from anomaly_vae.density.network import Float32Array, Network
 from anomaly_vae.density.noise import Noise
-from anomaly_vae.density.prior import NormalPrior, Prior
+from anomaly_vae.density.prior import NORMAL, Prior
 from anomaly_vae.density.proposals import Mixture, distinct_modes, fit_mixture
 from anomaly_vae.density.sampler import Rows
 from anomaly_vae.density.starts import StartingPoints
@@ -58,13 +58,10 @@ class Fit(NamedTuple):
     log_evidence: FloatArray
 
 
-_NORMAL = NormalPrior()
-
-
 class ProposalFitter:
     """Fits proposals under one model."""
 
-    def __init__(self, network: Network, noise: Noise, extra_starts: int, prior: Prior = _NORMAL) -> None:
+    def __init__(self, network: Network, noise: Noise, extra_starts: int, prior: Prior = NORMAL) -> None:
         """Decode the starting points; quick fits start from this many of them, next to the encoder's mean."""
         self._network = network
         self.quick = _QUICK._replace(starts=extra_starts, modes=1 + extra_starts)

@@ -7,12 +7,9 @@ from typing import NamedTuple
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.likelihood import Likelihood, TableLikelihood
 from anomaly_vae.density.network import Network
-from anomaly_vae.density.prior import NormalPrior, Prior
+from anomaly_vae.density.prior import NORMAL, Prior
 
 __all__ = ["Member"]
-
-
-_NORMAL = NormalPrior()
 
 
 class Member(NamedTuple):
@@ -30,9 +27,9 @@ class Member(NamedTuple):
     latent_dim: int
     features: Features
     likelihood: Likelihood
-    prior: Prior = _NORMAL
+    prior: Prior = NORMAL
 
     @classmethod
-    def of(cls, network: Network, latent_dim: int, features: Features, prior: Prior = _NORMAL) -> Member:
+    def of(cls, network: Network, latent_dim: int, features: Features, prior: Prior = NORMAL) -> Member:
         """Make a member with the likelihood of the features' layout; the prior is N(0, I) by default."""
         return cls(network, latent_dim, features, TableLikelihood(features.layout), prior)

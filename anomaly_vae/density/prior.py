@@ -19,7 +19,7 @@ from msgspec import Meta
 from anomaly_vae.arrays import LOG_2PI, FloatArray, standard_normal_log_prob
 from anomaly_vae.record import Record
 
-__all__ = ["MAX_LOG_SCALE", "MIN_LOG_SCALE", "MixturePrior", "NormalPrior", "Prior"]
+__all__ = ["MAX_LOG_SCALE", "MIN_LOG_SCALE", "NORMAL", "MixturePrior", "NormalPrior", "Prior"]
 
 # Limits of the logarithm of a component's standard deviation, from 0.1 to 7.4. The graphs expand its square in z, and
 # narrower components would lose digits in float32. Chosen, not measured.
@@ -117,3 +117,5 @@ class MixturePrior(Record, tag_field="kind", tag="mixture", dict=True):
 
 
 Prior = NormalPrior | MixturePrior
+
+NORMAL = NormalPrior()

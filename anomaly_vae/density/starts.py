@@ -9,7 +9,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.density import tiles
 from anomaly_vae.density.network import Network
 from anomaly_vae.density.noise import Noise
-from anomaly_vae.density.prior import NormalPrior, Prior
+from anomaly_vae.density.prior import NORMAL, Prior
 from anomaly_vae.density.sampler import Rows
 
 __all__ = ["StartingPoints"]
@@ -30,16 +30,13 @@ _SAME_START = 1.0
 _FAR_FROM_ENCODER = 9.0
 
 
-_NORMAL = NormalPrior()
-
-
 class StartingPoints:
     """Points spread over the prior with their decoder outputs.
 
     They belong to the model, not to a row: they are decoded once, when the model is loaded.
     """
 
-    def __init__(self, network: Network, noise: Noise, prior: Prior = _NORMAL) -> None:
+    def __init__(self, network: Network, noise: Noise, prior: Prior = NORMAL) -> None:
         """Decode the points."""
         # Point by point over the scramblings: any first points of the list are spread evenly.
         points = np.swapaxes(noise.values[:, :_POINTS_PER_SCRAMBLING], 0, 1).astype(np.float64)

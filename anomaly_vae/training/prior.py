@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anomaly_vae.arrays import LOG_2PI
-from anomaly_vae.density.prior import MAX_LOG_SCALE, MIN_LOG_SCALE, MixturePrior, NormalPrior
+from anomaly_vae.density.prior import MAX_LOG_SCALE, MIN_LOG_SCALE, NORMAL, MixturePrior, NormalPrior
 from anomaly_vae.training.graph import Graph, to_numpy
 
 __all__ = ["Mixture", "Normal", "PriorDerivatives", "TorchPrior"]
@@ -100,7 +100,7 @@ class Normal(TorchPrior):
 
     def record(self) -> NormalPrior:
         """See :class:`TorchPrior`."""
-        return NormalPrior()
+        return NORMAL
 
     def add_log_prob(self, graph: Graph, z: str) -> str:
         """See :class:`TorchPrior`."""

@@ -66,7 +66,7 @@ def ours(case: Case, seed: int) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     rows = {"clean": case.test, "errors": pd.concat(case.errors.values()), "nonsense": nonsense(case.test)}
     flags = {name: float(np.mean(scorer.score(frame).is_anomaly)) for name, frame in rows.items()}
-    # The score of a row with a novel cell already lies below the scores of all others.
+    # Where a novel cell puts a row below all others, its score lies below those of all calibration rows.
     return judge(case, lambda frame: scorer.score(frame).score) | {"flags": flags, "fit_s": seconds}
 
 

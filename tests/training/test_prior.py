@@ -74,6 +74,17 @@ def test_the_graph_gives_gradient_and_curvature(kind):
         assert np.linalg.eigvalsh(matrix).min() > 0.01
 
 
+def test_far_from_all_components_the_curvature_is_exact_in_float32():
+    """The steps to the means are thousands of nats per unit there, and the curvature is below 100."""
+    prior, graph = prior_of("mixture"), Graph()
+    z = (Z * 1000.0).astype(np.float32)
+    got = run_graph(graph, prior.add_derivatives(graph, "z").curvature, z=z)
+    double = prior.double()
+    for matrix, each in zip(got, torch.as_tensor(z).double(), strict=True):
+        wanted = -torch.autograd.functional.hessian(double.log_prob, each)
+        np.testing.assert_allclose(matrix, wanted.detach().numpy(), rtol=1e-3, atol=1e-3)
+
+
 def test_the_kl_of_a_normal_prior_is_exact_and_has_dimensions():
     loc, log_var = torch.tensor([[0.5, -1.0, 0.0]]), torch.tensor([[0.3, -2.0, 0.0]])
     got = prior_of("normal").kl(loc, log_var, torch.zeros(1, L))
