@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.angles import from_angle, to_angle, wrapped
 from anomaly_vae.columns.heads import ColumnModel
 from anomaly_vae.columns.layout import Layout
 from anomaly_vae.columns.schema import Column, Schema
@@ -64,6 +65,8 @@ class Features:
         self._end_slopes = np.array([_end_slopes(model) for model in self._models]).T
         self._column_of_feature = self.layout.column_of_feature
         self._category_of_feature = self._categories()
+        self._cycles = [(j, m.head.cycle) for j, m in enumerate(self._models) if m.head.cycle is not None]
+        self._cosines = [int(np.flatnonzero(self._column_of_feature == j)[0]) for j, _ in self._cycles]
         self._with_rare = [(j, schema.columns[d]) for j, d in enumerate(self._columns) if schema.columns[d].rare]
         shares = np.array([column.other_share or 0.0 for column in schema.columns])
         self._ranks_lowest = np.array([column.novelty == "lowest" for column in schema.columns])
@@ -78,6 +81,8 @@ class Features:
         values = rows[:, self._columns]
         for j, column in self._with_rare:
             values[:, j] = _levels_of(column, values[:, j])
+        for j, cycle in self._cycles:
+            values[:, j] = to_angle(values[:, j], cycle)
         novel = self.schema.novel_cells(rows)
         other = self.schema.other_cells(rows, novel)
         absent = np.isnan(values) | other[:, self._columns]
@@ -87,6 +92,9 @@ class Features:
         if self._category_of_feature is not None:
             one_hot = self._category_of_feature >= 0
             x[:, one_hot] = x[:, one_hot] == self._category_of_feature[one_hot]
+        for cosine in self._cosines:
+            angles = np.ascontiguousarray(x[:, cosine])  # contiguous: the same instructions for every row
+            x[:, cosine], x[:, cosine + 1] = np.cos(angles), np.sin(angles)
         mask = present.astype(np.float64)[:, self._column_of_feature]
         x = np.where(mask > 0.0, x, 0.0)
         return Inputs(x, mask, np.where(present, base, 0.0).sum(axis=-1) + self._log_shares(rows, novel, other))
@@ -131,9 +139,11 @@ class Features:
         """Return log p in data units of modelled column m where its density in standardised units is 1, nats.
 
         None if the column has no units (text, counts). On a grid, log p is the log-probability of a grid point.
+        On a circle, the density is that of the uniform distribution.
         """
         model = self._models[int(np.flatnonzero(self.layout.order == m)[0])]
-        return None if model.transform is None else model.head.unit_log_density(model.transform)
+        found: float | None = model.head.unit_log_density(model.transform)
+        return found
 
     def levels_of(self, m: int, rows: FloatArray) -> FloatArray:
         """Return the values of modelled column m that are not missing, shape (n,); categories as their levels."""
@@ -147,7 +157,7 @@ class Features:
         Columns without a head hold one value. Values of a column with a grid are rounded to it.
 
         Args:
-            values: A category is the index of its level.
+            values: A category is the index of its level; a value on a circle is its angle.
             rng: Draws a rare category for the level "other"; None for the first of them.
         """
         rows = np.zeros((len(values), len(self.schema.columns)))
@@ -161,14 +171,16 @@ class Features:
             back = self._data_units(values[:, j], j)
             if column.step is not None and model.head.grid_step is not None:
                 back = np.round((back - column.origin) / column.step) * column.step + column.origin
+            if model.head.cycle is not None:
+                back = wrapped(back, model.head.cycle)
             rows[:, d] = _category(column, back, rng) if column.rare else back
         return rows
 
     def _data_units(self, y: FloatArray, j: int) -> FloatArray:
         """Convert one column's values in model units to data units."""
-        transform, tails = self._transforms[j], self._models[j].tails
+        transform, tails, cycle = self._transforms[j], self._models[j].tails, self._models[j].head.cycle
         if transform is None:
-            return y
+            return y if cycle is None else from_angle(y, cycle)
         if tails is None:
             return np.asarray(transform.inverse(y))
         inside = np.clip(y, *transform.forward(tails.ends))

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from anomaly_vae.columns.features import Features
-from anomaly_vae.columns.heads import CategoricalHead, ColumnModel
+from anomaly_vae.columns.heads import CategoricalHead, ColumnModel, VonMisesHead
 from anomaly_vae.columns.schema import Column, Schema
 from tests.support.heads import ONE, log_prob, wide_grid
 from tests.support.models import ALL, COLUMNS, columns_of, features_of, rows_of, schema_of
@@ -39,9 +39,40 @@ def test_decoding_inverts_encoding():
         part = inputs.x[:, block.features]
         if block.kind == "categorical":
             part = part.reshape(len(rows), -1, 3).argmax(axis=2).astype(np.float64)
+        elif block.kind == "von_mises":
+            part = np.arctan2(part[:, 1::2], part[:, ::2])
         values.append(part)
     np.testing.assert_allclose(features.decode(np.concatenate(values, axis=1)), rows, rtol=1e-9, atol=1e-9)
     assert np.all(inputs.mask == 1.0)
+
+
+def test_a_value_on_a_circle_is_the_cosine_and_sine_of_its_angle():
+    """So the features are continuous where the period starts again, and any number of whole periods changes nothing."""
+    features = features_of("gaussian", "cyclic")
+    hours = np.array([0.0, 6.0, 12.0, 23.999999])
+    inputs = features.encode(np.column_stack([np.full(4, 40.0), hours]))
+    np.testing.assert_allclose(inputs.x[:, 1:], [[1, 0], [0, 1], [-1, 0], [1, 0]], atol=1e-6)
+    for periods in (1, -1, 1000):
+        shifted = features.encode(np.column_stack([np.full(4, 40.0), hours + periods * 24.0]))
+        np.testing.assert_allclose(shifted.x, inputs.x, atol=1e-10)
+    gap = features.encode(np.array([[40.0, np.nan]]))
+    np.testing.assert_array_equal(gap.mask, [[1.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(gap.x[:, 1:], 0.0)
+    assert gap.base[0] == pytest.approx(inputs.base[0] - np.log(2.0 * np.pi / 24.0))
+
+
+def test_decoded_angles_are_on_the_grid_and_within_one_period():
+    column = Column(name="day", kind="cyclic", period=7.0, step=1.0, origin=0.0)
+    features = Features(Schema(columns=(column,)), [ColumnModel(head=VonMisesHead(period=7.0, limit=4.0, step=1.0))])
+    angles = np.array([-0.1, 0.0, 0.5, 3.1, 6.2, 2.0 * np.pi])
+    np.testing.assert_array_equal(features.decode(angles[:, None])[:, 0], [0.0, 0.0, 1.0, 3.0, 0.0, 0.0])
+
+
+def test_the_part_of_a_missing_angle_is_that_of_the_uniform_distribution():
+    """Nothing is known about it: 1 / period, or 1 / 7 for the days of a week."""
+    assert features_of("cyclic").unit_log_density(0) == pytest.approx(-np.log(24.0))
+    head = VonMisesHead(period=7.0, limit=4.0, step=1.0)
+    assert head.unit_log_density(None) == pytest.approx(-np.log(7.0))
 
 
 def test_a_missing_cell_has_mask_0_and_adds_nothing_to_the_base():

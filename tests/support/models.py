@@ -15,6 +15,7 @@ from anomaly_vae.columns.heads import (
     GaussianHead,
     LogisticHead,
     StudentTHead,
+    VonMisesHead,
 )
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.columns.transforms import Standardise, YeoJohnson
@@ -65,6 +66,10 @@ COLUMNS: dict[str, tuple[Column, ColumnModel]] = {
     "count": (
         Column(name="visits", kind="count"),
         ColumnModel(head=CountHead(log_dispersion=0.5, center=2.0, scale=3.0)),
+    ),
+    "cyclic": (
+        Column(name="hour", kind="cyclic", period=24.0),
+        ColumnModel(head=VonMisesHead(period=24.0, limit=100.0)),
     ),
 }
 
@@ -132,5 +137,6 @@ def rows_of(n: int, *names: str, seed: int = 0) -> np.ndarray:
         "logistic": np.round(10.0 + 2.0 * rng.normal(size=n)),
         "bernoulli": rng.integers(2, size=n),
         "count": rng.poisson(2.0, size=n),
+        "cyclic": 12.0 / np.pi * rng.vonmises(2.0, 1.5, size=n) % 24.0,
     }
     return np.column_stack([made[name] for name in names]).astype(np.float64)

@@ -17,6 +17,7 @@ from anomaly_vae.columns.heads.count import CountHead
 from anomaly_vae.columns.heads.gaussian import GaussianHead
 from anomaly_vae.columns.heads.logistic import LogisticHead
 from anomaly_vae.columns.heads.student_t import StudentTHead
+from anomaly_vae.columns.heads.von_mises import VonMisesHead
 from anomaly_vae.columns.tails import Tails
 from anomaly_vae.columns.transforms import Transform
 from anomaly_vae.record import Record
@@ -36,11 +37,21 @@ __all__ = [
     "Likelihood",
     "LogisticHead",
     "StudentTHead",
+    "VonMisesHead",
 ]
 
 # The registry of heads. Columns are laid out in this order, and so are the graphs of existing bundles: add a head
 # anywhere, but keep the order of the others.
-Head = GaussianHead | ConditionalHead | StudentTHead | LogisticHead | BernoulliHead | CountHead | CategoricalHead
+Head = (
+    GaussianHead
+    | ConditionalHead
+    | StudentTHead
+    | LogisticHead
+    | BernoulliHead
+    | CountHead
+    | CategoricalHead
+    | VonMisesHead
+)
 
 HEADS: dict[str, type[HeadRecord]] = {head.kind(): head for head in get_args(Head)}
 
@@ -51,7 +62,7 @@ class ColumnModel(Record):
     Attributes:
         head: Its likelihood.
         transform: From data units to model units; None for heads that take the values as they are (bernoulli, count,
-            categorical).
+            categorical, von_mises).
         tails: Outside the range of the training values; None if the transform holds there too.
     """
 

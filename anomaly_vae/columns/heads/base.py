@@ -89,12 +89,17 @@ class HeadRecord(Record, tag_field="kind"):
 
     @property
     def num_features(self) -> int:
-        """Features of the column in the networks' input: one per category, otherwise 1."""
-        return self.num_categories or 1
+        """Features of the column in the networks' input: one per category, 2 for an angle, otherwise 1."""
+        return self.num_categories or (1 if self.cycle is None else 2)
 
     @property
     def grid_step(self) -> float | None:
         """Distance of neighbouring grid points, data units; None if the values are not on a grid."""
+        return None
+
+    @property
+    def cycle(self) -> float | None:
+        """Period of the values, data units, if only their remainder counts; the features are cosine and sine."""
         return None
 
     @property

@@ -10,6 +10,7 @@ from anomaly_vae.training.torch_heads.count import Count
 from anomaly_vae.training.torch_heads.gaussian import Gaussian
 from anomaly_vae.training.torch_heads.logistic import Logistic
 from anomaly_vae.training.torch_heads.student_t import StudentT
+from anomaly_vae.training.torch_heads.von_mises import VonMises
 
 __all__ = ["STD_FLOOR", "TORCH_HEADS", "ColumnData", "TorchHead", "cell_width", "std_floor"]
 
@@ -22,4 +23,5 @@ TORCH_HEADS: dict[str, type[TorchHead]] = {
     "bernoulli": Bernoulli,
     "count": Count,
     "categorical": Categorical,
+    "von_mises": VonMises,
 }
