@@ -1,47 +1,41 @@
-"""Tables of numbers and categories as streams of batches, in bounded memory: CSV and Parquet, CSV on standard input.
+"""Tables of numbers, texts and times as streams of batches, in bounded memory, from and to all usual formats.
 
-An empty cell is a missing value. A cell that should be a number and is not makes its row faulty; the other rows are
-read. A column of the wrong type raises InvalidInput for the whole table.
+An empty cell is a missing value. A cell that cannot be read makes its row faulty; the other rows are read. A column of
+another type than in training raises InvalidInput for the whole table.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-import pyarrow as pa
+from anomaly_vae.columns.reading.options import ReadOptions
+from anomaly_vae.table.base import Batch, Fault
+from anomaly_vae.table.output import Writer, check_ending, open_writer, refuse_type
+from anomaly_vae.table.reader import Table
+from anomaly_vae.table.sources import open_source
 
-from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.base import Batch, Fault, Table, first_line
-from anomaly_vae.table.codes import CodeBook
-from anomaly_vae.table.csv import CsvTable
-from anomaly_vae.table.output import Writer, check_ending, fits_csv, open_writer
-from anomaly_vae.table.parquet import ParquetTable
+__all__ = [
+    "Batch",
+    "Fault",
+    "ReadOptions",
+    "Table",
+    "Writer",
+    "check_ending",
+    "open_table",
+    "open_writer",
+    "refuse_type",
+]
 
-__all__ = ["Batch", "CodeBook", "Fault", "Table", "Writer", "check_ending", "fits_csv", "open_table", "open_writer"]
 
+def open_table(path: str, options: ReadOptions | None = None, missing_values: Sequence[str] = ()) -> Table:
+    """Open a table: a file, a folder or a pattern of files; ``-`` is CSV on standard input.
 
-def open_table(path: str) -> Table:
-    """Open a table; its format follows from the ending, and ``-`` is CSV on standard input.
+    Args:
+        path: Where the table is.
+        options: How to read a text file, where the file itself does not show it.
+        missing_values: Markers of missing cells in this table, beside the usual ones and those of the model.
 
     Raises:
-        InvalidInput: The file does not exist, its ending is unknown, or it is damaged.
+        InvalidInput: There is no such table, its format is unknown, or it is damaged.
     """
-    if path == "-":
-        if sys.stdin is None:
-            raise InvalidInput("standard input is closed; give the name of a file")
-        return CsvTable(sys.stdin.buffer, "standard input", None)
-    file = Path(path)
-    opener = {".csv": _open_csv, ".parquet": ParquetTable}.get(file.suffix.lower())
-    if opener is None:
-        raise InvalidInput(f"{path}: expected a file ending in .csv or .parquet, or - for CSV on standard input")
-    try:
-        return opener(file)
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read: {error.strerror or error}") from error
-    except pa.ArrowInvalid as error:
-        raise InvalidInput(f"{path}: damaged, or not the format of its ending: {first_line(error)}") from error
-
-
-def _open_csv(path: Path) -> Table:
-    return CsvTable(path.open("rb"), str(path), path.stat().st_size)
+    return Table(open_source(path, options or ReadOptions()), missing_values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anomaly_vae.table.base import Fault, faults_of, first_line, wrong_type
+from anomaly_vae.table.base import Fault, faults_of, first_line
 
 
 def test_the_first_infinite_cell_of_a_row_is_its_fault():
@@ -15,12 +15,6 @@ def test_the_first_infinite_cell_of_a_row_is_its_fault():
     a, b = (Fault("unreadable", f"column {name!r} is infinite") for name in ("a", "b"))
     assert faults_of(rows, ["a", "b"]) == [None, None, b, a, b]
     assert faults_of(rows[:0], ["a", "b"]) == []
-
-
-def test_a_column_of_the_wrong_type_is_named():
-    error = wrong_type("t.csv", "city", "string")
-    assert str(error) == "t.csv: column 'city' holds string, expected numbers"
-    assert error.field == "city"
 
 
 @pytest.mark.parametrize(
