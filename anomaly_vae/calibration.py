@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.errors import ConfigError
 from anomaly_vae.record import Count, Positive, Rate, Record
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "conformal_p_value",
     "lowest_target",
     "rank",
+    "rank_for",
     "rows_needed",
     "threshold_at_rank",
     "threshold_rank",
@@ -180,3 +182,26 @@ def caveats(record: Calibration) -> list[str]:
             f"the effective target {record.effective_fpr:.3g}"
         )
     return warnings
+
+
+def rank_for(calibration: Calibration, target_fpr: float) -> int:
+    """Return the rank k of the threshold for another false-positive rate than that of the calibration.
+
+    Raises:
+        ConfigError: There are too few calibration rows for that rate, or rows that rank below all others use it up.
+    """
+    n, confidence = calibration.num_rows, calibration.confidence
+    k = threshold_rank(n, target_fpr, confidence)
+    if k == 0:
+        raise ConfigError(
+            f"target_fpr {target_fpr:g} needs at least {rows_needed(target_fpr, confidence)} calibration rows, "
+            f"the model has {n}; calibrate with more rows, or use a higher target_fpr"
+        )
+    if k <= calibration.num_novel:
+        raise ConfigError(
+            f"target_fpr {target_fpr:g} is too low: its threshold has rank {k}, and {calibration.num_novel} of the "
+            f"{n} calibration rows rank below all others because of values that training never had. The lowest "
+            f"possible target is {lowest_target(n, calibration.num_novel + 1, confidence):g}; use that or more, or "
+            "calibrate for this target"
+        )
+    return k

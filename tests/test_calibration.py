@@ -1,5 +1,6 @@
 """Thresholds and p-values: exact ranks, the conformal guarantee, and the equivalence of flag, threshold and p-value."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,10 +13,12 @@ from anomaly_vae.calibration import (
     conformal_p_value,
     lowest_target,
     rank,
+    rank_for,
     rows_needed,
     threshold_rank,
     usable_rank,
 )
+from anomaly_vae.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -121,3 +124,15 @@ def test_false_positive_count_follows_its_law():
     law = betabinom(m, k, n + 1 - k)
     assert abs(flags.mean() - law.mean()) < 4 * law.std() / np.sqrt(runs)
     assert abs(np.mean(flags <= law.median()) - law.cdf(law.median())) < 0.04
+
+
+def test_another_rate_has_the_rank_of_a_calibration_for_it_or_says_what_is_possible():
+    scores, none = np.arange(999.0), np.zeros(999, bool)
+    calibration, _ = calibrate(scores, none, 0.01)
+    assert rank_for(calibration, 0.05) == calibrate(scores, none, 0.05)[0].rank == 50
+    with pytest.raises(ConfigError, match=r"target_fpr 0.0005 needs at least 1999 calibration rows, the model has 999"):
+        rank_for(calibration, 0.0005)
+    with_novel = msgspec.structs.replace(calibration, num_novel=4)
+    with pytest.raises(ConfigError, match=r"its threshold has rank 2, and 4 of .* possible target is 0.005;"):
+        rank_for(with_novel, 0.002)
+    assert rank_for(with_novel, 0.005) == 5

@@ -32,14 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.bundle.manifest import (
-    FileRecord,
-    Manifest,
-    decode_manifest,
-    encode_manifest,
-    graph_names,
-    refuse_other_version,
-)
+from anomaly_vae.bundle.manifest import FileRecord, Manifest, graph_names
+from anomaly_vae.bundle.manifest_json import decode_manifest, encode_manifest, refuse_other_version
 from anomaly_vae.bundle.npy import npy_bytes, parse_npy
 from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.calibration import Calibration, threshold_at_rank

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class AsyncClient:
-    """:class:`anomaly_vae.client.Client` for asyncio, in one event loop; any number of tasks may share it.
+    """``Client`` for asyncio, in one event loop; any number of tasks may share it.
 
     Every method that calls the service is awaited. The threshold and the budget are in the description of the model:
     ``(await client.get_model()).calibration.threshold`` and ``.estimator.num_samples``. The columns are
@@ -54,8 +54,8 @@ class AsyncClient:
         """Prepare a connection; it is made when the first call is sent.
 
         Args:
-            target, model_name, model_version, timeout, retries, tls, token: As for :class:`anomaly_vae.client.Client`.
-            concurrency: How many calls one :meth:`score` or :meth:`flag` sends in parallel.
+            target, model_name, model_version, timeout, retries, tls, token: As for ``Client``.
+            concurrency: How many calls one ``score`` or ``flag`` sends in parallel.
 
         Raises:
             ConfigError: An argument is wrong, or a file of ``tls`` cannot be used.
@@ -93,11 +93,11 @@ class AsyncClient:
         await self._transport.close()
 
     async def wait_until_ready(self, timeout: float = 30.0, *, first_answer: float | None = None) -> None:
-        """As :meth:`anomaly_vae.client.Client.wait_until_ready`."""
+        """As ``Client.wait_until_ready``."""
         await self._session.wait_until_ready(timeout, first_answer)
 
     async def get_model(self) -> pb.Model:
-        """As :meth:`anomaly_vae.client.Client.get_model`."""
+        """As ``Client.get_model``."""
         return await self._session.get_model()
 
     async def get_schema(self) -> Schema:
@@ -112,14 +112,14 @@ class AsyncClient:
         max_std_error: float | None = None,
         target_fpr: float | None = None,
     ) -> Scores:
-        """As :meth:`anomaly_vae.client.Client.score`."""
+        """As ``Client.score``."""
         options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
         scores = await self._session.score(X, options)
         warn_uncalibrated(options, (await self._session.model()).estimator.num_samples)
         return scores
 
     async def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (scikit-learn's name)
-        """As :meth:`anomaly_vae.client.Client.flag`."""
+        """As ``Client.flag``."""
         return await self._session.flag(X, target_fpr)
 
     async def score_rows(
@@ -130,12 +130,12 @@ class AsyncClient:
         max_std_error: float | None = None,
         target_fpr: float | None = None,
     ) -> Scores:
-        """As :meth:`anomaly_vae.client.Client.score_rows`, in the column order of the last requested model."""
+        """As ``Client.score_rows``, in the column order of the last requested model."""
         options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
         return await self._session.score_rows(rows, options)
 
     async def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
-        """As :meth:`anomaly_vae.client.Client.flag_rows`, in the column order of the last requested model."""
+        """As ``Client.flag_rows``, in the column order of the last requested model."""
         return await self._session.flag_rows(rows, target_fpr)
 
 

@@ -121,7 +121,7 @@ class Client:
 
     @property
     def model(self) -> pb.Model:
-        """The description of the model at the last request; the first use requests it, as :meth:`get_model`."""
+        """The description of the model at the last request; the first use requests it, as ``get_model``."""
         return run_blocking(self._session.model())
 
     @property
@@ -147,7 +147,7 @@ class Client:
         max_std_error: float | None = None,
         target_fpr: float | None = None,
     ) -> Scores:
-        """Score every row, with exactly the result of :meth:`anomaly_vae.scorer.Scorer.score`.
+        """Score every row, with exactly the result of ``Scorer.score``.
 
         Args:
             X: Rows in data units: an array (N, D) in the model's column order, or a DataFrame or Arrow table with its
@@ -170,13 +170,13 @@ class Client:
         return scores
 
     def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (the name that scikit-learn uses)
-        """Decide which rows are anomalies, with exactly the result of :meth:`anomaly_vae.scorer.Scorer.flag`.
+        """Decide which rows are anomalies, with exactly the result of ``Scorer.flag``.
 
         Args:
-            X, target_fpr: As for :meth:`score`.
+            X, target_fpr: As for ``score``.
 
         Raises:
-            InvalidInput, ConfigError, Overloaded, ServiceError: As for :meth:`score`.
+            InvalidInput, ConfigError, Overloaded, ServiceError: As for ``score``.
         """
         return run_blocking(self._session.flag(X, target_fpr))
 
@@ -188,10 +188,10 @@ class Client:
         max_std_error: float | None = None,
         target_fpr: float | None = None,
     ) -> Scores:
-        """Like :meth:`score`, for float64 rows (N, D) in the order of :attr:`schema`; never warns."""
+        """Like ``score``, for float64 rows (N, D) in the order of ``schema``; never warns."""
         options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
         return run_blocking(self._session.score_rows(rows, options))
 
     def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
-        """Like :meth:`flag`, for float64 rows (N, D) in the order of :attr:`schema`."""
+        """Like ``flag``, for float64 rows (N, D) in the order of ``schema``."""
         return run_blocking(self._session.flag_rows(rows, target_fpr))

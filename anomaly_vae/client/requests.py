@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.reading.records import Input, Reading
 from anomaly_vae.columns.schema import NOVELTIES, Column, Novelty, Schema
-from anomaly_vae.errors import ConfigError
+from anomaly_vae.errors import ConfigError, ServiceError
 from anomaly_vae.score_options import ScoreOptions, check_budget
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
@@ -80,7 +82,25 @@ def schema_of(model: pb.Model) -> Schema:
             rare=tuple(column.rare),
             other_share=column.other_share if column.HasField("other_share") else None,
             novelty=_novelty(column),
+            period=column.period if column.HasField("period") else None,
         )
         for column in model.columns
     )
-    return Schema(columns=columns, label=model.label or None)
+    inputs = tuple(Input(name=each.name, reading=_reading(each)) for each in model.inputs)
+    return Schema(columns=columns, label=model.label or None, inputs=inputs, missing_values=tuple(model.missing_values))
+
+
+def _reading(each: pb.Input) -> Reading:
+    """Return how an input is read."""
+    fields = {descriptor.name: value for descriptor, value in each.ListFields() if descriptor.name != "name"}
+    try:
+        reading: Reading = msgspec.convert(
+            {name: value if isinstance(value, (str, bool)) else list(value) for name, value in fields.items()}, Reading
+        )
+    except msgspec.ValidationError as error:
+        raise ServiceError(
+            f"the service reads column {each.name!r} in a way that this release does not know ({error}); upgrade "
+            "anomaly_vae",
+            code="UNIMPLEMENTED",
+        ) from error
+    return reading

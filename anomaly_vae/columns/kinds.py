@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.columns.schema import KINDS, LEAST_ROWS, MOST_CATEGORIES, UNSEEN, Column, Kind, Schema
+from anomaly_vae.columns.angles import wrapped
+from anomaly_vae.columns.reading.codes import UNSEEN
+from anomaly_vae.columns.schema import KINDS, LEAST_ROWS, MOST_CATEGORIES, Column, Kind, Schema
 from anomaly_vae.errors import ConfigError, InvalidInput
 
-__all__ = ["infer_schema", "recode"]
+__all__ = ["check_modelled", "infer_column", "infer_schema", "recode", "too_many_texts"]
 
 # Values with a relative difference below 1e-12 count as equal: float64 rounds at 1e-16, and sums and unit conversions
 # multiply that.
@@ -30,6 +32,10 @@ _FEW_VALUES = 20
 # are not exact in float64.
 _OFF_GRID = 0.01
 
+# A grid on a circle is assumed only if it has at least 4 points and values are on at least half of them. Chosen, not
+# measured: a grid bounds the concentration of the head, and the few times at which a job runs are no reason to.
+_FEWEST_POINTS, _LEAST_SHARE_OF_CIRCLE = 4, 0.5
+
 # Below this limit float64 represents every whole number.
 _EXACT_WHOLE = 2**53
 
@@ -41,6 +47,7 @@ def infer_schema(
     categories: Mapping[str, tuple[str, ...]] | None = None,
     kinds: Mapping[str, Kind] | None = None,
     label: str | None = None,
+    cyclic: Mapping[str, float] | None = None,
 ) -> Schema:
     """Return the columns and their kinds.
 
@@ -51,31 +58,56 @@ def infer_schema(
         categories: The categories of each column of text, by its name.
         kinds: Kinds set by the user, by the name of the column.
         label: Name of the label column.
+        cyclic: Periods of the cyclic columns, data units, by the name of the column.
 
     Raises:
         InvalidInput: A column is empty, a column holds names or free text, or no column is left to model.
         ConfigError: ``kinds`` has a kind that does not fit the values of a column, or an unknown column.
     """
-    categories, kinds = categories or {}, kinds or {}
-    for name in kinds:
-        if name not in names:
-            raise ConfigError(f"[columns] {name}: there is no such column; the columns are {', '.join(names[:10])}")
-    columns = []
-    for d, name in enumerate(names):
-        values = rows[:, d][~np.isnan(rows[:, d])]
-        if not len(values):
-            raise InvalidInput(f"column {name!r} is empty in all {len(rows)} training rows; exclude it", field=name)
-        if name in categories:
-            columns.append(_categorical(name, values, categories[name], kinds.get(name)))
-        else:
-            columns.append(_numeric(name, values, kinds.get(name)))
-    schema = Schema(columns=tuple(columns), label=label)
-    if not len(schema.modelled):
+    categories, kinds, cyclic = categories or {}, kinds or {}, cyclic or {}
+    columns = tuple(
+        infer_column(name, rows[:, d], texts=categories.get(name), kind=kinds.get(name), period=cyclic.get(name))
+        for d, name in enumerate(names)
+    )
+    check_modelled(columns, len(rows))
+    return Schema(columns=columns, label=label)
+
+
+def infer_column(
+    name: str,
+    cells: FloatArray,
+    *,
+    texts: tuple[str, ...] | None = None,
+    kind: Kind | None = None,
+    period: float | None = None,
+) -> Column:
+    """Return one column and its kind.
+
+    Args:
+        name: Its name.
+        cells: Its cells in the training rows, NaN for missing ones, shape (N,).
+        texts: The categories of a column of text.
+        kind: The kind that the user set.
+        period: The period of a cyclic column, data units.
+
+    Raises:
+        InvalidInput, ConfigError: As for :func:`infer_schema`.
+    """
+    values = cells[~np.isnan(cells)]
+    if not len(values):
+        raise InvalidInput(f"column {name!r} is empty in all {len(cells)} training rows; exclude it", field=name)
+    if texts is not None:
+        return _categorical(name, values, texts, kind)
+    return _numeric(name, values, kind) if period is None else _cyclic(name, values, period, kind)
+
+
+def check_modelled(columns: Sequence[Column], num_rows: int) -> None:
+    """Raise InvalidInput if no column varies enough to be modelled."""
+    if not any(column.is_modelled for column in columns):
         raise InvalidInput(
-            f"all {len(names)} columns hold one single value in the {len(rows)} training rows, or only categories in "
+            f"all {len(columns)} columns hold one single value in the {num_rows} training rows, or only categories in "
             f"fewer than {LEAST_ROWS} rows; there is nothing to model. Check the input, or give columns that vary"
         )
-    return schema
 
 
 def recode(rows: FloatArray, schema: Schema, categories: Mapping[str, tuple[str, ...]]) -> FloatArray:
@@ -96,12 +128,8 @@ def _categorical(name: str, values: FloatArray, texts: tuple[str, ...], kind: Ki
             f"[columns] {name} = {kind!r}: the column holds text such as {texts[0]!r}, so it is categorical"
         )
     seen = np.unique(values).astype(int)
-    if len(seen) > MOST_CATEGORIES or (len(values) > _FEW_VALUES and len(seen) > _MOST_DISTINCT * len(values)):
-        raise InvalidInput(
-            f"column {name!r} holds {len(seen)} different texts in {len(values)} rows, such as {texts[seen[0]]!r}: "
-            f"these are names or free text, not categories (a column may have {MOST_CATEGORIES}); exclude it",
-            field=name,
-        )
+    if (problem := too_many_texts(values, texts)) is not None:
+        raise InvalidInput(f"column {name!r} {problem}; exclude it", field=name)
     counts = np.unique(values, return_counts=True)[1]
     rare, num_rare = np.flatnonzero(counts < LEAST_ROWS), int(counts[counts < LEAST_ROWS].sum())
     has_other_level = num_rare >= LEAST_ROWS
@@ -115,6 +143,42 @@ def _categorical(name: str, values: FloatArray, texts: tuple[str, ...], kind: Ki
     )
 
 
+def too_many_texts(values: FloatArray, texts: tuple[str, ...]) -> str | None:
+    """Return why a column of texts cannot be learned, as the end of a sentence; None if it can.
+
+    Args:
+        values: Indices into ``texts``, shape (n,).
+        texts: The texts of the column.
+    """
+    seen = np.unique(values).astype(int)
+    if len(seen) <= MOST_CATEGORIES and (len(values) <= _FEW_VALUES or len(seen) <= _MOST_DISTINCT * len(values)):
+        return None
+    limit = f"{MOST_CATEGORIES}" if len(seen) > MOST_CATEGORIES else f"one for {round(1 / _MOST_DISTINCT)} rows"
+    return (
+        f"holds {len(seen)} different texts in {len(values)} rows, such as {texts[seen[0]]!r}: names or free text, not "
+        f"categories (at most {limit})"
+    )
+
+
+def _cyclic(name: str, values: FloatArray, period: float, kind: Kind | None) -> Column:
+    if kind not in (None, "cyclic"):
+        raise ConfigError(f"[columns] {name} = {kind!r}: the values repeat after {period:g}, so the column is cyclic")
+    values = wrapped(values, period)
+    found = np.unique(values)
+    if len(found) == 1:
+        return _constant(name, float(found[0]), len(values))
+    step = _step(found) if len(found) <= _MOST_DISTINCT * len(values) else None
+    points = 0 if step is None else round(period / step)
+    closes = step is not None and abs(period / step - points) <= _OFF_GRID
+    if not (closes and points >= _FEWEST_POINTS and len(found) >= _LEAST_SHARE_OF_CIRCLE * points):
+        return Column(name=name, kind="cyclic", period=period)
+    return Column(name=name, kind="cyclic", period=period, step=period / points, origin=float(found[0]))
+
+
+def _constant(name: str, value: float, num_values: int) -> Column:
+    return Column(name=name, kind="constant", value=value, other_share=_other_share(num_values), novelty="lowest")
+
+
 def _other_share(num_values: int, num_other: int = 0) -> float:
     """Return the probability of a value outside those of the column; see :mod:`anomaly_vae.columns.schema`."""
     return (num_other + 1) / (num_values + 2)
@@ -122,9 +186,10 @@ def _other_share(num_values: int, num_other: int = 0) -> float:
 
 def _numeric(name: str, values: FloatArray, kind: Kind | None) -> Column:
     found = np.unique(values)
-    if found[-1] - found[0] <= _ROUNDING * np.abs(found).max():
-        share = _other_share(len(values))
-        return Column(name=name, kind="constant", value=float(found[0]), other_share=share, novelty="lowest")
+    with np.errstate(over="ignore"):  # of extreme values
+        is_one = found[-1] - found[0] <= _ROUNDING * np.abs(found).max()
+    if is_one:
+        return _constant(name, float(found[0]), len(values))
     whole = bool((found == np.floor(found)).all()) and abs(found).max() < _EXACT_WHOLE
     if kind is None:
         kind = "binary" if found.tolist() == [0.0, 1.0] else "integer" if whole else "continuous"

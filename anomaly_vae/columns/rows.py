@@ -1,4 +1,4 @@
-"""Arrays, DataFrames and Arrow tables to rows of numbers, checked against a schema.
+"""Arrays, DataFrames and Arrow tables to rows of numbers, read as the training table was.
 
 Rows of numbers are float64 (N, D). NaN is a missing cell. A text is the index of its category, or -1 if the column has
 no such category.
@@ -6,115 +6,95 @@ no such category.
 
 from __future__ import annotations
 
-import re
+import difflib
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.columns.schema import UNSEEN, Schema
+from anomaly_vae.columns.plan import Wanted, recognise_inputs
+from anomaly_vae.columns.reading.cells import CellReader
+from anomaly_vae.columns.reading.codes import CodeBook
+from anomaly_vae.columns.reading.frames import Cells, cells_of, read_cells, sample_of
+from anomaly_vae.columns.reading.missing import Markers
+from anomaly_vae.columns.reading.records import NumberReading
+from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.training_table import TrainingTable, sort_categories
 from anomaly_vae.errors import InvalidInput
 
-__all__ = [
-    "MISSING_TEXTS",
-    "Matrix",
-    "check_names",
-    "check_not_infinite",
-    "column_names",
-    "match_columns",
-    "text_of",
-    "to_matrix",
-    "to_rows",
-]
+__all__ = ["check_names", "check_not_infinite", "column_names", "match_columns", "to_rows", "to_training_table"]
 
-
-# Texts that mean a missing cell, compared in lower case.
-MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "null", "none"})
-
-_WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
-
-
-class Matrix(NamedTuple):
-    """A table to train on.
-
-    Attributes:
-        names: Names of the columns.
-        rows: Shape (N, D).
-        categories: The categories of each column of text, sorted, by its name.
-    """
-
-    names: tuple[str, ...]
-    rows: FloatArray
-    categories: dict[str, tuple[str, ...]]
+# Names that a message lists. Chosen, not measured: enough for any table that people look at.
+_SHOWN_NAMES, _SHOWN_MISSING = 5, 50
 
 
 def to_rows(data: Any, schema: Schema, owner: str = "the model") -> FloatArray:
-    """Return rows of numbers (N, D) in the order of the schema.
+    """Return rows of numbers (N, D) in the order of the schema's columns.
 
     Args:
-        data: Array of shape (N, D) in the schema's order, or a table with named columns in any order (a pandas or
-            polars DataFrame, an Arrow table or record batch); further columns are ignored. None, NaN and nulls are
-            missing cells.
+        data: Array of shape (N, inputs) in the order of the training table, or a table with named columns in any order
+            (a pandas or polars DataFrame, an Arrow table or record batch); further columns are ignored. None, NaN and
+            nulls are missing cells.
         schema: The expected columns.
         owner: Name of the model in error messages.
 
     Raises:
-        InvalidInput: The number of columns is wrong, a column is missing, a column of numbers holds text, or a value is
-            infinite.
+        InvalidInput: The number of columns is wrong, a column is missing or of another type than in training, or a
+            value cannot be read or is infinite.
     """
+    data = _collected(data)
     names = column_names(data)
     if names is None:
-        columns = _array_columns(data, f"(rows, {len(schema.columns)})")
-        if len(columns) != len(schema.columns):
-            raise InvalidInput(
-                f"X has {len(columns)} features, but {owner} is expecting {len(schema.columns)} features as input: "
-                f"{_preview(schema.names)}"
-            )
+        rows = _array_rows(_matrix(data, f"(rows, {len(schema.all_inputs)})"), schema, owner)
     else:
         match_columns(names, schema.names)
-        columns = _named_columns(data, schema.names)
-    rows = np.empty((len(columns[0]), len(columns)))
-    for d, (column, values) in enumerate(zip(schema.columns, columns, strict=True)):
-        if column.categories is not None:
-            rows[:, d] = _codes(_texts(values), {text: code for code, text in enumerate(column.categories)})
-        else:
-            rows[:, d] = _to_float64(values, f"column {column.name!r}", field=column.name)
+        rows = _read(schema.reader(), [cells_of(column) for column in _named_columns(data, schema.names)])
     check_not_infinite(rows, schema.names)
-    return rows
+    return schema.expand(rows)
 
 
-def to_matrix(data: Any, categorical: frozenset[str] = frozenset()) -> Matrix:
+def to_training_table(
+    data: Any, wanted: Mapping[str, Wanted] | None = None, missing_values: Sequence[str] = ()
+) -> TrainingTable:
     """Return training data as rows of numbers; columns without names are called x0, x1 and so on.
 
     Args:
         data: As for :func:`to_rows`.
-        categorical: Columns of numbers that are categories.
+        wanted: Kinds of columns that the user set, by name.
+        missing_values: Markers of missing cells beside the usual ones.
 
     Raises:
-        InvalidInput: The data are not two-dimensional, have no columns, or hold an infinity or a value that is neither
-            number nor text.
+        InvalidInput: The data are not two-dimensional, have no columns, or hold a value that cannot be read.
     """
-    names = column_names(data)
+    data = _collected(data)
+    names, has_names = column_names(data), True
     if names is None:
-        columns = _array_columns(data, "(rows, columns)")
-        names = tuple(f"x{d}" for d in range(len(columns)))
+        matrix, has_names = _matrix(data, "(rows, columns)"), False
+        columns, names = list(matrix.T), tuple(f"x{d}" for d in range(matrix.shape[1]))
     else:
         match_columns(names, names)
         columns = _named_columns(data, names)
     if not columns:
         raise InvalidInput("got 0 columns: 0 feature(s) (shape=(0, 0)) while a minimum of 1 is required.")
-    rows, categories = np.empty((len(columns[0]), len(columns))), {}
-    for d, (name, values) in enumerate(zip(names, columns, strict=True)):
-        if name in categorical or _is_text(values):
-            texts = _texts(values)
-            categories[name] = tuple(sorted({text for text in texts if text is not None}))
-            rows[:, d] = _codes(texts, {text: code for code, text in enumerate(categories[name])})
-        else:
-            rows[:, d] = _to_float64(values, f"column {name!r}", field=name)
-    check_not_infinite(rows, names)
-    return Matrix(names, rows, categories)
+    markers, cells = Markers(missing_values), [cells_of(column) for column in columns]
+    samples = {name: sample_of(each, markers) for name, each in zip(names, cells, strict=True)}
+    inputs, findings = recognise_inputs(samples, wanted or {})
+    used = [d for d, each in enumerate(inputs) if each.is_read]
+    book = CodeBook(grows=True)
+    rows = _read(CellReader([inputs[d] for d in used], book, markers), [cells[d] for d in used])
+    check_not_infinite(rows, tuple(names[d] for d in used))
+    categories = sort_categories([rows], [names[d] for d in used], book.categories)
+    return TrainingTable(
+        inputs=inputs,
+        rows=rows,
+        categories=categories,
+        findings=findings,
+        missing_values=tuple(missing_values),
+        has_names=has_names,
+    )
 
 
 def column_names(data: Any) -> tuple[str, ...] | None:
@@ -122,17 +102,22 @@ def column_names(data: Any) -> tuple[str, ...] | None:
     names = getattr(data, "column_names", None)  # pyarrow
     if names is None:
         names = getattr(data, "columns", None)  # pandas, polars
+    if names is None:
+        names = getattr(getattr(data, "dtype", None), "names", None)  # a structured array
     return None if names is None else tuple(str(name) for name in names)
 
 
 def match_columns(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    """Raise InvalidInput if an expected column is missing or appears more than once."""
+    """Raise InvalidInput if expected columns are missing, naming all of them, or if one appears more than once."""
     counts = Counter(found)
     missing = [name for name in expected if name not in counts]
     if missing:
+        others = [name for name in found if name not in expected]
+        close = ((name, difflib.get_close_matches(name, others, n=1)) for name in missing)
+        hint = next((f" (is {match[0]!r} meant to be {name!r}?)" for name, match in close if match), "")
         raise InvalidInput(
-            f"{len(missing)} of the model's {len(expected)} columns are missing: {_preview(missing)}; "
-            f"found {_preview(found)}",
+            f"{len(missing)} of the model's {len(expected)} columns are missing: {_preview(missing, _SHOWN_MISSING)}; "
+            f"found {_preview(found)}{hint}",
             field=missing[0],
         )
     for name in expected:
@@ -165,88 +150,89 @@ def check_not_infinite(rows: FloatArray, names: tuple[str, ...]) -> None:
     )
 
 
-def text_of(value: object) -> str | None:
-    """Return a category as text, the same for every type of table; None for a missing cell.
-
-    White space around a text is removed, and so are zeros after the decimal point of a whole number: 3.0, "3.0" and "3"
-    are the same category.
-    """
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        text = value.strip()
-        return None if text.lower() in MISSING_TEXTS else _WHOLE.sub(r"\1", text)
-    if isinstance(value, (bool, np.bool_)):
-        return "1" if value else "0"
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        if number != number:
-            return None
-        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
-    return str(value)
-
-
-def _named_columns(data: Any, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Return the named columns of a DataFrame or Arrow table."""
-    is_arrow = hasattr(data, "column_names")
-    own = {} if is_arrow else {str(name): name for name in data.columns}  # names in a DataFrame may be numbers
-    return [_arrow_column(data.column(name)) if is_arrow else np.asarray(data[own[name]]) for name in names]
+def _read(reader: CellReader, cells: Sequence[Cells]) -> FloatArray:
+    """Return the cells of columns as numbers (N, columns); raise InvalidInput for the first that cannot be read."""
+    num_rows = next((len(each) for each in cells if each.form != "unusable"), 0)
+    rows = np.empty((num_rows, len(cells)))
+    for d, (name, each) in enumerate(zip(reader.names, cells, strict=True)):
+        if each.form == "unusable":
+            raise reader.drift(name, each.described)  # it has no cells to count
+        if len(each) != num_rows:
+            raise InvalidInput(f"column {name!r} has {len(each)} rows, {reader.names[0]!r} has {num_rows}", field=name)
+        rows[:, d], bad = read_cells(reader, name, each)
+        if bad:
+            i, text = next(iter(bad.items()))
+            cell, is_other_type, _ = text.rpartition(" is not a ")
+            if is_other_type and np.isnan(rows[:, d]).all():
+                raise reader.drift(name, f"text such as {cell}")
+            raise InvalidInput(
+                f"row {i}, column {name!r}: {text}; {len(bad)} such cells. Use NaN or None for missing cells, or name "
+                "the text in missing_values",
+                field=name,
+            )
+    return rows
 
 
-def _arrow_column(column: Any) -> NDArray[Any]:
-    """Return an Arrow column as an array. numpy would turn the nulls of a dictionary into its last entry."""
-    if str(column.type).startswith("dictionary"):
-        return np.array(column.to_pylist(), dtype=object)
-    return np.asarray(column)
+def _array_rows(array: NDArray[Any], schema: Schema, owner: str) -> FloatArray:
+    """Return the cells of the columns that the model uses, from an array of all columns of the training table."""
+    inputs = schema.all_inputs
+    if array.shape[1] != len(inputs):
+        raise InvalidInput(
+            f"X has {array.shape[1]} features, but {owner} is expecting {len(inputs)} features as input: "
+            f"{_preview([each.name for each in inputs])}"
+        )
+    reader = schema.reader()
+    used = [d for d, each in enumerate(inputs) if each.is_read]
+    if array.dtype.kind in "fiub" and all(isinstance(each.reading, NumberReading) for each in reader.inputs):
+        if array.dtype.kind != "f" and array.dtype.itemsize == 8:
+            return _read(reader, [cells_of(array[:, d]) for d in used])  # whole numbers that float64 may round
+        rows = np.ascontiguousarray(array, dtype=np.float64)
+        return reader.markers.without(rows if len(used) == len(inputs) else rows[:, used])
+    return _read(reader, [cells_of(array[:, d]) for d in used])
 
 
-def _array_columns(data: Any, expected: str) -> list[NDArray[Any]]:
+def _collected(data: Any) -> Any:
+    """Return the rows of a polars LazyFrame; other data as they are."""
+    return data.collect() if type(data).__name__ == "LazyFrame" else data
+
+
+def _named_columns(data: Any, names: tuple[str, ...]) -> list[Any]:
+    """Return the named columns of a DataFrame, an Arrow table or a structured array."""
+    if hasattr(data, "column_names"):
+        return [data.column(name) for name in names]
+    if hasattr(data, "columns"):
+        own = {str(name): name for name in data.columns}  # names in a DataFrame may be numbers
+        return [data[own[name]] for name in names]
+    columns = [data[name] for name in names]
+    return [_filled(column) if np.ma.isMaskedArray(column) else column for column in columns]
+
+
+def _matrix(data: Any, expected: str) -> NDArray[Any]:
     if hasattr(data, "toarray") and hasattr(data, "nnz"):
         raise InvalidInput("the array is a sparse matrix; give a dense array (X.toarray())")
-    array = np.asarray(data)
-    if array.dtype.kind not in "OU":
-        array = _to_float64(array, "the array")
+    array = _filled(data) if np.ma.isMaskedArray(data) else np.asarray(data)
+    if array.dtype.kind == "c":
+        raise InvalidInput("Complex data not supported: give real numbers")
+    if array.dtype.kind not in "OUTSfiubMm":
+        raise InvalidInput(f"the array holds {array.dtype} values, expected numbers or texts")
     if array.ndim != 2:
         hint = ". Reshape your data: x.reshape(1, -1) for a single row" if array.ndim == 1 else ""
         raise InvalidInput(f"expected a 2-D array {expected}, got shape {array.shape}{hint}")
     if array.shape[1] == 0:
         raise InvalidInput(f"got 0 columns: 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
-    return list(array.T)
+    return array
 
 
-def _to_float64(values: NDArray[Any], where: str, field: str | None = None) -> FloatArray:
-    if values.dtype.kind == "c":
-        raise InvalidInput("Complex data not supported: give real numbers", field=field)
-    if values.dtype.kind in "fiub":
-        return values.astype(np.float64, copy=False)
-    if values.dtype.kind == "O" and not any(isinstance(value, (str, bytes)) for value in values.flat):
-        try:
-            numbers = [np.nan if text_of(value) is None else float(value) for value in values.flat]
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"{where} holds a value that is not a number: {error}", field=field) from error
-        return np.array(numbers, dtype=np.float64).reshape(values.shape)
-    odd = next((value for value in values.flat if isinstance(value, (str, bytes))), None)
-    example = "" if odd is None else f" such as {str(odd)[:40]!r}"
-    kind = "text" if values.dtype.kind in "OUS" else str(values.dtype)
-    raise InvalidInput(f"{where} holds {kind} values{example}, expected numbers", field=field)
+def _filled(data: Any) -> NDArray[Any]:
+    """Return a masked array with its masked cells missing."""
+    mask = np.ma.getmaskarray(data)
+    if data.dtype.kind in "fMm":
+        return np.where(mask, np.array("NaT" if data.dtype.kind != "f" else np.nan, data.dtype), data.data)
+    cells = data.data.astype(object)
+    cells[mask] = None
+    return np.asarray(cells)
 
 
-def _is_text(values: NDArray[Any]) -> bool:
-    if values.dtype.kind == "U":
-        return True
-    return values.dtype.kind == "O" and any(isinstance(value, (str, bytes)) for value in values)
-
-
-def _texts(values: NDArray[Any]) -> list[str | None]:
-    return [text_of(value) for value in values.tolist()] if values.dtype.kind in "fiubOU" else [None] * len(values)
-
-
-def _codes(texts: list[str | None], codes: dict[str, int]) -> FloatArray:
-    return np.array([np.nan if text is None else codes.get(text, UNSEEN) for text in texts], dtype=np.float64)
-
-
-def _preview(names: tuple[str, ...] | list[str], most: int = 5) -> str:
+def _preview(names: Sequence[str], most: int = _SHOWN_NAMES) -> str:
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

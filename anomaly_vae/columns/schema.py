@@ -25,14 +25,18 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.reading.cells import CellReader, expand
+from anomaly_vae.columns.reading.codes import CodeBook
+from anomaly_vae.columns.reading.missing import Markers
+from anomaly_vae.columns.reading.records import Input, NumberReading, TextReading
 from anomaly_vae.record import Count, Rate, Record
 
-__all__ = ["KINDS", "LEAST_ROWS", "MOST_CATEGORIES", "NOVELTIES", "UNSEEN", "Column", "Kind", "Novelty", "Schema"]
+__all__ = ["KINDS", "LEAST_ROWS", "MOST_CATEGORIES", "NOVELTIES", "Column", "Kind", "Novelty", "Schema"]
 
 Novelty = Literal["lowest", "density"]
 NOVELTIES: tuple[Novelty, ...] = ("lowest", "density")
-Kind = Literal["continuous", "integer", "count", "binary", "categorical", "constant"]
-KINDS: tuple[Kind, ...] = ("continuous", "integer", "count", "binary", "categorical", "constant")
+Kind = Literal["continuous", "integer", "count", "binary", "categorical", "constant", "cyclic"]
+KINDS: tuple[Kind, ...] = ("continuous", "integer", "count", "binary", "categorical", "constant", "cyclic")
 
 # A column of text with more different texts holds names or free text, not categories. Chosen, not measured: each
 # category is one feature of the networks.
@@ -41,9 +45,6 @@ MOST_CATEGORIES = 1000
 # Rows that a category needs to be a level of its own. Not measured: it is the usual least count of a cell in a table of
 # frequencies (Cochran, 1954).
 LEAST_ROWS = 5
-
-# The code of a text that is not one of the column's categories, in rows of numbers.
-UNSEEN = -1.0
 
 # Novel cells that the reason of one row names; the others are counted. Chosen, not measured: it keeps the text short.
 _MOST_REASONS = 3
@@ -58,7 +59,8 @@ class Column(Record):
     Attributes:
         name: The name in the training table.
         kind: "continuous" (any number), "integer" (whole numbers), "count" (whole numbers from 0), "binary" (0 or 1),
-            "categorical" (a text from a list), "constant" (one value in training; another value is novel).
+            "categorical" (a text from a list), "constant" (one value in training; another value is novel), "cyclic"
+            (any number, of which only the remainder modulo ``period`` counts, such as a time of day).
         value: The value of a constant column, data units; None for other kinds.
         categories: The texts of a categorical column, sorted; rows of numbers hold their indices. None for other kinds.
         step, origin: The grid of the values, data units: each value is origin plus a whole number of steps. step is
@@ -69,6 +71,7 @@ class Column(Record):
             outside adds nothing to log p(x).
         novelty: "lowest" if a novel cell puts its row below all others, "density" if it only counts by its probability.
             None if no value is novel, and in bundles of before, where it means "lowest".
+        period: The period of a cyclic column, data units; None for other kinds.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Column(Record):
     rare: Annotated[tuple[Count, ...], Meta(max_length=MOST_CATEGORIES)] = ()
     other_share: Rate | None = None
     novelty: Novelty | None = None
+    period: Annotated[float, Meta(gt=0.0)] | None = None
 
     @property
     def is_modelled(self) -> bool:
@@ -98,8 +102,8 @@ class Column(Record):
 
     @property
     def can_be_novel(self) -> bool:
-        """Whether there are values that are novel here; every number fits a column of numbers."""
-        return self.kind not in ("continuous", "integer")
+        """Whether there are values that are novel here; every number fits a column of numbers or angles."""
+        return self.kind not in ("continuous", "integer", "cyclic")
 
     @property
     def num_levels(self) -> int | None:
@@ -118,19 +122,54 @@ class Schema(Record):
     """The columns of a table, in the order of training.
 
     Attributes:
-        columns: All input columns.
+        columns: The columns of the model: a time gives one for each of its parts, every other input gives one.
         label: The 0/1 column of the training table, which scoring ignores, or None.
         kind: Shape of one input: always "table", a row of columns.
+        inputs: The columns of the training table, also those that the model does not use. Empty if each column of the
+            model is an input of plain numbers or texts.
+        missing_values: Markers of missing cells beside the usual ones.
+        encoding: The encoding of the training table, if it was a text file.
     """
 
     columns: tuple[Column, ...]
     label: str | None = None
     kind: Literal["table"] = "table"
+    inputs: tuple[Input, ...] = ()
+    missing_values: tuple[str, ...] = ()
+    encoding: str | None = None
+
+    @property
+    def all_inputs(self) -> tuple[Input, ...]:
+        """The columns of the training table, also those that the model does not use."""
+        return self.inputs or tuple(_plain_input(column) for column in self.columns)
+
+    @property
+    def used_inputs(self) -> tuple[Input, ...]:
+        """The columns that a table to score must have."""
+        return tuple(each for each in self.all_inputs if each.is_read)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Column names, in order."""
+        """The names of the columns that a table to score must have, in order."""
+        return tuple(each.name for each in self.used_inputs)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The names of the columns of the training table that the model does not use."""
+        return tuple(each.name for each in self.all_inputs if not each.is_read)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns of the model, in order."""
         return tuple(column.name for column in self.columns)
+
+    def reader(self) -> CellReader:
+        """Return a reader of tables to score."""
+        return CellReader(self.used_inputs, CodeBook(self.categories), Markers(self.missing_values))
+
+    def expand(self, cells: FloatArray) -> FloatArray:
+        """Split times into their parts: cells (N, inputs) as :meth:`reader` reads them to rows (N, D)."""
+        return expand(cells, self.used_inputs)
 
     @property
     def modelled(self) -> NDArray[np.intp]:
@@ -220,3 +259,7 @@ class Schema(Record):
             return f"column {column.name!r} holds a category that training never had"
         expected = "0 or 1" if column.kind == "binary" else "a whole number from 0"
         return f"column {column.name!r} was always {expected} in training, is {value!r}"
+
+
+def _plain_input(column: Column) -> Input:
+    return Input(name=column.name, reading=NumberReading() if column.categories is None else TextReading())

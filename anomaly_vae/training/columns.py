@@ -27,6 +27,9 @@ _LEAST_GAIN_NATS = 0.1
 # Every fifth value is held out from the fit and judges the powers. Chosen, not measured.
 _FOLDS = 5
 
+# Kinds of columns with a head of their own.
+_HEAD_OF_KIND = {"categorical": "categorical", "binary": "bernoulli", "count": "count", "cyclic": "von_mises"}
+
 # The interquartile range of a normal distribution in standard deviations.
 _IQR_OF_NORMAL = 1.349
 
@@ -59,7 +62,7 @@ def _plan_column(column: Column, values: FloatArray, config: TrainConfig) -> Col
 
 def _head_kind(column: Column, config: TrainConfig) -> str:
     """Return the kind of head: by the kind of the column, otherwise by the options."""
-    by_column = {"categorical": "categorical", "binary": "bernoulli", "count": "count"}.get(column.kind)
+    by_column = _HEAD_OF_KIND.get(column.kind)
     if by_column is not None:
         return by_column
     kind = config.likelihood

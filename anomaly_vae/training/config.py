@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anomaly_vae.columns.heads import HEADS
-from anomaly_vae.columns.schema import KINDS, Kind
+from anomaly_vae.columns.plan import Wanted
+from anomaly_vae.columns.reading.missing import check_markers
+from anomaly_vae.columns.reading.records import PARTS
+from anomaly_vae.columns.schema import KINDS
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import check_rate, is_real, shortened
 
 __all__ = ["LIKELIHOODS", "TrainConfig", "read_toml"]
 
 Auto = Literal["auto"]
+
+# A constant column has one value, and a cyclic one needs a period: they are not chosen.
+_KINDS_TO_SET = (*(kind for kind in KINDS if kind not in ("constant", "cyclic")), "datetime", "exclude")
 
 LIKELIHOODS = ("auto", *(kind for kind, head in HEADS.items() if head.selectable))
 
@@ -41,7 +47,9 @@ class TrainConfig:
         column_transform: "auto" for a power transform (Yeo-Johnson) of each skewed column whose held-out values become
             more likely with it, or "standardise" for none.
         columns: Kinds of columns by name, if the values suggest a wrong kind: "continuous", "integer", "count",
-            "binary", "categorical".
+            "binary", "categorical", "datetime", "exclude" (left out), or a list of the parts of a time that the model
+            learns: "time_of_day", "day_of_week", "day_of_month", "day_of_year", "trend".
+        missing_values: Texts or numbers that mean a missing cell, beside the usual ones such as NA.
         beta: Final weight of the KL term in the training loss. Scores always use 1.
         kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
         free_bits: Nats of KL that each latent dimension may use at no cost; against posterior collapse.
@@ -68,7 +76,8 @@ class TrainConfig:
     decoder_variance: str = "learned"
     likelihood: str = "auto"
     column_transform: str = "auto"
-    columns: Mapping[str, Kind] = field(default_factory=dict)
+    columns: Mapping[str, Wanted] = field(default_factory=dict)
+    missing_values: tuple[str, ...] = ()
     beta: float = 1.0
     kl_warmup: float = 0.3
     free_bits: float = 0.0
@@ -99,6 +108,7 @@ class TrainConfig:
         _check_choice("column_transform", self.column_transform, ("auto", "standardise"))
         _check_choice("search", self.search, ("off", "fast", "full"))
         self._set("columns", _kinds(self.columns))
+        self._set("missing_values", check_markers(self.missing_values))
         self._set("beta", _number("beta", self.beta, 0, 1000))
         self._set("kl_warmup", _number("kl_warmup", self.kl_warmup, 0, 1))
         self._set("free_bits", _number("free_bits", self.free_bits, 0, 100))
@@ -127,10 +137,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers, strings and lists, for the manifest."""
-        return {
-            k: list(v) if isinstance(v, tuple) else dict(v) if isinstance(v, Mapping) else v
-            for k, v in ((f.name, getattr(self, f.name)) for f in fields(self))
-        }
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -152,6 +159,13 @@ def read_toml(path: Path) -> dict[str, Any]:
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise ConfigError(f"{path}: unknown parameter {key!r}; {hint}")
     return values
+
+
+def _plain(value: Any) -> Any:
+    """Return a field as numbers, strings, lists and dictionaries."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
@@ -177,9 +191,18 @@ def _widths(value: object) -> tuple[int, ...]:
     return tuple(_whole("hidden", width, 1, 4096) for width in value)
 
 
-def _kinds(value: object) -> dict[str, Kind]:
+def _kinds(value: object) -> dict[str, Wanted]:
     if not isinstance(value, Mapping):
         raise ConfigError(f'columns must be kinds by name, such as {{"zip": "categorical"}}, got {shortened(value)}')
-    for name, kind in value.items():
-        _check_choice(f"columns: {name}", kind, tuple(kind for kind in KINDS if kind != "constant"))
-    return {str(name): kind for name, kind in value.items()}
+    return {str(name): _kind(f"columns: {name}", kind) for name, kind in value.items()}
+
+
+def _kind(where: str, value: Any) -> Wanted:
+    if isinstance(value, str):
+        _check_choice(where, value, _KINDS_TO_SET)
+        return value  # type: ignore[return-value]
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ConfigError(f"{where} must be a kind or a list of parts of a time, got {shortened(value)}")
+    for part in value:
+        _check_choice(where, part, PARTS)
+    return tuple(value)

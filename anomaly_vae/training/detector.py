@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.bundle.files import Bundle, write_bundle
-from anomaly_vae.columns.rows import column_names, to_matrix, to_rows
-from anomaly_vae.columns.schema import Kind
+from anomaly_vae.caller import warn_caller
+from anomaly_vae.columns.plan import Wanted
+from anomaly_vae.columns.rows import to_rows, to_training_table
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.gates import refuse_failed
-from anomaly_vae.training.pipeline import train_model
+from anomaly_vae.training.pipeline import train_table
 from anomaly_vae.training.progress_bar import training_progress
 
 __all__ = ["VAEDetector"]
@@ -41,7 +41,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         likelihood: p(x|z) of numeric columns: "auto" (the search chooses), "gaussian", "student_t", "logistic",
             "bernoulli" or "count". Binary and categorical columns have heads of their own.
         column_transform: "auto" for a power transform (Yeo-Johnson) of skewed columns, or "standardise" for none.
-        columns: Kinds of columns by name, if the values suggest a wrong kind, such as {"zip": "categorical"}.
+        columns: Kinds of columns by name, if the values suggest a wrong kind, such as {"zip": "categorical"}; "exclude"
+            leaves a column out; ["time_of_day", "trend"] are parts of a time to learn.
+        missing_values: Texts or numbers that mean a missing cell, beside the usual ones such as NA.
         beta: Final weight of the KL term in the training loss. Scores always use 1.
         kl_warmup: Fraction of the steps over which the KL weight rises from 0 to beta.
         free_bits: Nats of KL that each latent dimension may use at no cost.
@@ -65,8 +67,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         bundle_: The model bundle that ``save`` writes.
 
     Examples:
-        >>> det = VAEDetector(random_state=0).fit(X)  # doctest: +SKIP
-        >>> det.score_samples(X)  # doctest: +SKIP
+        >>> import numpy as np
+        >>> from anomaly_vae import VAEDetector
+        >>> X = np.random.default_rng(0).normal(size=(300, 3))
+        >>> det = VAEDetector(search="off", max_steps=100, target_fpr=0.05, random_state=0).fit(X)
+        >>> det.predict([[0.0, 0.0, 0.0], [0.0, 0.0, 9.0]])
+        array([ 1, -1])
+        >>> det.save("detector")
     """
 
     def __init__(
@@ -79,7 +86,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         decoder_variance: str = "learned",
         likelihood: str = "auto",
         column_transform: str = "auto",
-        columns: Mapping[str, Kind] | None = None,
+        columns: Mapping[str, Wanted] | None = None,
+        missing_values: Sequence[str | float] = (),
         beta: float = 1.0,
         kl_warmup: float = 0.3,
         free_bits: float = 0.0,
@@ -102,6 +110,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.likelihood = likelihood
         self.column_transform = column_transform
         self.columns = columns
+        self.missing_values = missing_values
         self.beta = beta
         self.kl_warmup = kl_warmup
         self.free_bits = free_bits
@@ -128,24 +137,21 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             ConfigError: A parameter with an invalid value.
         """
         config = self._config()
-        texts = frozenset(name for name, kind in config.columns.items() if kind == "categorical")
-        names, rows, categories = to_matrix(X, texts)
+        table = to_training_table(X, config.columns, config.missing_values)
         with training_progress(enabled=self.verbose > 0) as bars:
-            model = train_model(
-                rows, names, config, categories=categories, report=bars.report, on_calibrated=bars.on_calibrated
-            )
+            model = train_table(table, config, report=bars.report, on_calibrated=bars.on_calibrated)
         training = model.bundle.manifest.training
         if training.interrupted:
-            warnings.warn("the training was interrupted; the best model so far was kept", stacklevel=2)
+            warn_caller("the training was interrupted; the best model so far was kept")
         for gate in training.gates:
             if gate.passed is False:
-                warnings.warn(f"release gate failed: {gate.name}: {gate.detail}", stacklevel=2)
+                warn_caller(f"release gate failed: {gate.name}: {gate.detail}")
         self.bundle_: Bundle = model.bundle
         self._scorer: Scorer | None = Scorer(model.bundle)
         self.offset_ = model.bundle.manifest.calibration.threshold
-        self.n_features_in_ = rows.shape[1]
-        if column_names(X) is not None:
-            self.feature_names_in_ = np.array(names, dtype=object)
+        self.n_features_in_ = len(table.inputs)
+        if table.has_names:
+            self.feature_names_in_ = np.array([each.name for each in table.inputs], dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         return self
@@ -154,30 +160,50 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return log p(x) of each row, nats in data units, shape (N,).
 
         For a row with missing cells, the value is adjusted to the scale of complete rows, so that one threshold is
-        valid for all rows: see ``score`` of :class:`anomaly_vae.Scores`.
+        valid for all rows: see ``score`` of ``anomaly_vae.Scores``.
+
+        Args:
+            X: Rows in data units: an array (N, D) or a table with the columns of ``fit``.
         """
         scorer = self.scorer()
         return scorer.score_rows(to_rows(X, scorer.schema, type(self).__name__)).score
 
     def decision_function(self, X: Any) -> FloatArray:  # noqa: N803
-        """Return ``score_samples(X) - offset_``: negative for anomalies, shape (N,)."""
+        """Return ``score_samples(X) - offset_``: negative for anomalies, nats, shape (N,).
+
+        Args:
+            X: As for ``score_samples``.
+        """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: N803
         """Return +1 for normal rows and -1 for anomalies, shape (N,).
 
-        The cascade of :meth:`anomaly_vae.Scorer.flag` decides, with far fewer samples than ``score_samples`` takes.
+        The cascade of ``anomaly_vae.Scorer.flag`` decides, with far fewer samples than ``score_samples`` takes.
+
+        Args:
+            X: As for ``score_samples``.
         """
         scorer = self.scorer()
         flags = scorer.flag_rows(to_rows(X, scorer.schema, type(self).__name__))
         return np.where(flags.is_anomaly, -1, 1)
 
     def score(self, X: Any, y: object = None) -> float:  # noqa: N803, ARG002
-        """Return the mean of ``score_samples``, so that ``cross_val_score`` and ``GridSearchCV`` work."""
+        """Return the mean of ``score_samples``, nats, so that ``cross_val_score`` and ``GridSearchCV`` work.
+
+        Args:
+            X: As for ``score_samples``.
+            y: Ignored.
+        """
         return float(self.score_samples(X).mean())
 
     def save(self, path: str | Path, *, overwrite: bool = False, force: bool = False) -> None:
         """Write the model bundle, a directory that ``anomaly_vae.load`` and the command line read.
+
+        Args:
+            path: The directory.
+            overwrite: Replace a bundle that exists there.
+            force: Write a model that failed a release gate.
 
         Raises:
             GateFailed: The model failed a release gate, and ``force`` is False.

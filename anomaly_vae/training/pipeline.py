@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,11 +19,15 @@ from anomaly_vae.bundle.golden import golden_samples
 from anomaly_vae.bundle.manifest import Architecture, Estimator, Gate, Manifest, MemberRecord, Training
 from anomaly_vae.bundle.members import open_members
 from anomaly_vae.bundle.row_calibration import RowCalibration, calibrate_rows, usable_schema
+from anomaly_vae.caller import warn_caller
 from anomaly_vae.columns.adjustment import Adjustment
-from anomaly_vae.columns.kinds import infer_schema, recode
+from anomaly_vae.columns.findings import Finding
 from anomaly_vae.columns.novelty import only_rare_categories, with_novelty_from_training
+from anomaly_vae.columns.plan import model_rows, plan_schema
 from anomaly_vae.columns.rows import check_names, check_not_infinite
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.split import Split, split_of
+from anomaly_vae.columns.training_table import TrainingTable
 from anomaly_vae.density.estimator import DensityEstimator, Precision
 from anomaly_vae.density.member import Member
 from anomaly_vae.density.synthesis import sample_rows
@@ -44,14 +47,10 @@ from anomaly_vae.training.search import SearchResult, search
 from anomaly_vae.training.starts import choose_extra_starts
 from anomaly_vae.version import __version__
 
-__all__ = ["MIN_ROWS", "Split", "TrainedModel", "split_rows", "train_model"]
+__all__ = ["MIN_ROWS", "TrainedModel", "train_model", "train_table"]
 
 # Rows that training needs, at least: 7 to train, 1 to stop early and 2 to calibrate. Chosen, not measured.
 MIN_ROWS = 10
-
-# Limit of the held-out rows, and of the calibration rows. With 20,000 calibration rows the realised false-positive rate
-# at target 0.01 has a standard deviation of 0.0007.
-_MAX_SET_ASIDE = 20_000
 
 # The standard error at which the sampling of a row ends, nats, and the most decoder evaluations of a row, as
 # documented. The error is far below the spread of log p(x), which is 2 to 16 nats on ADBench tables.
@@ -70,18 +69,6 @@ _CAREFUL_SHARE, _CAREFUL_ROWS = 0.03, 2000
 # measured: they bound the time of the checks, above all that of loading a bundle.
 _GOLDEN_ROWS, _CHECKED_ROWS, _CHECKED_SAMPLES = 16, 32, 256
 
-# Random stream of the split. It differs from that of a caller who shuffled the rows with the same seed.
-_SPLIT_STREAM = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """Row indices: 10 % held out for early stopping and 20 % for calibration, at most 20,000 each; the rest trains."""
-
-    train: NDArray[np.intp]
-    held_out: NDArray[np.intp]
-    calibration: NDArray[np.intp]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
@@ -98,18 +85,6 @@ class TrainedModel:
     split: Split
 
 
-def split_rows(num_rows: int, rng: np.random.Generator) -> Split:
-    """Return a random split of the rows."""
-    order = rng.permutation(num_rows)
-    calibration = min(_MAX_SET_ASIDE, max(1, round(0.2 * num_rows)))
-    held_out = min(_MAX_SET_ASIDE, max(1, round(0.1 * num_rows)))
-    return Split(
-        calibration=order[:calibration],
-        held_out=order[calibration : calibration + held_out],
-        train=order[calibration + held_out :],
-    )
-
-
 def train_model(
     rows: FloatArray,
     names: tuple[str, ...],
@@ -121,44 +96,81 @@ def train_model(
     report: Callable[[str, Progress], None] | None = None,
     on_calibrated: Callable[[int], None] | None = None,
 ) -> TrainedModel:
-    """Train, export and calibrate a model on normal rows.
+    """Train on rows of plain numbers and of indices of texts; see :func:`train_table`.
 
     Args:
         rows: Normal rows in data units, float64 (N, D), NaN where a cell is missing; text columns hold indices.
         names: Column names.
         config: Parameters.
         categories: The texts of the text columns, by name.
+        label, checkpoint, report, on_calibrated: As for :func:`train_table`.
+    """
+    return train_table(
+        TrainingTable.of_numbers(rows, names, categories),
+        config,
+        label=label,
+        checkpoint=checkpoint,
+        report=report,
+        on_calibrated=on_calibrated,
+    )
+
+
+def train_table(
+    table: TrainingTable,
+    config: TrainConfig,
+    *,
+    label: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    report: Callable[[str, Progress], None] | None = None,
+    on_calibrated: Callable[[int], None] | None = None,
+    on_findings: Callable[[Sequence[Finding]], None] | None = None,
+) -> TrainedModel:
+    """Train, export and calibrate a model on normal rows.
+
+    Args:
+        table: The normal rows.
+        config: Parameters.
         label: Name of the label column; scoring ignores it.
         checkpoint: Saves the run, and continues a saved one; None saves nothing.
         report: Called with the title of a model and its progress, ELBOs in data units.
         on_calibrated: Called with the number of calibration rows scored since its last call.
+        on_findings: Called before the training with what the user should know about the columns. None issues one
+            warning about the columns that are left out.
 
     Raises:
         InvalidInput: Too few rows, an infinite value, or no column to model.
         GateFailed: The exported networks differ from the trained ones.
     """
-    if len(rows) < MIN_ROWS:
-        raise InvalidInput(f"got n_samples={len(rows)} normal rows, training needs at least {MIN_ROWS}")
-    check_names(names)
-    check_not_infinite(rows, names)
-    categories, checkpoint = categories or {}, checkpoint or Checkpoint(None, resume=False)
+    cells = table.rows
+    if len(cells) < MIN_ROWS:
+        raise InvalidInput(f"got n_samples={len(cells)} normal rows, training needs at least {MIN_ROWS}")
+    check_names(tuple(each.name for each in table.inputs))
+    check_not_infinite(cells, tuple(each.name for each in table.used_inputs))
+    checkpoint = checkpoint or Checkpoint(None, resume=False)
     seed = secrets.randbits(32) if config.random_state is None else config.random_state
-    split = split_rows(len(rows), np.random.default_rng([seed, _SPLIT_STREAM]))
-    fitting_rows = rows[np.concatenate([split.train, split.held_out])]
-    schema = infer_schema(fitting_rows, names, categories=categories, kinds=config.columns, label=label)
-    schema = with_novelty_from_training(schema, fitting_rows, config.target_fpr)
+    split = split_of(len(cells), seed)
+    fitting = np.concatenate([split.train, split.held_out])
+    schema, findings = plan_schema(table, fitting, config.columns, label)
+    (on_findings or _warn_left_out)(findings)
+    rows = model_rows(schema, table, cells)
+    schema = with_novelty_from_training(schema, rows[fitting], config.target_fpr)
     for caveat in only_rare_categories(schema):
-        warnings.warn(caveat, stacklevel=2)
-    rows = recode(rows, schema, categories)
+        warn_caller(caveat)
     schema, demotions = usable_schema(schema, rows[split.calibration], config.target_fpr)
     prunes = config.latent_dim == "auto"
     config = resolve_config(replace(config, random_state=seed), schema, len(split.train))
-    checkpoint.begin(fingerprint(rows, names, config))
+    checkpoint.begin(fingerprint(rows, schema.column_names, config))
     result = search(config, schema, rows[split.train], rows[split.held_out], checkpoint, report)
     if prunes:
         result = replace(result, members=tuple(_pruned(each, rows[split.held_out], seed) for each in result.members))
     bundle = _BundleBuilder(config, schema, result, rows, split).build(demotions, on_calibrated)
     return TrainedModel(bundle=bundle, members=result.members, split=split)
+
+
+def _warn_left_out(findings: Sequence[Finding]) -> None:
+    left_out = [str(each) for each in findings if each.is_left_out]
+    if left_out:
+        warn_caller("; ".join(left_out))
 
 
 def _pruned(member: FittedModel, held_out: FloatArray, seed: int) -> FittedModel:
@@ -249,7 +261,7 @@ class _BundleBuilder:
             self._schema, self._calibration, scores, self._config.target_fpr, demotions=demotions
         )
         for text in calibrated.warnings:
-            warnings.warn(text, stacklevel=3)
+            warn_caller(text)
         gates = run_gates(
             self._result.members,
             self._estimator,

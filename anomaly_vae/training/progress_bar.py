@@ -1,9 +1,10 @@
-"""A progress bar for training and calibration, on standard error."""
+"""The progress of training and calibration, on standard error."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from anomaly_vae.progress import Clock, Pace
 from anomaly_vae.training.loop import Progress
 
 __all__ = ["ProgressCallbacks", "training_progress"]
@@ -29,11 +31,27 @@ class ProgressCallbacks(NamedTuple):
 
 
 @contextlib.contextmanager
-def training_progress(*, enabled: bool) -> Iterator[ProgressCallbacks]:
-    """Draw a bar for training and a line for calibration, or nothing if not enabled."""
+def training_progress(
+    *, enabled: bool, terminal: bool = True, clock: Clock = time.monotonic
+) -> Iterator[ProgressCallbacks]:
+    """Show the progress of training and calibration, or nothing if not enabled.
+
+    Args:
+        enabled: Whether to show anything.
+        terminal: Draw a bar. Otherwise print a plain line from time to time: see :class:`anomaly_vae.progress.Pace`.
+        clock: Seconds since some moment.
+    """
     if not enabled:
         yield ProgressCallbacks()
-        return
+    elif terminal:
+        with _bar() as callbacks:
+            yield callbacks
+    else:
+        yield _lines(clock)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[ProgressCallbacks]:
     columns = (
         TextColumn("{task.fields[stage]}"),
         BarColumn(bar_width=24),
@@ -46,19 +64,40 @@ def training_progress(*, enabled: bool) -> Iterator[ProgressCallbacks]:
         calibration = bar.add_task("rows scored", total=None, stage="calibrating", visible=False)
 
         def report(title: str, progress: Progress) -> None:
-            held_out = progress.held_out
             bar.update(
                 training,
                 stage=f"{title:<12}",
                 completed=progress.step,
                 total=progress.max_steps,
-                description=(
-                    f"loss {progress.loss:.2f}  held-out ELBO {held_out.elbo:.2f} (best {progress.best_elbo:.2f})  "
-                    f"KL {held_out.kl:.2f}  log p(x|z) {held_out.log_likelihood:.2f}"
-                ),
+                description=_figures(progress),
             )
 
         def on_calibrated(rows: int) -> None:
             bar.update(calibration, advance=rows, visible=True)
 
         yield ProgressCallbacks(report, on_calibrated)
+
+
+def _lines(clock: Clock) -> ProgressCallbacks:
+    pace = Pace(clock)
+    scored = 0
+
+    def report(title: str, progress: Progress) -> None:
+        if pace.is_due(progress.step, progress.max_steps):
+            print(f"{title}: step {progress.step:,} of {progress.max_steps:,}, {_figures(progress)}", file=sys.stderr)
+
+    def on_calibrated(rows: int) -> None:
+        nonlocal scored
+        scored += rows
+        if pace.is_due(scored, None):
+            print(f"calibrating: {scored:,} rows scored", file=sys.stderr)
+
+    return ProgressCallbacks(report, on_calibrated)
+
+
+def _figures(progress: Progress) -> str:
+    held_out = progress.held_out
+    return (
+        f"loss {progress.loss:.2f}  held-out ELBO {held_out.elbo:.2f} (best {progress.best_elbo:.2f})  "
+        f"KL {held_out.kl:.2f}  log p(x|z) {held_out.log_likelihood:.2f}"
+    )

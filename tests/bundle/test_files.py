@@ -116,7 +116,7 @@ def test_a_bundle_of_format_4_has_to_be_trained_again(copy):
             (copy / name).unlink()
 
     edit(downgrade)(copy)
-    with pytest.raises(BundleError, match=r"format version 4, this release reads 5; .*train the model again"):
+    with pytest.raises(BundleError, match=r"format version 4, this release reads 6; .*train the model again"):
         load(copy)
 
 

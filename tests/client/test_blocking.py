@@ -11,7 +11,7 @@ import pytest
 
 from anomaly_vae.bundle.files import write_bundle
 from anomaly_vae.client import AsyncClient, Client
-from anomaly_vae.errors import ConfigError, InvalidInput, Overloaded, ServiceError
+from anomaly_vae.errors import AnomalyVaeWarning, ConfigError, InvalidInput, Overloaded, ServiceError
 from anomaly_vae.scorer import load
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
@@ -59,8 +59,9 @@ def test_flags_and_scores_by_largest_error_are_those_of_the_scorer(client, score
     assert flags.reason == expected.reason
     assert len(client.flag(new_rows[:0])) == 0
     for one in (client, scorer):
-        with pytest.warns(UserWarning, match="no p-value and no flag"):
+        with pytest.warns(AnomalyVaeWarning, match="no p-value and no flag") as warned:
             scores = one.score(new_rows, max_std_error=0.1)
+        assert warned[0].filename == __file__
         assert scores.p_value is None
         assert scores.num_samples.max() <= 4096
         for error in (0.0, -1.0, float("nan"), float("inf")):

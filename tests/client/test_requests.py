@@ -10,9 +10,11 @@ import pytest
 
 from anomaly_vae.client import AsyncClient, Client
 from anomaly_vae.client.requests import schema_of, split_rows
+from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TextReading, TimeReading
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.errors import ServiceError
 from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.rpc.model_description import _input
 from tests.support.running import assert_same_bits
 from tests.support.scripted import Failure, ask, scripted
 
@@ -231,6 +233,7 @@ def test_the_columns_of_a_client_are_those_of_the_model():
         pb.ModelColumn(name="unit", kind="constant", value=7.0, other_share=0.25, novelty="lowest"),
         pb.ModelColumn(name="is_open", kind="binary", novelty="a rule of a later release"),
         pb.ModelColumn(name="year", kind="integer", step=2.0, origin=1.0),
+        pb.ModelColumn(name="hour", kind="cyclic", period=24.0),
     )
     assert schema_of(pb.Model(columns=columns, label="broken")) == Schema(
         columns=(
@@ -238,6 +241,37 @@ def test_the_columns_of_a_client_are_those_of_the_model():
             Column(name="unit", kind="constant", value=7.0, other_share=0.25, novelty="lowest"),
             Column(name="is_open", kind="binary"),
             Column(name="year", kind="integer", step=2.0, origin=1.0),
+            Column(name="hour", kind="cyclic", period=24.0),
         ),
         label="broken",
     )
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        NumberReading(),
+        NumberReading(decimal=",", thousands=" ", affixes=("()", "€"), truth=True),
+        TextReading(),
+        TimeReading(order="dmy", zone="Europe/Oslo", parts=("time_of_day", "trend")),
+        TimeReading(order="clock", parts=("time_of_day",)),
+        LeftOut(why="numbers the rows"),
+    ],
+)
+def test_a_client_reads_tables_as_the_service_says_that_training_did(reading):
+    """So that a DataFrame gives the same rows here as it would there."""
+    each = Input(name="a", reading=reading)
+    schema = schema_of(pb.Model(inputs=[_input(each)], missing_values=["-999"]))
+    assert schema.inputs == (each,)
+    assert schema.missing_values == ("-999",)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"kind": "picture"}, {"kind": "number", "decimal": ";"}, {"kind": "text", "truth": True}, {}]
+)
+def test_a_reading_of_a_later_release_is_refused_with_the_column(fields):
+    with pytest.raises(
+        ServiceError, match="the service reads column 'a' in a way that this release does not"
+    ) as caught:
+        schema_of(pb.Model(inputs=[pb.Input(name="a", **fields)]))
+    assert caught.value.code == "UNIMPLEMENTED"

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from anomaly_vae.columns.kinds import infer_schema, recode
-from anomaly_vae.columns.rows import to_matrix
+from anomaly_vae.columns.rows import to_training_table
 from anomaly_vae.columns.schema import Column
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.training.columns import standardise, yeo_johnson
@@ -50,10 +50,10 @@ def test_kinds_are_inferred_from_the_values(values, kind, step):
 
 def test_only_texts_of_training_rows_are_categories():
     """A text that only calibration rows have must be novel, as it would be in a row to score."""
-    matrix = to_matrix(pd.DataFrame({"a": ["x", "y", None, "x"] * 5, "b": range(20)}))
+    matrix = to_training_table(pd.DataFrame({"a": ["x", "y", None, "x"] * 5, "b": range(20)}))
     assert matrix.categories == {"a": ("x", "y")}
     rows = matrix.rows[matrix.rows[:, 0] != 1.0]
-    schema = infer_schema(rows, matrix.names, categories=matrix.categories)
+    schema = infer_schema(rows, ("a", "b"), categories=matrix.categories)
     assert schema.columns[0] == Column(
         name="a", kind="categorical", categories=("x",), other_share=1 / 12, novelty="lowest"
     )
@@ -82,10 +82,8 @@ def test_the_user_can_set_the_kind():
     counts = RNG.integers(0, 30, size=N)
     assert kind_of(counts, kinds={"a": "count"}).kind == "count"
     assert kind_of(counts, kinds={"a": "continuous"}).kind == "continuous"
-    matrix = to_matrix(pd.DataFrame({"zip": [1011, 9000, 1011, 8001] * 5, "b": range(20)}), frozenset({"zip"}))
-    assert matrix.categories == {"zip": ("1011", "8001", "9000")}
-    with pytest.raises(ConfigError, match="there is no such column"):
-        kind_of(counts, kinds={"c": "count"})
+    frame = pd.DataFrame({"zip": [1011, 9000, 1011, 8001] * 5, "b": range(20)})
+    assert to_training_table(frame, {"zip": "categorical"}).categories == {"zip": ("1011", "8001", "9000")}
     with pytest.raises(ConfigError, match="holds text such as 'x', so it is categorical"):
         infer_schema(np.zeros((3, 1)), ("a",), categories={"a": ("x",)}, kinds={"a": "integer"})
 
@@ -172,3 +170,34 @@ def test_only_rare_categories_are_nothing_to_model():
 def test_nothing_to_model_is_refused():
     with pytest.raises(InvalidInput, match="one single value"):
         infer_schema(np.array([[1.0, 3.0, 2.0]]), ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("values", "period", "step", "origin"),
+    [
+        (RNG.uniform(0.0, 24.0, size=N), 24.0, None, 0.0),
+        (RNG.integers(0, 7, size=N), 7.0, 1.0, 0.0),
+        (RNG.integers(0, 5, size=N) + 7.0 * RNG.integers(0, 9, size=N), 7.0, 1.0, 0.0),
+        (RNG.integers(-50, 50, size=N) / 4.0, 24.0, 0.25, 0.0),
+        (RNG.integers(0, 12, size=N) * 2.0 + 0.5, 24.0, 2.0, 0.5),
+        (RNG.choice([9.0, 17.0], size=N), 24.0, None, 0.0),  # a few times of a day are no grid
+        (RNG.integers(0, 4, size=N) * 7.0, 24.0, None, 0.0),  # whole steps do not lead around the circle
+    ],
+)
+def test_a_cyclic_column_has_the_period_of_the_caller_and_the_grid_of_its_values(values, period, step, origin):
+    column = kind_of(values, cyclic={"a": period})
+    assert (column.kind, column.period) == ("cyclic", period)
+    assert column.step == (None if step is None else pytest.approx(step, rel=1e-12))
+    assert column.origin == pytest.approx(origin, abs=1e-12)
+    assert column.is_modelled
+    assert not column.can_be_novel
+
+
+def test_a_cyclic_column_with_one_value_is_constant():
+    column = kind_of(np.array([1.0, 25.0] * 50), cyclic={"a": 24.0})
+    assert (column.kind, column.value, column.period) == ("constant", 1.0, None)
+
+
+def test_a_cyclic_column_has_no_other_kind():
+    with pytest.raises(ConfigError, match=r"a = 'integer': the values repeat after 7, so the column is cyclic"):
+        kind_of(np.arange(50.0), cyclic={"a": 7.0}, kinds={"a": "integer"})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from anomaly_vae.columns.features import Features
+from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TextReading, TimeReading
 from anomaly_vae.columns.schema import MOST_CATEGORIES, Column, Schema
 from tests.support.models import columns_of, schema_of
 
@@ -123,3 +124,31 @@ def test_cells_outside_a_column_are_new_or_too_rare_to_learn():
     np.testing.assert_array_equal(schema.other_cells(rows)[:, 0], [False] * 4)
     np.testing.assert_array_equal(schema.other_cells(rows)[:, 1], [False, True, True, False])
     np.testing.assert_array_equal(schema.novel_cells(rows), np.repeat([[False], [False], [True], [False]], 2, axis=1))
+
+
+def test_without_inputs_every_column_is_an_input_of_plain_numbers_or_texts():
+    schema = schema_of("categorical", "gaussian")
+    assert schema.all_inputs == schema.used_inputs
+    assert [each.reading for each in schema.all_inputs] == [TextReading(), NumberReading()]
+    assert schema.names == schema.column_names == ("colour", "pressure")
+    assert schema.left_out == ()
+
+
+def test_a_table_to_score_needs_the_inputs_that_are_read_and_the_model_has_the_columns_that_they_give():
+    hour = Column(name="when.time_of_day", kind="cyclic", period=24.0)
+    schema = Schema(
+        columns=(*schema_of("categorical").columns, hour),
+        inputs=(
+            Input(name="row", reading=LeftOut(why="numbers the rows")),
+            Input(name="colour", reading=TextReading()),
+            Input(name="when", reading=TimeReading(parts=("time_of_day",))),
+        ),
+        missing_values=("gone",),
+    )
+    assert schema.names == ("colour", "when")
+    assert schema.column_names == ("colour", "when.time_of_day")
+    assert schema.left_out == ("row",)
+    reader = schema.reader()
+    np.testing.assert_array_equal(reader.texts("colour", ["red", "Gone", "mauve"])[0], [2.0, np.nan, -1.0])
+    noon = np.datetime64("2024-01-01T12:00", "us").astype(np.int64)
+    np.testing.assert_array_equal(schema.expand(np.array([[2.0, noon]])), [[2.0, 12.0]])

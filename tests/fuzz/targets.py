@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from anomaly_vae.bundle.manifest import decode_manifest
+from anomaly_vae.bundle.manifest_json import decode_manifest
 from anomaly_vae.bundle.npy import parse_npy
 from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.errors import BundleError

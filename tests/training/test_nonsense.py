@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.split import split_of
 from anomaly_vae.errors import GateFailed
-from anomaly_vae.training import pipeline
 from anomaly_vae.training.gates import refuse_failed
 from anomaly_vae.training.nonsense import flags_nonsense, nonsense_rows
 from anomaly_vae.training.pipeline import train_model
@@ -21,7 +21,7 @@ from tests.support.training import QUICK_GAUSSIAN
 def test_numbers_are_multiplied_and_categories_kept():
     rows = rows_of(5, *ALL)
     nonsense = nonsense_rows(schema_of(*ALL), rows, rows)
-    factors = [1.0 if name in ("categorical", "bernoulli") else 1000.0 for name in ALL]
+    factors = [1.0 if name in ("categorical", "bernoulli", "cyclic") else 1000.0 for name in ALL]
     np.testing.assert_allclose(nonsense, rows * factors)
 
 
@@ -42,9 +42,10 @@ def test_columns_of_0_and_1_are_changed_only_without_other_numbers():
     np.testing.assert_array_equal(nonsense_rows(Schema(columns=(binary,)), rows[:, :1], rows[:, :1]), [[1000.0]])
 
 
-def test_a_table_of_text_has_no_nonsense():
-    schema = schema_of("categorical")
-    rows = rows_of(5, "categorical")
+@pytest.mark.parametrize("name", ["categorical", "cyclic"])
+def test_a_table_of_text_or_of_angles_has_no_nonsense(name):
+    schema = schema_of(name)
+    rows = rows_of(5, name)
     assert len(nonsense_rows(schema, rows, rows)) == 0
 
 
@@ -76,7 +77,7 @@ def test_a_sound_model_flags_nonsense(trained):
 def test_a_model_calibrated_on_nonsense_is_refused():
     """Half of the calibration rows are a million times too large, so the threshold lies among them."""
     rows = make_rows(300)
-    split = pipeline.split_rows(300, np.random.default_rng([0, pipeline._SPLIT_STREAM]))
+    split = split_of(300, seed=0)
     rows[split.calibration[::2], :4] *= 1e6
     bundle = train_model(rows, NAMES, replace(QUICK_GAUSSIAN, target_fpr=0.05)).bundle
     with pytest.raises(GateFailed, match=r"flags nonsense: 0 of 30 .*--force"):

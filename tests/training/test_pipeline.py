@@ -7,26 +7,19 @@ from dataclasses import replace
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from anomaly_vae.columns.rows import to_training_table
+from anomaly_vae.columns.split import split_of
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.training import pipeline
 from anomaly_vae.training.config import TrainConfig
-from anomaly_vae.training.pipeline import split_rows, train_model
+from anomaly_vae.training.pipeline import train_model, train_table
 from anomaly_vae.training.quality import detection_quality
 from tests.support.data import NAMES, make_rows
 from tests.support.training import QUICK, QUICK_GAUSSIAN
-
-
-@pytest.mark.parametrize("n", [10, 13, 59, 1000, 500_000])
-def test_the_split_uses_every_row_once(n):
-    split = split_rows(n, np.random.default_rng(0))
-    together = np.concatenate([split.train, split.held_out, split.calibration])
-    np.testing.assert_array_equal(np.sort(together), np.arange(n))
-    assert len(split.calibration) == min(20_000, round(0.2 * n))
-    assert len(split.held_out) >= 1
 
 
 def test_the_same_seed_gives_the_same_model_bit_for_bit(trained):
@@ -113,7 +106,7 @@ def test_progress_is_in_data_units(trained):
     ("rows", "message"),
     [
         (make_rows(9), "got n_samples=9 normal rows, training needs at least 10"),
-        (np.where(make_rows(30) == 7.0, np.nan, make_rows(30)), "column 'unit' is empty in all 24 training rows"),
+        (np.full((30, 5), np.nan), "no column is left to train on: column 'pressure' is empty in all 24 training rows"),
         (np.where(make_rows(30) == 7.0, np.inf, make_rows(30)), "row 0, column 'unit' is inf; 30 of 30 rows"),
         (np.full((30, 5), 2.0), "nothing to model"),
     ],
@@ -124,8 +117,11 @@ def test_rows_that_cannot_train_are_refused(rows, message):
 
 
 def test_too_few_calibration_rows_warn_with_the_number_needed():
-    with pytest.warns(UserWarning, match=r"12 calibration rows are too few for target_fpr 0\.01, which needs n >= 99"):
+    with pytest.warns(
+        UserWarning, match=r"12 calibration rows are too few for target_fpr 0\.01, which needs n >= 99"
+    ) as warned:
         model = train_model(make_rows(60), NAMES, QUICK_GAUSSIAN)
+    assert {each.filename for each in warned} == {__file__}
     calibration = model.bundle.manifest.calibration
     assert (calibration.rank, calibration.effective_fpr) == (1, 1 / 13)
 
@@ -149,7 +145,7 @@ def test_one_outlier_does_not_spoil_the_model(place, seed, likelihood, least_kl)
 
 def test_extreme_cells_in_rows_set_aside_do_not_fail_the_export():
     rows = make_rows(200)
-    split = split_rows(200, np.random.default_rng([0, pipeline._SPLIT_STREAM]))
+    split = split_of(200, seed=0)
     rows[split.calibration[:3], 0] = rows[split.held_out[:3], 0] = [1e17, -1e300, 3.4e38]
     model = train_model(rows, NAMES, replace(QUICK_GAUSSIAN, target_fpr=0.2))
     np.testing.assert_array_equal(model.split.calibration, split.calibration)
@@ -171,3 +167,36 @@ def test_trimming_finds_anomalies_that_were_trained_on():
         new[:, 0], new[:, 3] = 1.2e5 + 100 * rng.normal(size=100), 60 + rng.normal(size=100)
         found[fraction] = np.median(scorer.score(new).log_px) - np.median(scorer.score(make_rows(100, seed=11)).log_px)
     assert found[0.15] < found[0.0] - 20.0
+
+
+def test_what_was_found_about_the_columns_is_reported_before_the_training():
+    """Then nothing is warned of: the caller shows it."""
+    frame = pd.DataFrame(make_rows(60), columns=NAMES).assign(gap=None, when="2024-01-01")
+    seen, order = [], []
+    model = train_table(
+        to_training_table(frame),
+        replace(QUICK_GAUSSIAN, target_fpr=0.2),
+        report=lambda *_: order.append("step"),
+        on_findings=lambda findings: (seen.extend(findings), order.append("findings")),
+    )
+    assert [(each.column, each.is_left_out) for each in seen] == [("unit", False), ("gap", True), ("when", True)]
+    assert order[0] == "findings"
+    assert model.bundle.manifest.schema.names == NAMES
+
+
+def test_an_empty_column_is_left_out_with_a_warning():
+    rows = np.where(make_rows(60) == 7.0, np.nan, make_rows(60))
+    with pytest.warns(UserWarning, match="column 'unit' is empty in all 48 training rows: left out") as warned:
+        model = train_model(rows, NAMES, replace(QUICK_GAUSSIAN, target_fpr=0.2))
+    assert {each.filename for each in warned} == {__file__}
+    schema = model.bundle.manifest.schema
+    assert (schema.left_out, schema.column_names) == (("unit",), NAMES[:4])
+    assert Scorer(model.bundle).score(rows[:3]).log_px.shape == (3,)
+
+
+@pytest.mark.parametrize("name", ["", "a\x1b[2J"])
+def test_names_that_no_manifest_may_hold_are_refused_before_the_training_also_of_columns_left_out(name):
+    """Otherwise the finished model could not be loaded."""
+    frame = pd.DataFrame(make_rows(60), columns=NAMES).assign(**{name: [[1]] * 60})
+    with pytest.raises(InvalidInput, match="column"):
+        train_table(to_training_table(frame), QUICK_GAUSSIAN)

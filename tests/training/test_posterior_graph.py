@@ -20,7 +20,7 @@ L = 3
 EXAMPLES = {model.head.kind(): name for name, (_, model) in COLUMNS.items()}
 
 # Heads whose log p has no mixed derivatives in the parameters of a column: their curvature is the exact one.
-WITHOUT_MIXED = sorted(HEADS.keys() - {"categorical", "conditional"})
+WITHOUT_MIXED = sorted(HEADS.keys() - {"categorical", "conditional", "von_mises"})
 
 DEPTHS = pytest.mark.parametrize("hidden", [(), (16,), (12, 16), (8, 9, 10)], ids=lambda hidden: f"depth{len(hidden)}")
 
@@ -113,7 +113,7 @@ def test_a_large_z_has_the_same_curvature_and_no_large_constants(monkeypatch):
 
 
 @DEPTHS
-@pytest.mark.parametrize("names", [("categorical",) * 2, ("conditional",) * 2, ALL], ids="-".join)
+@pytest.mark.parametrize("names", [("categorical",) * 2, ("conditional",) * 2, ("cyclic",) * 2, ALL], ids="-".join)
 def test_mixed_derivatives_in_the_parameters_of_a_column_are_left_out(names, hidden):
     """I + J' D J - sum_p slope_p H_p with the diagonal D of minus the second derivatives of log p(x|z)."""
     case, expected = Case(names, hidden), []

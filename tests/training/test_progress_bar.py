@@ -1,4 +1,4 @@
-"""The progress bar writes to standard error, or nothing at all."""
+"""The progress is a bar on a terminal and plain lines elsewhere, on standard error, or nothing at all."""
 
 from __future__ import annotations
 
@@ -49,3 +49,26 @@ def test_the_bar_is_closed_after_an_error(capsys):
     with training_progress(enabled=True) as bars:  # rich allows one display at a time
         bars.on_calibrated(1)
     assert "calibrating" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [29.0, 3600.0])
+def test_elsewhere_than_on_a_terminal_a_long_training_prints_few_lines_and_a_short_one_none(capsys, seconds):
+    now = 0.0
+    with training_progress(enabled=True, terminal=False, clock=lambda: now) as bars:
+        for step in range(1, 1001):
+            now = step * seconds / 1000
+            bars.report("model 1 of 2", Progress(step, 1000, 3.25, Evaluation(-2.5, 0.75, -1.75), -2.0))
+        now += 300.0 if seconds > 30 else 0.0
+        bars.on_calibrated(50)
+        bars.on_calibrated(10)
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    if seconds < 30:
+        assert lines == []
+        return
+    assert lines[0] == (
+        "model 1 of 2: step 9 of 1,000, loss 3.25  held-out ELBO -2.50 (best -2.00)  KL 0.75  log p(x|z) -1.75"
+    )
+    assert lines[-1] == "calibrating: 50 rows scored"
+    assert 12 <= len(lines) <= 18  # a line for each quarter, and one every 5 minutes

@@ -10,21 +10,20 @@ import pandas as pd
 import pytest
 
 from anomaly_vae.columns.features import LOG_NEW_VALUES
-from anomaly_vae.columns.rows import to_matrix
+from anomaly_vae.columns.rows import to_training_table
+from anomaly_vae.columns.split import split_of
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.training import pipeline
-from anomaly_vae.training.pipeline import train_model
+from anomaly_vae.training.pipeline import train_table
 from tests.support.data import NAMES, make_rows
 from tests.support.training import QUICK
 
 
 def fitted(frame, target_fpr=0.05):
     """Return a scorer of a model of a table, and the warnings of its training."""
-    matrix = to_matrix(frame)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         config = replace(QUICK, target_fpr=target_fpr)
-        model = train_model(matrix.rows, matrix.names, config, categories=matrix.categories)
+        model = train_table(to_training_table(frame), config)
     return Scorer(model.bundle, threads=1), [str(each.message) for each in caught]
 
 
@@ -126,7 +125,7 @@ def test_constants_that_hardly_change_put_a_row_below_all_others():
 def test_columns_that_change_only_in_calibration_rows_are_demoted_with_a_warning():
     """Training cannot show it: the column is constant in all its rows."""
     rows = make_rows(300)
-    split = pipeline.split_rows(300, np.random.default_rng([0, pipeline._SPLIT_STREAM]))
+    split = split_of(300, seed=0)
     rows[split.calibration[::4], 4] = 8.0
     scorer, found = fitted(pd.DataFrame(rows, columns=NAMES))
     (text,) = [each for each in found if "calibration rows" in each]

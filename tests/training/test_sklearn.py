@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import anomaly_vae
 from anomaly_vae import VAEDetector
-from anomaly_vae.errors import GateFailed, InvalidInput
+from anomaly_vae.errors import GateFailed
 from tests.support.data import NAMES, make_rows
 
 # fit warns that tables of a few dozen rows are too small to calibrate at the default rate.
@@ -115,8 +115,9 @@ def test_a_model_that_failed_a_gate_warns_and_is_saved_by_force_only(tmp_path):
     detector = VAEDetector(
         **QUICK | {"prior": "normal", "beta": 1000.0, "kl_warmup": 0.0, "max_steps": 150, "target_fpr": 0.05}
     )
-    with pytest.warns(UserWarning, match="release gate failed: posterior collapse"):
+    with pytest.warns(UserWarning, match="release gate failed: posterior collapse") as warned:
         detector.fit(rows)
+    assert {each.filename for each in warned} == {__file__}
     with pytest.raises(GateFailed, match="posterior collapse"):
         detector.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -179,7 +180,11 @@ def test_counts_and_bernoulli_for_a_whole_table():
         VAEDetector(**QUICK | {"likelihood": "bernoulli"}).fit(counts)
 
 
-def test_free_text_is_refused_by_name():
-    frame = mixed(100).assign(note=[f"remark {i}" for i in range(100)])
-    with pytest.raises(InvalidInput, match="column 'note' holds"):
-        VAEDetector(**QUICK).fit(frame)
+def test_free_text_is_left_out_with_a_warning_that_names_it():
+    """Scoring does not need the column either."""
+    frame = mixed(100)
+    with pytest.warns(UserWarning, match=r"column 'note' holds \d+ different texts in 80 rows.*: left out") as warned:
+        det = VAEDetector(**QUICK).fit(frame.assign(note=[f"remark {i}" for i in range(100)]))
+    assert {each.filename for each in warned} == {__file__}
+    assert det.bundle_.manifest.schema.left_out == ("note",)
+    assert det.score_samples(frame).shape == (100,)

@@ -105,7 +105,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "bundle_digest", "format_version", "created_by", "created_at", "columns", "label", "calibration", "estimator", "limits")
+    __slots__ = ("name", "version", "bundle_digest", "format_version", "created_by", "created_at", "columns", "label", "calibration", "estimator", "limits", "inputs", "missing_values")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,8 @@ class Model(_message.Message):
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     ESTIMATOR_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_VALUES_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     bundle_digest: str
@@ -128,10 +130,36 @@ class Model(_message.Message):
     calibration: Calibration
     estimator: Estimator
     limits: Limits
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., format_version: _Optional[int] = ..., created_by: _Optional[str] = ..., created_at: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ModelColumn, _Mapping]]] = ..., label: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., estimator: _Optional[_Union[Estimator, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    missing_values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., format_version: _Optional[int] = ..., created_by: _Optional[str] = ..., created_at: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ModelColumn, _Mapping]]] = ..., label: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., estimator: _Optional[_Union[Estimator, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., missing_values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Input(_message.Message):
+    __slots__ = ("name", "kind", "decimal", "thousands", "affixes", "truth", "order", "zone", "parts", "why")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DECIMAL_FIELD_NUMBER: _ClassVar[int]
+    THOUSANDS_FIELD_NUMBER: _ClassVar[int]
+    AFFIXES_FIELD_NUMBER: _ClassVar[int]
+    TRUTH_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    decimal: str
+    thousands: str
+    affixes: _containers.RepeatedScalarFieldContainer[str]
+    truth: bool
+    order: str
+    zone: str
+    parts: _containers.RepeatedScalarFieldContainer[str]
+    why: str
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., decimal: _Optional[str] = ..., thousands: _Optional[str] = ..., affixes: _Optional[_Iterable[str]] = ..., truth: bool = ..., order: _Optional[str] = ..., zone: _Optional[str] = ..., parts: _Optional[_Iterable[str]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class ModelColumn(_message.Message):
-    __slots__ = ("name", "kind", "value", "categories", "step", "origin", "rare", "other_share", "novelty")
+    __slots__ = ("name", "kind", "value", "categories", "step", "origin", "rare", "other_share", "novelty", "period")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +169,7 @@ class ModelColumn(_message.Message):
     RARE_FIELD_NUMBER: _ClassVar[int]
     OTHER_SHARE_FIELD_NUMBER: _ClassVar[int]
     NOVELTY_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     value: float
@@ -150,7 +179,8 @@ class ModelColumn(_message.Message):
     rare: _containers.RepeatedScalarFieldContainer[int]
     other_share: float
     novelty: str
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., categories: _Optional[_Iterable[str]] = ..., step: _Optional[float] = ..., origin: _Optional[float] = ..., rare: _Optional[_Iterable[int]] = ..., other_share: _Optional[float] = ..., novelty: _Optional[str] = ...) -> None: ...
+    period: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., categories: _Optional[_Iterable[str]] = ..., step: _Optional[float] = ..., origin: _Optional[float] = ..., rare: _Optional[_Iterable[int]] = ..., other_share: _Optional[float] = ..., novelty: _Optional[str] = ..., period: _Optional[float] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("threshold", "target_fpr", "effective_fpr", "confidence", "num_rows", "rank", "num_novel")

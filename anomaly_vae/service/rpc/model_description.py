@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from anomaly_vae.columns.reading.records import Input
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.served import Served
 from anomaly_vae.service.settings import ServeConfig
@@ -35,7 +38,15 @@ def describe(served: Served, config: ServeConfig) -> pb.Model:
             max_samples=config.max_samples,
             max_message_bytes=config.max_message_bytes,
         ),
+        inputs=map(_input, manifest.schema.inputs),
+        missing_values=manifest.schema.missing_values,
     )
+
+
+def _input(each: Input) -> pb.Input:
+    """Return an input with the fields of its reading, and its kind."""
+    facts = msgspec.to_builtins(each.reading)
+    return pb.Input(name=each.name, **{field: value for field, value in facts.items() if value is not None})
 
 
 def _columns(served: Served) -> list[pb.ModelColumn]:
@@ -50,6 +61,7 @@ def _columns(served: Served) -> list[pb.ModelColumn]:
             rare=column.rare,
             other_share=column.other_share,
             novelty=column.novelty,
+            period=column.period,
         )
         for column in served.scorer.schema.columns
     ]

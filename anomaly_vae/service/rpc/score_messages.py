@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.columns.rows import match_columns, text_of
-from anomaly_vae.columns.schema import UNSEEN, Column, Schema
+from anomaly_vae.columns.reading.cells import CellReader
+from anomaly_vae.columns.rows import check_not_infinite, match_columns
+from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.call_errors import invalid
@@ -122,12 +121,9 @@ def _column_rows(columns: pb.Columns, schema: Schema, limits: ServeConfig) -> Fl
         match_columns(names, schema.names)
     except InvalidInput as error:
         raise invalid("columns", str(error)) from error
-    known = {column.name: column for column in schema.columns}
-    found = {
-        column.name: _values(i, column, known[column.name])
-        for i, column in enumerate(columns.column)
-        if column.name in known
-    }
+    reader = schema.reader()
+    known = set(reader.names)
+    found = {column.name: _values(i, column, reader) for i, column in enumerate(columns.column) if column.name in known}
     first = found[schema.names[0]]
     num_rows = len(first.values)
     if not 1 <= num_rows <= limits.max_rows:
@@ -135,35 +131,41 @@ def _column_rows(columns: pb.Columns, schema: Schema, limits: ServeConfig) -> Fl
     for name, column in found.items():
         if len(column.values) != num_rows:
             raise invalid(column.field, f"{name!r} has {len(column.values)} rows, {schema.names[0]!r} has {num_rows}")
-    return np.column_stack([found[name].values for name in schema.names])
+    cells = np.column_stack([found[name].values for name in schema.names])
+    try:
+        check_not_infinite(cells, schema.names)
+    except InvalidInput as error:
+        raise invalid("columns", str(error)) from error
+    return schema.expand(cells)
 
 
 def _length(column: pb.Column) -> int:
     return len(column.strings.value) if column.HasField("strings") else len(column.fp64) // 8
 
 
-def _values(i: int, column: pb.Column, known: Column) -> _Values:
+def _values(i: int, column: pb.Column, reader: CellReader) -> _Values:
     field = f"columns.column[{i}].{column.WhichOneof('values') or 'values'}"
     if column.HasField("strings"):
-        if known.categories is None:
-            raise invalid(field, f"{column.name!r} holds text, the model's column holds numbers; set fp64")
-        return _Values(field, _codes(column.strings.value, known.categories))
+        return _Values(field, _texts(field, column, reader))
     if not column.HasField("fp64"):
-        expected = "fp64, little-endian doubles" if known.categories is None else "strings"
+        expected = "fp64, little-endian doubles" if reader.words(column.name) == "numbers" else "strings"
         raise invalid(field, f"{column.name!r} holds no values; set {expected}")
     if len(column.fp64) % 8:
         raise invalid(field, f"{column.name!r} has {len(column.fp64)} bytes, expected a multiple of 8 (doubles)")
-    values = np.frombuffer(column.fp64, "<f8")
-    if known.categories is None:
-        return _Values(field, values)
-    return _Values(field, _codes(values.tolist(), known.categories))
+    try:
+        return _Values(field, reader.numbers(column.name, np.frombuffer(column.fp64, "<f8"), "fp64"))
+    except InvalidInput as error:
+        raise invalid(field, str(error)) from error
 
 
-def _codes(values: Iterable[str | float], categories: tuple[str, ...]) -> FloatArray:
-    """Return the index of each value's text in the categories; NaN for a missing cell."""
-    codes: dict[str | None, float] = {text: float(i) for i, text in enumerate(categories)}
-    codes[None] = math.nan
-    return np.array([codes.get(text_of(value), UNSEEN) for value in values])
+def _texts(field: str, column: pb.Column, reader: CellReader) -> FloatArray:
+    try:
+        values, bad = reader.texts(column.name, column.strings.value)
+    except InvalidInput as error:
+        raise invalid(field, str(error)) from error
+    for row, text in bad.items():
+        raise invalid(field, f"row {row}, column {column.name!r}: {text}")
+    return values
 
 
 def _check_counts(data: bytes, limits: ServeConfig) -> None:

@@ -106,7 +106,7 @@ def checked_values(rows: FloatArray, schema: Schema, field: str) -> FloatArray:
         CallError: INVALID_ARGUMENT naming the field, if a value is infinite.
     """
     try:
-        check_not_infinite(rows, schema.names)
+        check_not_infinite(rows, schema.column_names)
     except InvalidInput as error:
         raise invalid(field, str(error)) from error
     missing = np.isnan(rows)

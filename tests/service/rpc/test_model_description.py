@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import msgspec
+
+from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TimeReading
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.rpc.model_description import describe
@@ -58,6 +61,7 @@ def test_every_field_of_a_column_is_described(scorer):
             rare=tuple(found.rare),
             other_share=found.other_share if found.HasField("other_share") else None,
             novelty=found.novelty if found.HasField("novelty") else None,
+            period=found.period if found.HasField("period") else None,
         )
         assert read == column
 
@@ -67,3 +71,24 @@ def test_the_limits_are_those_of_the_settings(scorer):
     limits = describe(Served("model", "1", scorer, (16, 64)), config)
     assert limits.limits == pb.Limits(max_rows=7, max_columns=8, max_samples=2_048, max_message_bytes=5_000)
     assert list(limits.estimator.budgets) == [16, 64]
+
+
+def test_get_model_says_how_the_columns_of_a_table_are_read(scorer):
+    """Also those that the model does not use, so that a caller can leave them out."""
+    manifest = scorer.bundle.manifest
+    inputs = (
+        Input(name="row", reading=LeftOut(why="numbers the rows")),
+        Input(name="price", reading=NumberReading(decimal=",", thousands=".", affixes=("€",))),
+        Input(name="when", reading=TimeReading(order="dmy", zone="Europe/Oslo", parts=("time_of_day", "trend"))),
+    )
+    schema = msgspec.structs.replace(manifest.schema, inputs=inputs, missing_values=("-999",))
+    bundle = Replaced(scorer.bundle, manifest=msgspec.structs.replace(manifest, schema=schema))
+    model = describe(
+        Served("model", "1", Replaced(scorer, bundle=bundle), scorer.budgets), ServeConfig(model=Path("model"))
+    )
+    assert list(model.inputs) == [
+        pb.Input(name="row", kind="left out", why="numbers the rows"),
+        pb.Input(name="price", kind="number", decimal=",", thousands=".", affixes=["€"]),
+        pb.Input(name="when", kind="time", order="dmy", zone="Europe/Oslo", parts=["time_of_day", "trend"]),
+    ]
+    assert list(model.missing_values) == ["-999"]

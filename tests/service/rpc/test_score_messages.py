@@ -1,15 +1,21 @@
 """Requests that must be refused, with the right status and the wrong field's name, and nothing internal."""
 
 import random
+from pathlib import Path
 
 import grpc
 import numpy as np
 import psutil
 import pytest
 
+from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TextReading, TimeReading
+from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
+from anomaly_vae.service.rpc.score_messages import count_rows, rows_of
 from anomaly_vae.service.rpc.scoring_servicer import SERVICE
+from anomaly_vae.service.settings import ServeConfig
 from tests.support.data import NAMES, make_rows
 from tests.support.running import INVALID, SERVING, columns, fault_of, running, score, send_bytes, tensor
 from tests.support.wire import entry
@@ -79,7 +85,7 @@ ERRORS = {
     "a short column": ({"columns": cut_column(3, bytes(40))}, "columns.column[3].fp64", "'temperature' has 5 rows"),
     "a ragged column": ({"columns": cut_column(3, bytes(47))}, "columns.column[3].fp64", "expected a multiple of 8"),
     "text": ({"columns": text_column(2)}, "columns.column[2].strings",
-             "holds text, the model's column holds numbers; set fp64"),
+             "row 0, column 'valve': 'seven' is not a number"),
     "a column of nothing": ({"columns": pb.Columns(column=[pb.Column(name=n) for n in NAMES])},
                             "columns.column[0].values", "'pressure' holds no values; set fp64"),
     "odd samples": ({"tensor": tensor(ROWS), "num_samples": 100}, "num_samples", "is 100, expected 0"),
@@ -257,3 +263,85 @@ def test_refused_rows_are_counted_if_their_number_is_certain(model_path):
         assert service.metric("anomaly_vae_rows_total", outcome="invalid") == 28
         assert service.metric("grpc_server_handled_total", grpc_code="InvalidArgument") == 9
         assert service.metric("anomaly_vae_queue_rows") == 0
+
+
+MIXED = Schema(
+    columns=(
+        Column(name="price", kind="continuous"),
+        Column(name="when.time_of_day", kind="cyclic", period=24.0),
+        Column(name="when.trend", kind="continuous"),
+        Column(name="town", kind="categorical", categories=("Oslo", "Rome")),
+        Column(name="size", kind="continuous"),
+    ),
+    inputs=(
+        Input(name="row", reading=LeftOut(why="numbers the rows")),
+        Input(name="price", reading=NumberReading(decimal=",", thousands=".", affixes=("€",))),
+        Input(name="when", reading=TimeReading(zone="Europe/Oslo", parts=("time_of_day", "trend"))),
+        Input(name="town", reading=TextReading()),
+        Input(name="size", reading=NumberReading()),
+    ),
+    missing_values=("-1",),
+)
+LIMITS = ServeConfig(model=Path("model"))
+
+
+def texts_of(**cells):
+    """Return a request with a column of texts for each name; numbers become bytes."""
+    found = pb.Columns()
+    for name, values in cells.items():
+        if isinstance(values[0], str):
+            found.column.add(name=name, strings=pb.Strings(value=values))
+        else:
+            found.column.add(name=name, fp64=np.array(values, "<f8").tobytes())
+    return pb.ScoreRequest(columns=found)
+
+
+CELLS = {
+    "price": ["1.234,5 €", "?"],
+    "when": ["1970-01-02 00:00Z", "NA"],
+    "town": ["Rome", "unknown"],
+    "size": [2.5, np.nan],
+}
+
+
+def test_columns_of_texts_are_read_as_the_training_table_was():
+    """Midnight in UTC was 1:00 in Oslo. "unknown" is a category, and "?" is a missing number."""
+    request = texts_of(**CELLS)
+    assert count_rows(request, MIXED) == 2
+    expected = [[1234.5, 1.0, 1.0 + 1 / 24, 1.0, 2.5], [np.nan, np.nan, np.nan, -1.0, np.nan]]
+    np.testing.assert_allclose(rows_of(request, MIXED, LIMITS), expected, rtol=1e-15)
+    numbers = texts_of(**CELLS | {"price": [1234.5, -1.0]})
+    np.testing.assert_array_equal(rows_of(numbers, MIXED, LIMITS), rows_of(request, MIXED, LIMITS))
+
+
+@pytest.mark.parametrize(
+    ("cells", "field", "message"),
+    [
+        ({"price": ["1200.25", "1"]}, "columns.column[0].strings", "row 0, column 'price': '1200.25' is not a number"),
+        ({"price": ["1", "9" * 400]}, "columns.column[0].strings", "row 1, column 'price': '9999"),
+        ({"price": [np.inf, 1.0]}, "columns", "row 0, column 'price' is inf"),
+        ({"size": [1.0, -np.inf]}, "columns", "row 1, column 'size' is -inf"),
+        ({"price": ["1e999", "1"]}, "columns", "row 0, column 'price' is inf"),
+        ({"when": ["soon", "NA"]}, "columns.column[1].strings", "row 0, column 'when': 'soon' is not a date or time"),
+        (
+            {"when": [0.0, 1.0]},
+            "columns.column[1].fp64",
+            "holds numbers (fp64), expected dates and times",
+        ),
+        ({"town": [0.0, 1.0]}, "columns.column[2].fp64", "holds numbers (fp64), expected text as in training"),
+        ({"town": ["Rome"]}, "columns.column[2].strings", "'town' has 1 rows, 'price' has 2"),
+    ],
+)
+def test_cells_that_do_not_fit_their_column_are_refused_by_row_and_column(cells, field, message):
+    with pytest.raises(CallError) as caught:
+        rows_of(texts_of(**CELLS | cells), MIXED, LIMITS)
+    assert caught.value.field == field
+    assert message in str(caught.value)
+
+
+def test_a_zone_that_the_machine_does_not_have_is_named():
+    reading = TimeReading(zone="Nowhere/City", parts=("time_of_day", "trend"))
+    inputs = tuple(Input(name=each.name, reading=reading) if each.name == "when" else each for each in MIXED.inputs)
+    schema = Schema(columns=MIXED.columns, inputs=inputs)
+    with pytest.raises(CallError, match="there is no time zone 'Nowhere/City' on this machine"):
+        rows_of(texts_of(**CELLS), schema, LIMITS)

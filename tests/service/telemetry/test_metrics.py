@@ -87,7 +87,7 @@ def test_the_model_s_gauges(service, scorer):
     assert service.metric("anomaly_vae_threshold_nats") == calibration["threshold"]
     assert service.metric("anomaly_vae_expected_anomaly_ratio") == calibration["effective_fpr"]
     assert service.metric("anomaly_vae_calibration_rows") == calibration["num_rows"]
-    assert service.metric("anomaly_vae_model_info", model_name="model", model_version="1", format_version="5") == 1
+    assert service.metric("anomaly_vae_model_info", model_name="model", model_version="1", format_version="6") == 1
     assert abs(service.metric("anomaly_vae_model_loaded_timestamp_seconds") - time.time()) < 600
 
 

@@ -1,0 +1,48 @@
+"""What is known of rows before they are scored: which of their cells are new, and which are missing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.schema import Schema
+
+__all__ = ["RowState", "reasons_of", "row_state"]
+
+
+class RowState(NamedTuple):
+    """The state of the cells of N rows with D columns, M of them modelled.
+
+    Attributes:
+        novel: Cells with a value that training never had: a changed constant, an unseen category; shape (N, D).
+        missing: Modelled cells that are missing, shape (N, M).
+        ranks_lowest: Rows that rank below all others because of a novel cell, shape (N,).
+        is_empty: Rows with nothing to judge, shape (N,).
+    """
+
+    novel: NDArray[np.bool_]
+    missing: NDArray[np.bool_]
+    ranks_lowest: NDArray[np.bool_]
+    is_empty: NDArray[np.bool_]
+
+
+def row_state(schema: Schema, rows: FloatArray) -> RowState:
+    """Return the state of rows (N, D)."""
+    novel = schema.novel_cells(rows)
+    return RowState(
+        novel=novel,
+        missing=np.isnan(rows[:, schema.modelled]),
+        ranks_lowest=np.asarray(schema.lowest_cells(novel).any(axis=1)),
+        is_empty=schema.is_empty(rows, novel),
+    )
+
+
+def reasons_of(schema: Schema, state: RowState, rows: FloatArray) -> list[str | None]:
+    """Return for each row a text about its new values, or that it has none at all; None for other rows."""
+    reasons = schema.describe(state.novel, rows)
+    for i in np.flatnonzero(state.is_empty):
+        reasons[i] = "every cell is missing: there is nothing to judge"
+    return reasons
