@@ -12,19 +12,22 @@ from anomaly_vae.version import __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from anomaly_vae.scorer import Scorer, Scores, load
+    from anomaly_vae.scorer import Flags, Scorer, Scores, load
     from anomaly_vae.training.detector import VAEDetector
 
-__all__ = ["Scorer", "Scores", "VAEDetector", "__version__", "load"]
+__all__ = ["Flags", "Scorer", "Scores", "VAEDetector", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: scoring must not import torch, and ``anomaly_vae.errors`` must not import onnxruntime."""
     if name == "VAEDetector":
-        from anomaly_vae.training.detector import VAEDetector
-
+        try:
+            from anomaly_vae.training.detector import VAEDetector
+        except ModuleNotFoundError as error:
+            text = f"VAEDetector needs torch and scikit-learn: pip install 'anomaly_vae[train]' ({error})"
+            raise ModuleNotFoundError(text, name=error.name) from error
         return VAEDetector
-    if name in ("Scorer", "Scores", "load"):
+    if name in ("Flags", "Scorer", "Scores", "load"):
         from anomaly_vae import scorer
 
         return getattr(scorer, name)

@@ -1,7 +1,8 @@
-"""The errors that this package raises, with one base class."""
+"""The errors that this package raises, with one base class, and the class of its warnings."""
 
 __all__ = [
     "AnomalyVaeError",
+    "AnomalyVaeWarning",
     "BundleError",
     "ConfigError",
     "GateFailed",
@@ -82,3 +83,7 @@ class Overloaded(ServiceError):
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message, code="RESOURCE_EXHAUSTED")
         self.retry_after = retry_after
+
+
+class AnomalyVaeWarning(UserWarning):
+    """Every warning of this package's Python API, so that ``warnings.filterwarnings`` can choose them."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anomaly_vae.caller import warn_caller
 from anomaly_vae.errors import ConfigError
 
 __all__ = ["ScoreOptions", "check_budget", "check_rate", "is_real", "shortened", "warn_uncalibrated"]
@@ -63,10 +63,10 @@ class ScoreOptions:
 
 
 def warn_uncalibrated(options: ScoreOptions, calibrated_samples: int) -> None:
-    """Warn if the options give no p-values and no flags; the warning points at the caller's caller."""
+    """Warn if the options give no p-values and no flags; the warning points at the user's line."""
     reason = options.uncalibrated_reason(calibrated_samples)
     if reason is not None:
-        warnings.warn(f"{reason}: there is no p-value and no flag", stacklevel=3)
+        warn_caller(f"{reason}: there is no p-value and no flag")
 
 
 def check_budget(num_samples: int, budgets: Sequence[int]) -> int:

@@ -1,10 +1,11 @@
-"""The definition of a score: the command line, the service and the estimator all call :class:`Scorer`."""
+"""The definition of a score: the command line, the service and the estimator all call ``Scorer``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,20 +16,14 @@ from anomaly_vae.bundle.files import Bundle, read_bundle
 from anomaly_vae.bundle.golden import check_golden
 from anomaly_vae.bundle.members import open_members
 from anomaly_vae.bundle.row_calibration import RowCalibration, calibrate_rows, usable_schema
-from anomaly_vae.calibration import (
-    conformal_p_value,
-    lowest_target,
-    rank,
-    rows_needed,
-    threshold_at_rank,
-    threshold_rank,
-)
+from anomaly_vae.calibration import conformal_p_value, rank, rank_for, threshold_at_rank
+from anomaly_vae.columns.row_state import RowState, reasons_of, row_state
 from anomaly_vae.columns.rows import to_rows
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.density.estimator import DensityEstimator, Estimates, Precision
 from anomaly_vae.density.runtime import Slots
 from anomaly_vae.density.synthesis import sample_rows
-from anomaly_vae.errors import AnomalyVaeError, BundleError, ConfigError
+from anomaly_vae.errors import AnomalyVaeError, BundleError
 from anomaly_vae.score_options import ScoreOptions, check_budget, check_rate, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
 
@@ -38,26 +33,28 @@ __all__ = ["Flags", "Scorer", "Scores", "load"]
 _ERROR_CHARACTERS = 300
 
 
-class _Cells(NamedTuple):
-    """The state of the cells of N rows with D columns, M of them modelled.
+class Scorer:
+    """Computes log p(x), its standard error, a p-value and a flag for each row; does not need torch.
+
+    ``anomaly_vae.load`` makes one from a directory. Several threads may use one scorer.
+
+    A scorer can be sent to other processes by ``pickle``, ``multiprocessing`` and ``joblib``. One that was loaded from
+    a directory sends the path, and the other process opens the same bundle. One that was made from a ``Bundle`` sends
+    the bundle. ``threads`` is sent too: with one process per core, load with ``threads=1``. ``slots`` stays behind.
 
     Attributes:
-        novel: Cells with a value that training never had: a changed constant, an unseen category; shape (N, D).
-        missing: Modelled cells that are missing, shape (N, M).
-        ranks_lowest: Rows that rank below all others because of a novel cell, shape (N,).
-        is_empty: Rows with nothing to judge, shape (N,).
-    """
+        bundle: The model.
+        path: The directory that ``load`` read, absolute; None for a bundle in memory.
 
-    novel: NDArray[np.bool_]
-    missing: NDArray[np.bool_]
-    ranks_lowest: NDArray[np.bool_]
-    is_empty: NDArray[np.bool_]
-
-
-class Scorer:
-    """Computes log p(x), its standard error, a p-value and a flag for each row; needs neither torch nor pickle.
-
-    :func:`load` makes one from a directory. Several threads may use one scorer.
+    Examples:
+        >>> import numpy as np
+        >>> from anomaly_vae import load
+        >>> scorer = load("model")
+        >>> scorer.schema.names
+        ('pressure', 'flow', 'valve', 'temperature', 'unit')
+        >>> scores = scorer.score(np.array([[1e5, 0.0, 1.0, 21.0, 7.0], [1e5, 0.0, 1.0, 21.0, 8.0]]))
+        >>> scores.is_anomaly
+        array([False,  True])
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: Slots | None = None) -> None:
@@ -72,6 +69,8 @@ class Scorer:
             BundleError: A graph does not match the manifest, or the golden rows have other scores than at training.
         """
         self.bundle = bundle
+        self.path: Path | None = None
+        self._threads = threads
         try:
             with np.errstate(all="ignore"):
                 self._estimator = self._estimator_with(self.schema, threads, slots)
@@ -81,6 +80,29 @@ class Scorer:
         except Exception as error:  # of onnxruntime, which have no common base class, or of numpy
             text = str(error).partition("\n")[0][:_ERROR_CHARACTERS]
             raise BundleError(f"golden.npy: its rows cannot be scored: {text}; train the model again") from error
+
+    def __repr__(self) -> str:
+        """Return where the model comes from, and what decides a flag."""
+        manifest = self.bundle.manifest
+        return (
+            f"Scorer({'' if self.path is None else f'path={str(self.path)!r}, '}digest='{self.bundle.digest[:12]}', "
+            f"columns={len(self.schema.columns)}, members={len(manifest.members)}, threshold={self.threshold:.4f}, "
+            f"target_fpr={manifest.calibration.target_fpr:g})"
+        )
+
+    def __copy__(self) -> Scorer:
+        """Return the scorer itself: scoring does not change it."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scorer:
+        """Return the scorer itself: scoring does not change it."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Scorer], tuple[Any, ...]]:
+        """Return how another process makes this scorer: from the path if there is one, otherwise from the bundle."""
+        if self.path is None:
+            return _from_memory, (self.bundle, self._threads)
+        return _reopened, (str(self.path), self.bundle.digest, self._threads)
 
     @property
     def schema(self) -> Schema:
@@ -150,31 +172,32 @@ class Scorer:
         max_std_error: float | None = None,
         target_fpr: float | None = None,
     ) -> Scores:
-        """Like :meth:`score`, for float64 rows (N, D) that were already checked against the schema; never warns."""
+        """Like ``score``, for float64 rows (N, D) that were already checked against the schema; never warns."""
         return self._score(
             rows, ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
         )
 
     def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (the name that scikit-learn uses)
-        """Decide which rows are anomalies, with far fewer samples than :meth:`score` uses.
+        """Decide which rows are anomalies, with far fewer samples than ``score`` uses.
 
         Sampling stops early for clearly normal rows, after 16 or 64 samples. Every flagged row had the full budget,
         except for rows that rank below all others because of a value that training never had, which need no samples.
         So every row flagged here is also flagged by ``score``, and the bound on the false-positive rate holds.
 
         Args:
-            X: As for :meth:`score`.
-            target_fpr: As for :meth:`score`.
+            X: As for ``score``.
+            target_fpr: As for ``score``.
 
         Raises:
-            InvalidInput, ConfigError: As for :meth:`score`.
+            InvalidInput: As for ``score``.
+            ConfigError: As for ``score``.
         """
         return self.flag_rows(to_rows(X, self.schema), target_fpr=target_fpr)
 
     def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
-        """Like :meth:`flag`, for float64 rows (N, D) that were already checked against the schema."""
+        """Like ``flag``, for float64 rows (N, D) that were already checked against the schema."""
         threshold = self._threshold(self._rank_at(target_fpr))
-        cells = self._cells(rows)
+        cells = row_state(self.schema, rows)
         is_anomaly = cells.ranks_lowest.copy()
         num_samples = np.zeros(len(rows), dtype=np.int64)  # stays 0 for rows that are decided without
         sampled = np.flatnonzero(~(cells.ranks_lowest | cells.is_empty))
@@ -183,7 +206,7 @@ class Scorer:
         decided = self._estimator.decide(rows[sampled], self.precision, log_px_threshold, careful_below)
         is_anomaly[sampled] = self._adjusted(decided.log_px, cells.missing[sampled]) < threshold
         num_samples[sampled] = decided.num_samples
-        return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=self._reasons(cells, rows))
+        return Flags(is_anomaly=is_anomaly, num_samples=num_samples, reason=reasons_of(self.schema, cells, rows))
 
     def calibration_of(
         self,
@@ -205,7 +228,7 @@ class Scorer:
         """
         schema, demotions = usable_schema(self.schema, rows, target_fpr, confidence)
         estimator = self._estimator if schema == self.schema else self._estimator_with(schema, self._estimator.threads)
-        missing = self._cells(rows).missing
+        missing = row_state(self.schema, rows).missing
         careful_below = self._careful_below(missing)
         estimates = estimator.estimate(rows, self.precision, careful_below=careful_below, on_rows=on_rows)
         score = self._adjusted(estimates.log_px, missing)
@@ -213,6 +236,9 @@ class Scorer:
 
     def threshold_at(self, target_fpr: float) -> float:
         """Return the threshold for another false-positive rate, from the same calibration scores, nats.
+
+        Args:
+            target_fpr: Share of normal rows that may be flagged, between 0 and 1.
 
         Raises:
             ConfigError: There are too few calibration rows for that rate.
@@ -225,21 +251,31 @@ class Scorer:
         return self._estimator.budgets
 
     def encode(self, X: Any) -> FloatArray:  # noqa: N803 (the name that scikit-learn uses)
-        """Return the means of q(z|x), (N, D) -> (N, L); for an ensemble, those of its members side by side.
+        """Return the means of q(z|x), shape (N, L).
+
+        Args:
+            X: As for ``score``.
+
+        Returns:
+            Coordinates in the latent space, without a unit. For an ensemble, those of its members side by side.
 
         Raises:
-            InvalidInput: As for :meth:`score`.
+            InvalidInput: As for ``score``.
         """
         return self.encode_rows(to_rows(X, self.schema))
 
     def encode_rows(self, rows: FloatArray) -> FloatArray:
-        """Like :meth:`encode`, for float64 rows (N, D) that were already checked against the schema."""
+        """Like ``encode``, for float64 rows (N, D) that were already checked against the schema."""
         return self._estimator.encode(rows)
 
     def sample(self, n: int, seed: int = 0) -> FloatArray:
-        """Draw n synthetic rows from the model, data units, shape (n, D).
+        """Draw synthetic rows from the model, data units, shape (n, D).
 
-        A categorical column holds indices into the schema's categories. The same seed gives the same rows.
+        A categorical column holds indices into the schema's categories.
+
+        Args:
+            n: Number of rows.
+            seed: The same seed gives the same rows.
         """
         return sample_rows(self._estimator.members, n, seed)
 
@@ -253,7 +289,7 @@ class Scorer:
     def _score(self, rows: FloatArray, options: ScoreOptions) -> Scores:
         is_calibrated = options.uncalibrated_reason(self.num_samples) is None
         k = self._rank_at(options.target_fpr)
-        cells = self._cells(rows)
+        cells = row_state(self.schema, rows)
         estimates = self._estimates(rows, cells, options)
         score = np.where(cells.is_empty, self._highest_score(), self._adjusted(estimates.log_px, cells.missing))
         calibration = self.bundle.manifest.calibration
@@ -270,10 +306,10 @@ class Scorer:
             p_value=conformal_p_value(ranks, calibration.num_rows) if is_calibrated else None,
             is_anomaly=ranks < k if is_calibrated else None,
             num_samples=estimates.num_samples,
-            reason=self._reasons(cells, rows),
+            reason=reasons_of(self.schema, cells, rows),
         )
 
-    def _estimates(self, rows: FloatArray, cells: _Cells, options: ScoreOptions) -> Estimates:
+    def _estimates(self, rows: FloatArray, cells: RowState, options: ScoreOptions) -> Estimates:
         """Estimate log p(x) as the options say: by the calibrated rule, another error target, or a fixed budget."""
         budget = self.num_samples
         if options.num_samples is not None:
@@ -296,43 +332,13 @@ class Scorer:
         calibration = self.bundle.manifest.calibration
         if target_fpr is None:
             return calibration.rank
-        check_rate("target_fpr", target_fpr)
-        n, confidence = calibration.num_rows, calibration.confidence
-        k = threshold_rank(n, target_fpr, confidence)
-        if k == 0:
-            raise ConfigError(
-                f"target_fpr {target_fpr:g} needs at least {rows_needed(target_fpr, confidence)} calibration rows, "
-                f"the model has {n}; calibrate with more rows, or use a higher target_fpr"
-            )
-        if k <= calibration.num_novel:
-            raise ConfigError(
-                f"target_fpr {target_fpr:g} is too low: its threshold has rank {k}, and {calibration.num_novel} of the "
-                f"{n} calibration rows rank below all others because of values that training never had. The lowest "
-                f"possible target is {lowest_target(n, calibration.num_novel + 1, confidence):g}; use that or more, or "
-                "calibrate for this target"
-            )
-        return k
+        return rank_for(calibration, check_rate("target_fpr", target_fpr))
 
     def _threshold(self, k: int) -> float:
         return threshold_at_rank(self.bundle.calibration, self.bundle.manifest.calibration.num_novel, k)
 
-    def _cells(self, rows: FloatArray) -> _Cells:
-        novel = self.schema.novel_cells(rows)
-        return _Cells(
-            novel=novel,
-            ranks_lowest=np.asarray(self.schema.lowest_cells(novel).any(axis=1)),
-            missing=np.isnan(rows[:, self.schema.modelled]),
-            is_empty=self.schema.is_empty(rows, novel),
-        )
-
     def _adjusted(self, log_px: FloatArray, missing: NDArray[np.bool_]) -> FloatArray:
         return self.bundle.manifest.adjustment.forward(log_px, missing)
-
-    def _reasons(self, cells: _Cells, rows: FloatArray) -> list[str | None]:
-        reasons = self.schema.describe(cells.novel, rows)
-        for i in np.flatnonzero(cells.is_empty):
-            reasons[i] = "every cell is missing: there is nothing to judge"
-        return reasons
 
     def _below_all(self, score: FloatArray) -> FloatArray:
         """Return scores lowered by the range of the calibration scores, and at least below the lowest of them."""
@@ -349,9 +355,41 @@ def load(path: str | Path, *, threads: int | None = None, slots: Slots | None = 
 
     Args:
         path: The directory.
-        threads, slots: As for :class:`Scorer`.
+        threads: Blocks of rows computed in parallel (default: the number of cores).
+        slots: Limits the network calls that run in parallel, over all threads that score; None for no limit.
+
+    Returns:
+        A ``Scorer``.
 
     Raises:
         BundleError: The bundle is damaged, unsafe or of another format version.
+
+    Examples:
+        >>> scorer = load("model")
+        >>> scorer.num_samples, scorer.target_error
+        (4096, 0.1)
     """
-    return Scorer(read_bundle(Path(path)), threads=threads, slots=slots)
+    scorer = Scorer(read_bundle(Path(path)), threads=threads, slots=slots)
+    scorer.path = Path(path).absolute()
+    return scorer
+
+
+def _from_memory(bundle: Bundle, threads: int | None) -> Scorer:
+    """Make the scorer of a bundle that was pickled with it."""
+    return Scorer(bundle, threads=threads)
+
+
+@lru_cache(maxsize=1)  # a pool sends the same scorer with every task
+def _reopened(path: str, digest: str, threads: int | None) -> Scorer:
+    """Load the model that a pickled scorer was loaded from.
+
+    Raises:
+        BundleError: The directory is gone, or has another model by now.
+    """
+    scorer = load(path, threads=threads)
+    if scorer.bundle.digest != digest:
+        raise BundleError(
+            f"{path}: this bundle has the digest {scorer.bundle.digest}, the scorer that was pickled had {digest}; the "
+            "folder was changed meanwhile. Load the model again, and pickle that scorer"
+        )
+    return scorer

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, SupportsIndex, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrays import FloatArray, row_number, row_numbers
+from anomaly_vae.display import as_html, as_rich, as_text
 
 __all__ = ["FlagRow", "Flags", "Part", "ScoreRow", "Scores", "join"]
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreRow:
-    """The scores of one row, as plain Python values. The fields are those of :class:`Scores`."""
+    """The scores of one row, as plain Python values. The fields are those of ``Scores``."""
 
     log_px: float
     score: float
@@ -34,26 +37,65 @@ class ScoreRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlagRow:
-    """The decision on one row, as plain Python values. The fields are those of :class:`Flags`."""
+    """The decision on one row, as plain Python values. The fields are those of ``Flags``."""
 
     is_anomaly: bool
     num_samples: int
     reason: str | None
 
 
-class _Table:
-    """Conversions that :class:`Scores` and :class:`Flags` share: each field is a column."""
+class _Table(Generic[Row]):
+    """What ``Scores`` and ``Flags`` share: each field is a column."""
 
-    def to_pandas(self) -> Any:
-        """Return a pandas DataFrame with one column per field; None where there is no value.
+    reason: list[str | None]
+
+    # The class of one row, and the fields that the text shows.
+    _row: ClassVar[type[Any]]
+    _shown: ClassVar[tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.reason)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[row] for row in range(len(self)))
+
+    @overload
+    def __getitem__(self, rows: int | np.integer[Any]) -> Row: ...
+
+    @overload
+    def __getitem__(self, rows: slice | NDArray[Any] | Sequence[int]) -> Self: ...
+
+    def __getitem__(self, rows: Any) -> Row | Self:
+        if not isinstance(rows, slice):
+            number = row_number(rows, len(self))
+            if number is not None:
+                row: Row = self._row(**{name: _plain(of, number) for name, of in vars(self).items()})
+                return row
+            rows = row_numbers(rows, len(self))
+        return type(self)(**{name: _taken(of, rows) for name, of in vars(self).items()})
+
+    def to_pandas(self, index: Any = None) -> Any:
+        """Return a pandas DataFrame with one column per field.
+
+        Numbers are float64 and int64, NaN where there is no value. ``reliable`` and ``is_anomaly`` are bool; an
+        ``is_anomaly`` that is None becomes the nullable "boolean". ``reason`` is the nullable "string".
+
+        Args:
+            index: N row labels, such as ``df.index`` of the scored DataFrame; None for 0 to N - 1.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
+            ValueError: ``index`` has another length.
         """
         pd = _optional("pandas", "to_pandas()")
-        columns = vars(self)
-        num_rows = len(columns["reason"])
-        return pd.DataFrame({name: [None] * num_rows if of is None else of for name, of in columns.items()})
+        empty = [None] * len(self)
+        columns = dict(vars(self)) | {"reason": pd.array(self.reason, dtype="string")}
+        for name, dtype in {"p_value": "float64", "is_anomaly": "boolean"}.items():
+            if name in columns and columns[name] is None:
+                columns[name] = pd.Series(empty, dtype=dtype).array
+        if index is not None and len(index) != len(self):
+            raise ValueError(f"index has {len(index)} labels, there are {len(self)} rows")
+        return pd.DataFrame(columns, index=index)
 
     def to_arrow(self) -> Any:
         """Return an Arrow table with one column per field; NaN and None become nulls.
@@ -62,40 +104,93 @@ class _Table:
             ModuleNotFoundError: pyarrow is not installed.
         """
         pa = _optional("pyarrow", "to_arrow()")
-        columns = vars(self)
         kinds = {"p_value": pa.float64(), "is_anomaly": pa.bool_(), "reason": pa.string()}
-        empty = [None] * len(columns["reason"])
+        empty = [None] * len(self)
         return pa.table(
             {
                 name: pa.array(empty if of is None else of, type=kinds.get(name), from_pandas=True)
-                for name, of in columns.items()
+                for name, of in vars(self).items()
             }
         )
 
+    def to_polars(self) -> Any:
+        """Return a polars DataFrame with one column per field; NaN and None become nulls.
 
-@dataclass(frozen=True, kw_only=True)
-class Scores(_Table):
+        Raises:
+            ModuleNotFoundError: polars is not installed.
+        """
+        pl = _optional("polars", "to_polars()")
+        kinds = {"p_value": pl.Float64, "is_anomaly": pl.Boolean, "reason": pl.String}
+        empty = [None] * len(self)
+        return pl.DataFrame(
+            [
+                pl.Series(name, empty if of is None else of, dtype=kinds.get(name), nan_to_null=True)
+                for name, of in vars(self).items()
+            ]
+        )
+
+    def __repr__(self) -> str:
+        """Return the number of rows and anomalies, and the main fields of the first and the last 5 rows."""
+        return as_text(self._title(), self._main())
+
+    def _repr_html_(self) -> str:
+        """Return all fields of the first and the last 5 rows, for notebooks."""
+        return as_html(self._title(), {name: of for name, of in vars(self).items() if of is not None})
+
+    def __rich__(self) -> Any:
+        """Return the main fields of the first and the last 5 rows, for ``rich.print``."""
+        return as_rich(self._title(), self._main())
+
+    def _title(self) -> str:
+        flags = vars(self)["is_anomaly"]
+        flagged = "no p-values and no flags" if flags is None else _counted(int(flags.sum()), "anomaly", "anomalies")
+        return f"{type(self).__name__}: {_counted(len(self), 'row', 'rows')}, {flagged}"
+
+    def _main(self) -> dict[str, Any]:
+        """Return the fields to show where space is short, without those that hold nothing."""
+        columns = {name: vars(self)[name] for name in self._shown}
+        return {name: of for name, of in columns.items() if of is not None and (name != "reason" or any(of))}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Scores(_Table[ScoreRow]):
     """Scores of N rows. Log-densities are nats in data units; higher is more normal.
 
-    Every array has shape (N,). ``scores[3]`` is one row, ``scores[3:5]`` are some rows, ``len(scores)`` is N.
+    Every array has shape (N,). ``len(scores)`` is N, and a loop over ``scores`` gives a ``ScoreRow`` per row.
+    ``scores[3]`` is one row. A slice, a mask or numbers of rows give ``Scores`` again: ``scores[3:5]``,
+    ``scores[scores.is_anomaly]``, ``scores[np.argsort(scores.score)]``.
 
     Attributes:
-        log_px: Importance-sampled log p(x) of the cells that are present.
-        score: ``log_px``, made comparable between rows with different missing cells: see
-            :mod:`anomaly_vae.columns.adjustment`. It equals ``log_px`` where no cell is missing, and is lower where a
-            value that training never had puts the row below all others. Threshold, p-value and flag use the score.
-        elbo: Evidence lower bound under the encoder's own q(z|x), at most ``log_px``.
-        std_error: Standard error of ``log_px``; NaN where one scrambling holds over half of the total weight.
+        log_px: Importance-sampled log p(x) of the cells that are present, nats.
+        score: ``log_px``, made comparable between rows with different missing cells, nats. It equals ``log_px`` where
+            no cell is missing, and is lower where a value that training never had puts the row below all others.
+            Threshold, p-value and flag use the score.
+        elbo: Evidence lower bound under the encoder's own q(z|x), at most ``log_px``, nats.
+        std_error: Standard error of ``log_px``, nats; NaN where one scrambling holds over half of the total weight.
         ess_ratio: Effective sample size divided by the number of samples behind ``log_px``, in (0, 1].
         pareto_k: Tail index of the importance weights; larger means a heavier tail. NaN with fewer than 64 samples
             behind ``log_px``.
-        reliable: Whether ``log_px`` and ``std_error`` can be trusted: see :mod:`anomaly_vae.density.diagnostics`.
+        reliable: Whether ``log_px`` and ``std_error`` can be trusted.
         p_value: Conformal p-value, in (0, 1]; None with a fixed ``num_samples``, and with ``max_std_error``.
         is_anomaly: Whether the score is below the threshold; None where ``p_value`` is None.
         num_samples: Decoder evaluations used, also those that searched for modes.
         reason: Which values training never had (a constant column changed, a category is new), or that all cells are
-            missing; otherwise None.
+            missing; otherwise None. A list of N.
+
+    Examples:
+        >>> import numpy as np
+        >>> from anomaly_vae import load
+        >>> scores = load("model").score(np.array([[1e5, 0.0, 1.0, 21.0, 7.0], [1e5, 0.0, 1.0, 21.0, 8.0]]))
+        >>> len(scores), len(scores[scores.is_anomaly])
+        (2, 1)
+        >>> scores[1].reason
+        "column 'unit' was always 7.0 in training, is 8.0"
+        >>> scores.to_pandas(index=["first", "second"])["is_anomaly"].to_dict()
+        {'first': False, 'second': True}
     """
+
+    _row = ScoreRow
+    _shown = ("log_px", "std_error", "p_value", "is_anomaly", "reason")
 
     log_px: FloatArray
     score: FloatArray
@@ -109,55 +204,23 @@ class Scores(_Table):
     num_samples: NDArray[np.int64]
     reason: list[str | None]
 
-    def __len__(self) -> int:
-        return len(self.log_px)
 
-    @overload
-    def __getitem__(self, rows: SupportsIndex) -> ScoreRow: ...
-
-    @overload
-    def __getitem__(self, rows: slice) -> Scores: ...
-
-    def __getitem__(self, rows: SupportsIndex | slice) -> ScoreRow | Scores:
-        if isinstance(rows, slice):
-            return Scores(**_sliced(self, rows))
-        return ScoreRow(**_row(self, rows))
-
-    def __repr__(self) -> str:
-        flagged = "uncalibrated" if self.is_anomaly is None else f"{int(self.is_anomaly.sum())} anomalies"
-        return f"Scores({len(self)} rows, {flagged}, fields {', '.join(f.name for f in fields(self))})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flags(_Table):
-    """Decisions on N rows; every array has shape (N,). Rows are taken and counted as in :class:`Scores`.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Flags(_Table[FlagRow]):
+    """Decisions on N rows; every array has shape (N,). Rows are taken, counted and converted as in ``Scores``.
 
     Attributes:
-        is_anomaly: As in :class:`Scores`.
-        num_samples: Decoder evaluations used.
-        reason: As in :class:`Scores`.
+        is_anomaly: Whether the row is an anomaly.
+        num_samples: Decoder evaluations used; 0 for rows that were decided without any.
+        reason: As in ``Scores``.
     """
+
+    _row = FlagRow
+    _shown = ("is_anomaly", "num_samples", "reason")
 
     is_anomaly: NDArray[np.bool_]
     num_samples: NDArray[np.int64]
     reason: list[str | None]
-
-    def __len__(self) -> int:
-        return len(self.is_anomaly)
-
-    @overload
-    def __getitem__(self, rows: SupportsIndex) -> FlagRow: ...
-
-    @overload
-    def __getitem__(self, rows: slice) -> Flags: ...
-
-    def __getitem__(self, rows: SupportsIndex | slice) -> FlagRow | Flags:
-        if isinstance(rows, slice):
-            return Flags(**_sliced(self, rows))
-        return FlagRow(**_row(self, rows))
-
-    def __repr__(self) -> str:
-        return f"Flags({len(self)} rows, {int(self.is_anomaly.sum())} anomalies)"
 
 
 Part = TypeVar("Part", bound=Scores | Flags)
@@ -177,14 +240,23 @@ def join(parts: Sequence[Part]) -> Part:
     return type(parts[0])(**joined)
 
 
-def _sliced(results: Scores | Flags, rows: slice) -> dict[str, Any]:
-    return {name: None if of is None else of[rows] for name, of in vars(results).items()}
+def _taken(values: Any, rows: slice | NDArray[np.intp]) -> Any:
+    """Return the entries of a field for some rows."""
+    if values is None:
+        return None
+    if isinstance(values, list) and not isinstance(rows, slice):
+        return [values[row] for row in rows]
+    return values[rows]
 
 
-def _row(results: Scores | Flags, row: SupportsIndex) -> dict[str, Any]:
-    """Return row ``row`` as Python values; raise IndexError if there is no such row."""
-    values = {name: None if of is None else of[row] for name, of in vars(results).items()}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+def _plain(values: Any, row: int) -> Any:
+    """Return the entry of a field for one row as a Python value."""
+    value = None if values is None else values[row]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _optional(package: str, method: str) -> Any:

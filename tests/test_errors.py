@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from anomaly_vae import errors
-from anomaly_vae.errors import AnomalyVaeError, ConfigError, InvalidInput, Overloaded, ServiceError
+from anomaly_vae.errors import AnomalyVaeError, AnomalyVaeWarning, ConfigError, InvalidInput, Overloaded, ServiceError
 
 
 def test_errors_are_value_errors_too():
@@ -19,7 +19,8 @@ def test_errors_are_value_errors_too():
 
 def test_every_error_has_the_base_class_and_the_exit_code_of_the_contract():
     """Scripts compare the exit codes: 2 bad usage or input, 3 bundle refused, 4 server not started, 5 gate failed."""
-    found = {name: error.exit_code for name, error in inspect.getmembers(errors, inspect.isclass)}
+    classes = dict(inspect.getmembers(errors, inspect.isclass))
+    found = {name: error.exit_code for name, error in classes.items() if issubclass(error, AnomalyVaeError)}
     assert found == {
         "AnomalyVaeError": 1,
         "BundleError": 3,
@@ -30,8 +31,13 @@ def test_every_error_has_the_base_class_and_the_exit_code_of_the_contract():
         "ServiceError": 1,
         "StartupError": 4,
     }
-    assert set(errors.__all__) == set(found)
-    assert all(issubclass(getattr(errors, name), AnomalyVaeError) for name in found)
+    assert set(errors.__all__) == set(classes) == {*found, "AnomalyVaeWarning"}
+
+
+def test_the_warning_is_a_user_warning():
+    """Filters that users wrote for UserWarning keep working."""
+    assert issubclass(AnomalyVaeWarning, UserWarning)
+    assert not issubclass(AnomalyVaeWarning, AnomalyVaeError)
 
 
 def test_an_error_carries_what_a_caller_acts_on():

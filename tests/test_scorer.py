@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from scipy.stats import norm
 
 import anomaly_vae
-from anomaly_vae.bundle.files import with_calibration
+from anomaly_vae.bundle.files import with_calibration, write_bundle
 from anomaly_vae.calibration import calibrate
 from anomaly_vae.columns.features import LOG_NEW_VALUES
-from anomaly_vae.errors import ConfigError, InvalidInput
+from anomaly_vae.density.runtime import Slots
+from anomaly_vae.errors import AnomalyVaeWarning, BundleError, ConfigError, InvalidInput
 from anomaly_vae.scorer import Scorer
+from anomaly_vae.scores import join
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
@@ -313,6 +322,91 @@ def test_info_holds_the_manifest_and_its_digest(scorer):
     assert scorer.info["calibration"]["threshold"] == scorer.threshold
     assert scorer.schema.names == NAMES
     assert scorer.schema.label == "broken"
+
+
+def test_the_text_says_what_the_scorer_is(scorer, ensemble_scorer, model_path):
+    start, digest = f"digest='{scorer.bundle.digest[:12]}', columns=5, members=1, ", scorer.bundle.digest
+    end = f"threshold={scorer.threshold:.4f}, target_fpr=0.05)"
+    assert repr(scorer) == f"Scorer({start}{end}"
+    assert repr(anomaly_vae.load(model_path)) == f"Scorer(path='{model_path}', {start}{end}"
+    assert "members=2" in repr(ensemble_scorer)
+    assert digest.startswith(repr(scorer).split("'")[1])
+
+
+@pytest.fixture(params=["from a directory", "in memory"])
+def travelling(request, model_path, ensemble):
+    if request.param == "in memory":
+        return Scorer(ensemble.bundle, threads=1)
+    return anomaly_vae.load(model_path, threads=1)
+
+
+def test_a_spawned_process_scores_the_same_bits(travelling, new_rows):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        there = [pool.submit(travelling.score_rows, new_rows[:20]).result() for _ in range(2)]
+    here = travelling.score_rows(new_rows[:20])
+    for each in there:
+        for name in ("log_px", "score", "p_value", "std_error", "is_anomaly"):
+            assert getattr(each, name).tobytes() == getattr(here, name).tobytes()
+
+
+def test_joblib_scores_the_same_bits(travelling, new_rows):
+    parts = [new_rows[:10], new_rows[10:20]]
+    try:
+        there = Parallel(n_jobs=2)(delayed(travelling.score)(part) for part in parts)
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+    assert join(there).log_px.tobytes() == travelling.score(new_rows[:20]).log_px.tobytes()
+
+
+def test_a_pickled_scorer_keeps_what_it_was_made_with(model_path, bundle, monkeypatch, tmp_path):
+    """A path is made absolute: the other process may have another current folder."""
+    monkeypatch.chdir(model_path.parent)
+    scorer = anomaly_vae.load(model_path.name, threads=3, slots=Slots(2))
+    data = pickle.dumps(scorer)
+    assert len(data) < 1000, "the model itself was pickled"
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(data)  # noqa: S301 (our own bytes)
+    assert (again.path, again.bundle.digest) == (model_path, bundle.digest)
+    assert again._estimator.threads == 3
+    assert pickle.loads(data) is again, "a pool would open the bundle for every task"  # noqa: S301
+
+
+def test_a_bundle_in_memory_is_pickled_with_its_scorer(bundle):
+    again = pickle.loads(pickle.dumps(Scorer(bundle, threads=3)))  # noqa: S301 (our own bytes)
+    assert (again.path, again._estimator.threads) == (None, 3)
+    assert again.info == Scorer(bundle).info
+    assert dict(again.bundle.files) == dict(bundle.files)
+
+
+def test_a_scorer_whose_folder_changed_meanwhile_is_refused(bundle, ensemble, tmp_path):
+    """Silently scoring with another model would mix scores of two models."""
+    path = tmp_path / "model"
+    write_bundle(bundle, path)
+    data = pickle.dumps(anomaly_vae.load(path))
+    write_bundle(ensemble.bundle, path, overwrite=True)
+    with pytest.raises(BundleError, match=f"has the digest {ensemble.bundle.digest}, .* had {bundle.digest}; the fold"):
+        pickle.loads(data)  # noqa: S301 (our own bytes)
+    shutil.rmtree(path)
+    with pytest.raises(BundleError, match="no model bundle there"):
+        pickle.loads(data)  # noqa: S301 (our own bytes)
+
+
+def test_copies_score_as_the_scorer_does(travelling, new_rows):
+    for again in (copy.copy(travelling), copy.deepcopy({"scorer": travelling})["scorer"]):
+        assert again.score(new_rows[:3]).log_px.tobytes() == travelling.score(new_rows[:3]).log_px.tobytes()
+
+
+def test_the_warning_points_at_the_line_of_the_call(scorer, new_rows):
+    with pytest.warns(AnomalyVaeWarning, match="no p-value") as caught:
+        scorer.score(new_rows[:2], num_samples=64)
+    assert [each.filename for each in caught] == [__file__]
+
+
+def test_a_detector_without_its_libraries_says_what_to_install():
+    code = "import sys; sys.modules['sklearn'] = None\nimport anomaly_vae\nanomaly_vae.VAEDetector"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    expected = "ModuleNotFoundError: VAEDetector needs torch and scikit-learn: pip install 'anomaly_vae[train]'"
+    assert done.stderr.splitlines()[-1].startswith(expected)
 
 
 def test_the_public_names_are_there():
