@@ -14,13 +14,45 @@ from pathlib import Path
 
 from anomaly_vae.errors import BundleError, ConfigError
 
-__all__ = ["STRAY_NAMES", "atomic_file", "read_file", "refuse_directory", "refuse_existing", "write_directory"]
+__all__ = [
+    "STRAY_NAMES",
+    "atomic_file",
+    "read_file",
+    "refuse_directory",
+    "refuse_existing",
+    "refuse_file",
+    "write_directory",
+    "writing",
+]
 
 # Files that macOS, Windows and file system checks leave in folders.
 STRAY_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"})
 
 # The largest file that is read, bytes: 1 GiB. Chosen, not measured: it bounds the memory that a hostile file can take.
 _FILE_LIMIT = 2**30
+
+# Errors that another path would not have: the user can act, so they are wrong usage. A full disk, a quota and a broken
+# disk are faults of the machine.
+_WRONG_PATH = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOTEMPTY,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.ETXTBSY,
+        errno.EINVAL,  # a name with letters that the file system does not allow
+        errno.EILSEQ,
+    }
+)
+
+# Letters of a name that its temporary name has. A letter has up to 4 bytes, and names up to 255.
+_NAME_LETTERS = 50
 
 _LINKED = "{}: is a link or not a regular file; copy the files themselves into the folder"
 _MOUNTED = (
@@ -30,14 +62,60 @@ _MOUNTED = (
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise ConfigError if the path exists, or if its parent folder does not exist or cannot be written."""
-    if os.path.lexists(path) and not overwrite:
-        raise ConfigError(f"{path} exists already; choose another name, or pass --overwrite (Python: overwrite=True)")
+    """Raise ConfigError if the path exists, or if nothing can be written there as far as can be known before.
+
+    Its parent folder must exist and be writable, and its name must be allowed.
+    """
     parent = path.absolute().parent
-    if not parent.is_dir():
-        raise ConfigError(f"{path}: the folder {parent} does not exist; create it first")
+    with writing(path):
+        if not parent.is_dir():
+            raise ConfigError(f"{path}: the folder {parent} does not exist; create it first")
+        if _exists(path) and not overwrite:
+            raise ConfigError(
+                f"{path} exists already; choose another name, or pass --overwrite (Python: overwrite=True)"
+            )
+        if os.statvfs(parent).f_flag & os.ST_RDONLY:
+            raise ConfigError(f"{path}: the file system of {parent} is read-only; choose another folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError(f"{path}: no permission to write in {parent}; choose another folder")
+
+
+def _exists(path: Path) -> bool:
+    """Like ``os.path.lexists``, but raise OSError for a name that cannot exist, such as one that is too long."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def refuse_file(path: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError if :func:`atomic_file` could not write to this path, as far as can be known before."""
+    refuse_existing(path, overwrite=overwrite)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory; give the name of a file")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise ConfigError for an OSError that another path would not have; any other OSError names ``path``."""
+    with _named(path):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _WRONG_PATH:
+                raise
+            reason = error.strerror or str(error)
+            raise ConfigError(f"{path}: cannot be written: {reason}; choose another path") from error
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an OSError name the user's path, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def refuse_directory(path: Path, names: Iterable[str], *, overwrite: bool) -> None:
@@ -69,30 +147,27 @@ def _is_stray(path: Path) -> bool:
 @contextlib.contextmanager
 def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; on success flush and rename it to ``path``, otherwise remove it."""
-    refuse_existing(path, overwrite=overwrite)
-    if path.is_dir():
-        raise ConfigError(f"{path} is a directory; give the name of a file")
+    refuse_file(path, overwrite=overwrite)
     part = _temporary_path(path)
     try:
-        part.touch(exist_ok=False)
-        yield part
-        _sync(part)
-        if overwrite:
-            part.replace(path)
-        else:
-            _publish(part, path)
-        _sync(path.absolute().parent)
-    except OSError as error:
-        raise OSError(
-            error.errno, error.strerror or str(error), str(path)
-        ) from error  # the user's path, not the temporary one
+        with writing(path):
+            part.touch(exist_ok=False)
+        with _named(path):
+            yield part
+        with writing(path):
+            _sync(part)
+            if overwrite:
+                part.replace(path)
+            else:
+                _publish(part, path)
+            _sync(path.absolute().parent)
     finally:
         part.unlink(missing_ok=True)
 
 
 def _temporary_path(path: Path) -> Path:
     """Return a hidden path beside ``path``, known before the file exists so that Ctrl-C at any moment removes it."""
-    return path.absolute().parent / f".{path.name}.{secrets.token_hex(4)}.part"
+    return path.absolute().parent / f".{path.name[:_NAME_LETTERS]}.{secrets.token_hex(4)}.part"
 
 
 def _publish(part: Path, path: Path) -> None:
@@ -118,13 +193,14 @@ def write_directory(path: Path, files: Mapping[str, bytes], *, replaceable: Iter
     parent = path.absolute().parent
     part = _temporary_path(path)
     try:
-        part.mkdir()
-        for name, data in files.items():
-            (part / name).write_bytes(data)
-            _sync(part / name)
-        _sync(part)
-        _replace_directory(part, path)
-        _sync(parent)
+        with writing(path):
+            part.mkdir()
+            for name, data in files.items():
+                (part / name).write_bytes(data)
+                _sync(part / name)
+            _sync(part)
+            _replace_directory(part, path)
+            _sync(parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -137,7 +213,7 @@ def _replace_directory(part: Path, path: Path) -> None:
     if not path.exists():
         part.rename(path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.absolute().parent))
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:_NAME_LETTERS]}.", suffix=".old", dir=path.absolute().parent))
     try:
         path.rename(aside / path.name)
     except OSError as error:

@@ -1,0 +1,155 @@
+"""Which scored rows are written: every row, the flagged ones, or the most anomalous ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from anomaly_vae.arrays import FloatArray
+from anomaly_vae.batch.summary import ScoreSummary
+from anomaly_vae.columns.schema import Schema
+from anomaly_vae.errors import ConfigError
+from anomaly_vae.score_options import ScoreOptions
+from anomaly_vae.scores import Flags, Scores
+from anomaly_vae.table import Writer
+from anomaly_vae.table.arrow import from_numpy
+
+__all__ = ["ROW", "LowestRow", "Selection", "order_keys"]
+
+# The column with the number of the input row, from 1.
+ROW = pa.field("row", pa.int64())
+
+# Rows held beyond twice N before they are reduced to the N most anomalous ones. Chosen, not measured: sorting more rows
+# at a time costs memory, fewer cost time when N is small.
+_SPARE_ROWS = 8_192
+
+
+class Selection:
+    """Chooses rows to write from batch to batch.
+
+    Attributes:
+        is_partial: Whether rows may be left out; the output then starts with the column ``row``.
+    """
+
+    def __init__(self, *, only_flagged: bool, top: int | None) -> None:
+        """Choose flagged rows, the ``top`` most anomalous rows, or the most anomalous ones of the flagged rows."""
+        if top is not None and top < 1:
+            raise ConfigError(f"--top must be at least 1, got {top}")
+        self.is_partial = only_flagged or top is not None
+        self._only_flagged = only_flagged
+        self._top = None if top is None else _Top(top)
+
+    def check(self, options: ScoreOptions, num_samples: int | None = None) -> None:
+        """Raise ConfigError if the options of scoring do not give what the choice needs.
+
+        Args:
+            options: What is computed.
+            num_samples: The cap of the calibration; None if it is not known yet.
+        """
+        if self._top and options.flag_only:
+            raise ConfigError("--top needs scores, and --flag-only gives none; leave out one of the two")
+        if self._only_flagged:
+            reason = options.uncalibrated_reason(num_samples or options.num_samples or 0)
+            if reason is not None:
+                raise ConfigError(f"--only-flagged needs flags, and there are none: {reason}; leave out one of the two")
+
+    @contextlib.contextmanager
+    def writing(self, writer: Writer, summary: ScoreSummary) -> Iterator[Selection]:
+        """Write the chosen rows with a writer and count them; the most anomalous rows are written at the end."""
+        self._writer, self._summary = writer, summary
+        yield self
+        for records in self._top.rows() if self._top else ():
+            self._write(records)
+
+    def write(
+        self, records: pa.RecordBatch, usable: NDArray[np.bool_], scores: Scores | Flags, keys: FloatArray | None
+    ) -> None:
+        """Write those rows of a batch that are chosen, or hold them until the end.
+
+        Args:
+            records: Rows of the output, one per input row.
+            usable: Which of them have scores, shape (N,).
+            scores: The scores of these rows.
+            keys: Their :func:`order_keys`; needed for the most anomalous rows.
+        """
+        if not self.is_partial:
+            self._write(records)
+            return
+        chosen = np.ones(len(scores), dtype=bool)
+        if self._only_flagged and scores.is_anomaly is not None:
+            chosen = scores.is_anomaly
+        records = records.take(from_numpy(np.flatnonzero(usable)[chosen]))
+        if self._top is None:
+            self._write(records)
+        elif keys is not None:
+            self._top.add(records, keys[chosen])
+
+    def _write(self, records: pa.RecordBatch) -> None:
+        self._writer.write(records)
+        if self._summary.written is not None:
+            self._summary.written += records.num_rows
+
+
+class _Top:
+    """The N rows with the lowest keys, in their order. It holds at most 2 N + 8,192 rows and one batch."""
+
+    def __init__(self, num_rows: int) -> None:
+        self._num_rows = num_rows
+        self._records: list[pa.RecordBatch] = []
+        self._keys: list[FloatArray] = []
+
+    def add(self, records: pa.RecordBatch, keys: FloatArray) -> None:
+        self._records.append(records)
+        self._keys.append(keys)
+        if sum(map(len, self._keys)) > 2 * self._num_rows + _SPARE_ROWS:
+            self._reduce()
+
+    def rows(self) -> list[pa.RecordBatch]:
+        if self._records:
+            self._reduce()
+        return self._records
+
+    def _reduce(self) -> None:
+        keys = np.concatenate(self._keys)
+        lowest = np.lexsort(keys.T[::-1])[: self._num_rows]
+        table = pa.Table.from_batches(self._records).take(from_numpy(lowest))
+        self._records, self._keys = table.combine_chunks().to_batches(), [keys[lowest]]
+
+
+def order_keys(
+    scores: Scores | Flags, rows: FloatArray, schema: Schema, numbers: NDArray[np.int64]
+) -> FloatArray | None:
+    """Return the keys that sort rows from the most to the least anomalous one, shape (N, 4); None without scores.
+
+    Rows that rank below all others come first. Then p-values decide, where there are any, then scores. Equal rows keep
+    the order of the input.
+
+    Args:
+        scores: Scores of N rows.
+        rows: The same rows in data units, shape (N, D).
+        schema: The model's columns.
+        numbers: Numbers of the rows in the input, shape (N,).
+    """
+    if isinstance(scores, Flags):
+        return None
+    ranks_lowest = schema.lowest_cells(schema.novel_cells(rows)).any(axis=1)
+    p_value = np.zeros(len(rows)) if scores.p_value is None else scores.p_value
+    return np.column_stack([~ranks_lowest, p_value, scores.score, numbers]).astype(np.float64)
+
+
+class LowestRow:
+    """The most anomalous row of the batches so far."""
+
+    def __init__(self) -> None:
+        self._keys: list[float] | None = None
+
+    def update(self, keys: FloatArray | None) -> int | None:
+        """Take the :func:`order_keys` of a batch, and return the number of the row; None if there are no scores."""
+        if keys is not None and len(keys):
+            lowest: list[float] = keys[np.lexsort(keys.T[::-1])[0]].tolist()
+            self._keys = lowest if self._keys is None else min(self._keys, lowest)
+        return None if self._keys is None else int(self._keys[-1])
