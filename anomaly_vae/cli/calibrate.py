@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.mixed_up import refuse_swapped
 from anomaly_vae.cli.reporting import warn
+from anomaly_vae.cli.table_options import missing_values, read_options, say_how_it_was_read
 from anomaly_vae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from anomaly_vae.table import ReadOptions
 
 
 @click.command("calibrate")
@@ -28,6 +34,8 @@ from anomaly_vae.errors import ConfigError
     "--label",
     help="0/1 column; rows with 1 (anomalies) are left out.  [default: the label column of MODEL, if INPUT has it]",
 )
+@missing_values
+@read_options
 @options.threads
 @options.overwrite
 @options.quiet
@@ -39,6 +47,8 @@ def command(
     target_fpr: float | None,
     confidence: float | None,
     label: str | None,
+    missing_values: tuple[str, ...],
+    reading: ReadOptions,
     threads: int | None,
     overwrite: bool,
     quiet: bool,
@@ -59,15 +69,18 @@ def command(
     from anomaly_vae.cli.labelled_rows import read_normal_rows
     from anomaly_vae.columns.rows import match_columns
     from anomaly_vae.scorer import load
-    from anomaly_vae.table import CodeBook, open_table
+    from anomaly_vae.table import open_table
 
+    refuse_swapped(model, input_)
     refuse_output(output, overwrite=overwrite)
     scorer = load(model, threads=threads)
-    table = open_table(input_)
-    match_columns(table.names, scorer.schema.names)
-    if label is None and scorer.schema.label in table.names:
-        label = scorer.schema.label
-    rows = read_normal_rows(table, scorer.schema.names, label, CodeBook(scorer.schema.categories), quiet=quiet).normal
+    schema = scorer.schema
+    table = open_table(input_, reading, missing_values)
+    say_how_it_was_read(table, schema, quiet=quiet)
+    match_columns(table.names, schema.names)
+    if label is None and schema.label in table.names:
+        label = schema.label
+    rows = schema.expand(read_normal_rows(table, schema.reader(), label, quiet=quiet).normal)
     target = target_fpr or scorer.bundle.manifest.calibration.target_fpr
     n = len(rows)
     if threshold_rank(n, target, confidence) == 0:

@@ -5,49 +5,69 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from anomaly_vae.batch import ScoreSummary
+from anomaly_vae.progress import Clock, Pace, TimeLeft, spoken
 from anomaly_vae.table import Table
 
 __all__ = ["rows_progress", "shown_log", "table_progress"]
 
+# Takes the work done, all work (None if it is not known), and the number of rows as text.
+_Show = Callable[[float, float | None, str], None]
+
 
 @contextlib.contextmanager
-def table_progress(title: str, table: Table, *, quiet: bool) -> Iterator[Callable[[ScoreSummary], None] | None]:
-    """Yield a callback that draws a progress bar after each batch; None if ``quiet`` or not on a terminal."""
-    with _bar(title, quiet=quiet) as bar:
-        if bar is None:
+def table_progress(
+    title: str, table: Table, *, quiet: bool, clock: Clock = time.monotonic
+) -> Iterator[Callable[[ScoreSummary], None] | None]:
+    """Yield a callback that shows the progress after each batch; None if ``quiet``.
+
+    On a terminal it draws a bar, elsewhere it prints a plain line from time to time: see
+    :class:`anomaly_vae.progress.Pace`.
+    """
+    with _shown(title, quiet=quiet, clock=clock) as show:
+        if show is None:
             yield None
             return
-        task = bar.add_task("", total=None)
 
         def update(summary: ScoreSummary) -> None:
             done, total = table.progress()
-            bar.update(task, completed=done, total=total, description=f"{summary.rows:,} rows")
+            show(done, total, f"{summary.rows:,} rows")
 
         yield update
 
 
 @contextlib.contextmanager
-def rows_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
-    """Yield a callback that takes the number of rows just done and draws a progress bar.
+def rows_progress(
+    title: str, total: int, *, quiet: bool, clock: Clock = time.monotonic
+) -> Iterator[Callable[[int], None] | None]:
+    """Yield a callback that takes the number of rows just done and shows the progress, like :func:`table_progress`.
 
     Args:
-        title: Shown before the bar.
+        title: Shown before the progress.
         total: Number of rows in all.
-        quiet: Yield None instead, as when standard error is not a terminal.
+        quiet: Yield None instead.
+        clock: Seconds since some moment.
     """
-    with _bar(title, quiet=quiet) as bar:
-        if bar is None:
+    with _shown(title, quiet=quiet, clock=clock) as show:
+        if show is None:
             yield None
             return
-        task = bar.add_task(f"{total:,} rows", total=total)
-        yield lambda rows: bar.advance(task, rows)
+        done = 0
+
+        def update(rows: int) -> None:
+            nonlocal done
+            done += rows
+            show(done, total, f"{total:,} rows")
+
+        yield update
 
 
 @contextlib.contextmanager
@@ -67,17 +87,64 @@ class _Lines(logging.Handler):
 
 
 @contextlib.contextmanager
-def _bar(title: str, *, quiet: bool) -> Iterator[Progress | None]:
-    if quiet or not sys.stderr.isatty():
+def _shown(title: str, *, quiet: bool, clock: Clock) -> Iterator[_Show | None]:
+    if quiet:
         yield None
-        return
+    elif sys.stderr.isatty():
+        with _bar(title, clock) as show:
+            yield show
+    else:
+        yield _lines(title, clock)
+
+
+@contextlib.contextmanager
+def _bar(title: str, clock: Clock) -> Iterator[_Show]:
+    left = TimeLeft(clock)
     columns = (
         TextColumn(title),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _Left(left),
     )
     with Progress(*columns, console=Console(file=sys.stderr)) as bar:
-        yield bar
+        task = bar.add_task("", total=None)
+
+        def show(done: float, total: float | None, rows: str) -> None:
+            left.update(done, total)
+            bar.update(task, completed=done, total=total, description=rows)
+
+        yield show
+
+
+def _lines(title: str, clock: Clock) -> _Show:
+    left, pace = TimeLeft(clock), Pace(clock)
+
+    def show(done: float, total: float | None, rows: str) -> None:
+        left.update(done, total)
+        if pace.is_due(done, total):
+            seconds = left.seconds()
+            share = "" if not total else f" {100.0 * done / total:.0f} %,"
+            ending = "" if seconds is None else f", {spoken(seconds)} left"
+            click.echo(f"{title}:{share} {rows}{ending}", err=True)
+
+    return show
+
+
+class _Left(ProgressColumn):
+    """The time that is left, counted down between two updates."""
+
+    max_refresh = 0.5
+
+    def __init__(self, left: TimeLeft) -> None:
+        super().__init__()
+        self._left = left
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 (rich's signature)
+        seconds = self._left.seconds()
+        if seconds is None:
+            return Text("-:--:--", style="progress.remaining")
+        minutes, second = divmod(round(seconds), 60)
+        hours, minute = divmod(minutes, 60)
+        return Text(f"{hours}:{minute:02d}:{second:02d}", style="progress.remaining")

@@ -56,11 +56,11 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
     from anomaly_vae.bundle.files import write_bundle
     from anomaly_vae.cli.demo_report import print_report, save_picture
     from anomaly_vae.cli.demo_service import check_service
-    from anomaly_vae.cli.labelled_rows import read_normal_rows
+    from anomaly_vae.cli.training_input import read_training_input
     from anomaly_vae.scorer import load
-    from anomaly_vae.table import CodeBook, open_table
+    from anomaly_vae.table import open_table
     from anomaly_vae.training.demo_data import write_tables
-    from anomaly_vae.training.pipeline import train_model
+    from anomaly_vae.training.pipeline import train_table
     from anomaly_vae.training.progress_bar import training_progress
 
     output.mkdir(parents=True, exist_ok=True)
@@ -68,12 +68,12 @@ def command(output: Path, seed: int, overwrite: bool, quiet: bool) -> None:
     write_tables(train, held_out, seed)
 
     table = open_table(str(train))
-    rows = read_normal_rows(table, table.names, None, CodeBook(), quiet=True).normal
-    if not quiet:
-        click.echo(f"Training on {len(rows)} benign tumours, {len(table.names)} columns ({train})")
     config = TrainConfig(random_state=seed, target_fpr=_TARGET_FPR)
-    with training_progress(enabled=not quiet and sys.stderr.isatty()) as bars:
-        trained = train_model(rows, table.names, config, report=bars.report, on_calibrated=bars.on_calibrated)
+    rows = read_training_input(table, config, quiet=True).table
+    if not quiet:
+        click.echo(f"Training on {len(rows.rows)} benign tumours, {len(table.names)} columns ({train})")
+    with training_progress(enabled=not quiet, terminal=sys.stderr.isatty()) as bars:
+        trained = train_table(rows, config, report=bars.report, on_calibrated=bars.on_calibrated)
     if trained.bundle.manifest.training.interrupted:
         raise KeyboardInterrupt
     write_bundle(trained.bundle, model, overwrite=True)

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.mixed_up import refuse_swapped
+from anomaly_vae.cli.reporting import warn
+from anomaly_vae.cli.summary import print_summary
+from anomaly_vae.cli.table_options import missing_values, read_options, say_how_it_was_read
+
+if TYPE_CHECKING:
+    from anomaly_vae.table import ReadOptions
 
 
 @click.command("encode")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("input_", metavar="INPUT")
-@click.option("-o", "--output", required=True, help="Table to write: .csv, .parquet, or - for standard output.")
+@click.argument("model", metavar="MODEL", type=options.ModelPath(Path))
+@click.argument("input_", metavar="INPUT", type=options.table_path)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=options.table_path,
+    help="Table to write: .csv, .parquet, or - for standard output.",
+)
 @click.option("--keep", type=options.Names(), default="", help="Input columns to copy to the output, comma-separated.")
+@missing_values
+@read_options
 @options.threads
 @options.overwrite
+@options.as_json
 @options.quiet
 @options.verbose
 def command(
@@ -23,8 +41,11 @@ def command(
     input_: str,
     output: str,
     keep: tuple[str, ...],
+    missing_values: tuple[str, ...],
+    reading: ReadOptions,
     threads: int | None,
     overwrite: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Write the position of each row of INPUT in the latent space of MODEL: the mean of q(z|x), columns z0, z1, ...
@@ -38,14 +59,20 @@ def command(
     from anomaly_vae.batch import encode_table
     from anomaly_vae.cli.console import table_progress
     from anomaly_vae.scorer import load
-    from anomaly_vae.storage import refuse_existing
+    from anomaly_vae.storage import refuse_file
     from anomaly_vae.table import check_ending, open_table
 
+    start = time.monotonic()
     if output != "-":
-        refuse_existing(check_ending(output), overwrite=overwrite)
-    table = open_table(input_)
+        refuse_file(check_ending(output), overwrite=overwrite)
+    refuse_swapped(model, input_)
+    table = open_table(input_, reading, missing_values)
     scorer = load(model, threads=threads)
+    say_how_it_was_read(table, scorer.schema, quiet=quiet)
     with table_progress("encoding", table, quiet=quiet) as on_batch:
         summary = encode_table(scorer, table, output, keep=keep, overwrite=overwrite, on_batch=on_batch)
-    if not quiet:
-        click.echo(f"{'standard output' if output == '-' else output}: {summary.describe()}", err=True)
+    digest, seconds = scorer.bundle.digest, round(time.monotonic() - start, 3)
+    facts = {**summary.facts(), "bundle_digest": digest, "seconds": seconds}
+    print_summary(summary.describe(), facts, as_json=as_json, quiet=quiet, output=output)
+    if quiet and summary.unscored and not as_json:
+        warn(summary.describe())

@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.inputs import how_inputs_are_read
+from anomaly_vae.cli.mixed_up import refuse_table_as_model
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from anomaly_vae.columns.schema import Column
+    from anomaly_vae.columns.schema import Column, Schema
 
 # Categories listed per column.
 _SHOWN = 5
 
 
 @click.command("inspect")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", metavar="MODEL", type=options.ModelPath(Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for programs.")
+@click.option("-q", "--quiet", is_flag=True, help="Only check the model: print errors and nothing else.")
 @options.verbose
-def command(model: Path, as_json: bool) -> None:
+def command(model: Path, as_json: bool, quiet: bool) -> None:
     """Show the columns, the training, the calibration and the estimator of MODEL.
 
     The whole bundle is checked first: its files must be unchanged since they were written, and the model must
@@ -35,18 +38,22 @@ def command(model: Path, as_json: bool) -> None:
     \b
     anomaly-vae inspect model
     anomaly-vae inspect model --json
+    anomaly-vae inspect model --quiet
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     from anomaly_vae.scorer import load
 
-    info = load(model).info
+    refuse_table_as_model(model)
+    scorer = load(model)
+    info = scorer.info
     if as_json:
         click.echo(json.dumps(info, indent=2, ensure_ascii=False))
-        return
-    _print(model, info)
+    elif not quiet:
+        _print(model, info, scorer.schema)
 
 
-def _print(model: Path, info: dict[str, Any]) -> None:
+def _print(model: Path, info: dict[str, Any], schema: Schema) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     training, calibration = info["training"], info["calibration"]
@@ -76,6 +83,11 @@ def _print(model: Path, info: dict[str, Any]) -> None:
     if len(training["candidates"]) > 1:
         console.print(_candidates(training["candidates"]))
     console.print(_columns(info))
+    if read := how_inputs_are_read(schema):
+        table = _table("input", "read as")
+        for name, text in read.items():
+            table.add_row(escape(name), escape(text))
+        console.print(table)
 
 
 def _estimator(estimator: dict[str, Any]) -> str:
@@ -159,7 +171,10 @@ def _values(column: Column) -> str:
         more = len(column.categories) - _SHOWN
         rare = f" ({len(column.rare)} rare)" if column.rare else ""
         return (shown if more <= 0 else f"{shown} and {more} more") + rare
-    return "" if column.step is None else f"steps of {column.step:.4g}"
+    step = "" if column.step is None else f"steps of {column.step:.4g}"
+    if column.period is None:
+        return step
+    return f"period {column.period:.6g}" + (step and f", {step}")
 
 
 def _new_values(column: Column) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from anomaly_vae.cli.reporting import DETAILS
 
-__all__ = ["Names", "Rate", "overwrite", "quiet", "threads", "verbose"]
+__all__ = ["ModelPath", "Names", "Rate", "as_json", "overwrite", "quiet", "table_path", "threads", "verbose"]
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -23,10 +24,39 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(name.strip() for name in str(value).split(",") if name.strip())
 
 
+class ModelPath(click.Path):
+    """A click type: the directory of a model, which shells complete as a directory.
+
+    Whether it is one, the command says: its message is better than click's.
+    """
+
+    def __init__(self, path_type: type[Any] | None = None) -> None:
+        """Return values of type ``path_type``; None for text, which may also be the address of a service."""
+        super().__init__(readable=False, path_type=path_type)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 (click's signature)
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Let the shell complete directories."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
+# Path of a table to read or to write, or "-"; shells complete it as a file. Whether it can be used, the command says.
+table_path = click.Path(readable=False, allow_dash=True)
+
 Rate = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only: no progress bar, no summary.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only: no progress, no summary.")
+as_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the summary as one JSON object, for programs: on standard output, or on standard error if OUTPUT is -.",
+)
 threads = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Number of compute threads.  [default: all cores]"
 )

@@ -13,10 +13,21 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import shell_complete
 
 from anomaly_vae.errors import AnomalyVaeError
 
-__all__ = ["DETAILS", "EXIT_FAULT", "EXIT_INTERRUPTED", "explain", "require_serving", "require_training", "run", "warn"]
+__all__ = [
+    "DETAILS",
+    "EXIT_FAULT",
+    "EXIT_INTERRUPTED",
+    "explain",
+    "printable",
+    "require_serving",
+    "require_training",
+    "run",
+    "warn",
+]
 
 EXIT_FAULT = 1
 _EXIT_USAGE = 2
@@ -26,6 +37,10 @@ DETAILS = "anomaly_vae.details"
 
 _EXIT_SIGPIPE = 141  # 128 + the number of the signal, too
 _EXIT_SIGTERM = 143
+
+# The name of the program, and the variable by which a shell asks it to complete an argument.
+_PROGRAM = "anomaly-vae"
+_COMPLETE = "_ANOMALY_VAE_COMPLETE"
 
 # Packages of a plain installation. The container image of the service leaves some of them out.
 _BASE = ("numpy", "onnxruntime", "pyarrow", "rich", "msgspec")
@@ -59,14 +74,19 @@ def _require(names: tuple[str, ...]) -> None:
 
 
 def run(command: click.Command) -> NoReturn:
-    """Run a command and exit with its exit code; report an error in one line."""
+    """Run a command and exit with its exit code; report an error in one line.
+
+    If a shell asks for completions, print them instead.
+    """
+    if request := os.environ.get(_COMPLETE):
+        sys.exit(shell_complete(command, {}, _PROGRAM, _COMPLETE, request))
     warnings.showwarning = warn
     signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # column names may have letters that the terminal's encoding lacks
     meta: dict[str, Any] = {}
     try:
-        with command.make_context("anomaly-vae", sys.argv[1:]) as context:
+        with command.make_context(_PROGRAM, sys.argv[1:]) as context:
             meta = context.meta
             outcome = command.invoke(context)
         if sys.stdout:
@@ -110,7 +130,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
     if isinstance(error, _Terminated):
         return "terminated; no unfinished file is left", _EXIT_SIGTERM
     if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx else "anomaly-vae"
+        path = error.ctx.command_path if error.ctx else _PROGRAM
         return f"{error.format_message()} (see `{path} --help`)", _EXIT_USAGE
     if isinstance(error, AnomalyVaeError):
         return str(error), error.exit_code
@@ -138,8 +158,13 @@ def warn(message: Warning | str, *_: object, **__: object) -> None:
     print(f"anomaly-vae: warning: {_one_line(str(message))}", file=sys.stderr)
 
 
+def printable(text: str) -> str:
+    """Return a text that may come from a file, without characters that control a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def _terminate(_signum: int, _frame: FrameType | None) -> None:

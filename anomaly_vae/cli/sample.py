@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.mixed_up import refuse_table_as_model
+from anomaly_vae.cli.summary import print_summary
 
 
 @click.command("sample")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", metavar="MODEL", type=options.ModelPath(Path))
 @click.option(
     "-n", "--rows", "num_rows", type=click.IntRange(1, 10**9), default=1000, show_default=True, help="Number of rows."
 )
-@click.option("-o", "--output", required=True, help="Table to write: .csv, .parquet, or - for standard output.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=options.table_path,
+    help="Table to write: .csv, .parquet, or - for standard output.",
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="The same seed gives the same rows."
 )
 @options.overwrite
+@options.as_json
 @options.quiet
 @options.verbose
-def command(model: Path, num_rows: int, output: str, seed: int, overwrite: bool, quiet: bool) -> None:
+def command(model: Path, num_rows: int, output: str, seed: int, overwrite: bool, as_json: bool, quiet: bool) -> None:
     """Draw synthetic rows from MODEL, with the columns and units of its training table.
 
     The rows show what the model considers normal. They are not copies of training rows, but they are not guaranteed to
@@ -33,13 +43,16 @@ def command(model: Path, num_rows: int, output: str, seed: int, overwrite: bool,
     from anomaly_vae.batch import sample_table
     from anomaly_vae.cli.console import rows_progress
     from anomaly_vae.scorer import load
-    from anomaly_vae.storage import refuse_existing
+    from anomaly_vae.storage import refuse_file
     from anomaly_vae.table import check_ending
 
+    start = time.monotonic()
     if output != "-":
-        refuse_existing(check_ending(output), overwrite=overwrite)
+        refuse_file(check_ending(output), overwrite=overwrite)
+    refuse_table_as_model(model)
     scorer = load(model)
     with rows_progress("sampling", num_rows, quiet=quiet) as on_rows:
         sample_table(scorer, output, num_rows, seed, overwrite=overwrite, on_rows=on_rows)
-    if not quiet:
-        click.echo(f"{'standard output' if output == '-' else output}: {num_rows:,} rows", err=True)
+    digest, seconds = scorer.bundle.digest, round(time.monotonic() - start, 3)
+    facts = {"rows": num_rows, "seed": seed, "bundle_digest": digest, "seconds": seconds}
+    print_summary(f"{num_rows:,} rows", facts, as_json=as_json, quiet=quiet, output=output)

@@ -12,8 +12,9 @@ from anomaly_vae.cli import options
 @click.command("token")
 @click.argument("name")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Token file to add it to, created if missing.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the token and errors only.")
 @options.verbose
-def command(name: str, path: Path | None) -> None:
+def command(name: str, path: Path | None, quiet: bool) -> None:
     """Make a token that lets a client call the service. NAME says later whose token it is.
 
     The token is printed on standard output only once: the file holds its digest, NAME sha256:HEX, from which the token
@@ -30,9 +31,9 @@ def command(name: str, path: Path | None) -> None:
     from anomaly_vae.service.access.token_file import add_token, make_token, token_line
 
     token = make_token()
-    if path is None:
-        click.echo(f"for the token file: {token_line(name, token)}", err=True)
-    else:
+    line = token_line(name, token)
+    if path is not None:
         add_token(path, name, token)
-        click.echo(f"{path}: {name} added", err=True)
+    if not quiet:
+        click.echo(f"for the token file: {line}" if path is None else f"{path}: {name} added", err=True)
     click.echo(token)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.mixed_up import refuse_model_as_table
 from anomaly_vae.cli.reporting import EXIT_INTERRUPTED, require_training, warn
-from anomaly_vae.columns.rows import check_names
+from anomaly_vae.cli.summary import print_summary
+from anomaly_vae.cli.table_options import missing_values, read_options, say_how_it_was_read
 from anomaly_vae.errors import ConfigError, GateFailed, InvalidInput
 from anomaly_vae.training.config import LIKELIHOODS, TrainConfig, read_toml
 
 if TYPE_CHECKING:
-    from anomaly_vae.cli.labelled_rows import LabelledRows
+    from collections.abc import Sequence
+
+    from anomaly_vae.columns.findings import Finding
+    from anomaly_vae.table import ReadOptions
     from anomaly_vae.training.checkpoint import Checkpoint
     from anomaly_vae.training.pipeline import TrainedModel
 
@@ -103,6 +108,10 @@ if TYPE_CHECKING:
     "--max-epochs", type=click.IntRange(1), help="Largest number of passes over the rows.  [default: no limit]"
 )
 @click.option("--device", help="auto, cpu, cuda or another torch device.  [default: auto]")
+@missing_values
+@read_options
+@click.option("--strict", is_flag=True, help="Refuse an INPUT with columns that cannot be used, naming all of them.")
+@options.as_json
 @click.option("--resume", is_flag=True, help="Continue a run that was cut off, from the file beside OUTPUT.")
 @click.option("--force", is_flag=True, help="Write the model even if it fails a release gate.")
 @options.overwrite
@@ -115,18 +124,26 @@ def command(
     label: str | None,
     columns: tuple[str, ...],
     exclude: tuple[str, ...],
+    strict: bool,
+    as_json: bool,
     resume: bool,
     force: bool,
     overwrite: bool,
     quiet: bool,
     hidden: str | None,
     ensemble: str | None,
+    reading: ReadOptions,
     **parameters: Any,
 ) -> int:
-    """Train a model on the normal rows of INPUT (.csv, .parquet, or - for CSV on standard input).
+    """Train a model on the normal rows of INPUT.
 
-    Columns may hold numbers or text (categories); empty cells are missing values. `inspect` shows the kind of each
-    column. To change a kind, write a [columns] table in the --config file: zip = "categorical", visits = "count".
+    INPUT is a .csv, .tsv, .parquet, .arrow, .feather, .jsonl or .npy file, also .gz or .zst, a folder or a pattern of
+    such files, or - for CSV on standard input.
+
+    Columns may hold numbers (also $1,200.50 or 12 %), text (categories), dates and times; empty cells, NA and the like
+    are missing values. Columns that cannot be learned, such as identifiers and free text, are left out, with one line
+    each; `profile` shows beforehand what happens to each column. To change it, write a [columns] table in the --config
+    file: zip = "categorical", visits = "count", when = ["time_of_day", "trend"], notes = "exclude".
 
     10 % of the rows decide when to stop, 20 % calibrate the threshold (at most 20,000 rows each), and the rest train
     the model. The defaults suit most tables. Rows with unreadable cells are left out with a warning. An option on the
@@ -143,38 +160,62 @@ def command(
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     require_training()
     from anomaly_vae.bundle.files import refuse_output, write_bundle
+    from anomaly_vae.cli.findings import as_json as findings_as_json
+    from anomaly_vae.cli.findings import refuse_left_out, show_findings
+    from anomaly_vae.cli.train_summary import describe, facts_of, quality_of
+    from anomaly_vae.cli.training_input import Selection, read_training_input
+    from anomaly_vae.table import open_table
 
+    start = time.monotonic()
     checkpoint_path = output.absolute().parent / f".{output.name}.checkpoint"
     if resume and output.exists() and not overwrite and not checkpoint_path.exists():
         click.echo(f"{output} is complete; there is nothing to resume", err=True)
         return 0
     refuse_output(output, overwrite=overwrite or (resume and checkpoint_path.exists()))
+    parameters["missing_values"] = parameters["missing_values"] or None
     settings = _settings(config, hidden, parameters | {"ensemble": None if ensemble is None else int(ensemble)})
-    names, rows, categories = _read(input_, settings, columns, exclude, label, quiet=quiet)
+    selection = Selection(columns=columns, exclude=exclude, label=label)
+    refuse_model_as_table(input_)
+    table = open_table(input_, reading)
+    say_how_it_was_read(table, quiet=quiet)
+    rows = read_training_input(table, settings, selection, quiet=quiet)
+    found: list[Finding] = []
+
+    def on_findings(findings: Sequence[Finding]) -> None:
+        found.extend(findings)
+        try:
+            refuse_left_out(findings, None if strict else frozenset(columns))
+        except InvalidInput as error:
+            facts = {"error": str(error), "findings": findings_as_json(findings)}
+            print_summary("", facts, as_json=as_json, quiet=True)
+            raise
+        show_findings(findings, quiet=quiet)
 
     from anomaly_vae.training.checkpoint import Checkpoint
-    from anomaly_vae.training.pipeline import train_model
+    from anomaly_vae.training.pipeline import train_table
     from anomaly_vae.training.progress_bar import training_progress
 
     checkpoint = Checkpoint(checkpoint_path, resume=resume)
-    with training_progress(enabled=not quiet and sys.stderr.isatty()) as bars:
-        model = train_model(
-            rows.normal,
-            names,
+    with training_progress(enabled=not quiet, terminal=sys.stderr.isatty()) as bars:
+        model = train_table(
+            rows.table,
             settings,
-            categories=categories,
             label=label,
             checkpoint=checkpoint,
             report=bars.report,
             on_calibrated=bars.on_calibrated,
+            on_findings=on_findings,
         )
     interrupted = model.bundle.manifest.training.interrupted
     _check_gates(model, checkpoint, force=force or interrupted)
     write_bundle(model.bundle, output, overwrite=overwrite or resume)
     if not interrupted:
         checkpoint.remove()
-    if not quiet:
-        _summarise(model, rows, categories, output)
+    quality = quality_of(model, rows)
+    facts = facts_of(model, found, quality, round(time.monotonic() - start, 3))
+    text = "" if as_json else describe(model, rows, quality, output)
+    if as_json or not quiet:
+        print_summary(text, {"output": str(output), **facts}, as_json=as_json, quiet=quiet)
     if interrupted:
         click.echo("anomaly-vae: interrupted; the best model so far was kept", err=True)
         return EXIT_INTERRUPTED
@@ -192,27 +233,6 @@ def _settings(config: Path | None, hidden: str | None, parameters: dict[str, Any
     return TrainConfig(**values)
 
 
-def _read(
-    input_: str,
-    settings: TrainConfig,
-    columns: tuple[str, ...],
-    exclude: tuple[str, ...],
-    label: str | None,
-    *,
-    quiet: bool,
-) -> tuple[tuple[str, ...], LabelledRows, dict[str, tuple[str, ...]]]:
-    """Return the names of the columns to train on, their rows, and the categories of each text column."""
-    from anomaly_vae.cli.labelled_rows import read_normal_rows
-    from anomaly_vae.table import CodeBook, open_table
-
-    table = open_table(input_)
-    names = _choose(table.names, columns, exclude, label)
-    texts = [name for name, kind in settings.columns.items() if kind == "categorical"]
-    book = CodeBook(grows=True, text=texts)
-    rows = read_normal_rows(table, names, label, book, quiet=quiet)
-    return names, rows, book.categories
-
-
 def _check_gates(model: TrainedModel, checkpoint: Checkpoint, *, force: bool) -> None:
     """Raise GateFailed if the model failed a release gate; with ``force``, print a warning for each failed gate."""
     from anomaly_vae.training.gates import refuse_failed
@@ -228,66 +248,3 @@ def _check_gates(model: TrainedModel, checkpoint: Checkpoint, *, force: bool) ->
     except GateFailed:
         checkpoint.save_finished()  # so that --resume --force can write the model without training it again
         raise
-
-
-def _choose(
-    found: tuple[str, ...], columns: tuple[str, ...], exclude: tuple[str, ...], label: str | None
-) -> tuple[str, ...]:
-    """Return the columns to train on, in the order of the table."""
-    for option, names in (("--columns", columns), ("--exclude", exclude)):
-        for name in names:
-            if name not in found:
-                raise InvalidInput(f"{option} {name}: the input has no such column; it has {', '.join(found[:10])}")
-    chosen = tuple(name for name in found if name not in exclude and name != label and (not columns or name in columns))
-    if not chosen:
-        raise InvalidInput("no column is left to train on")
-    check_names(chosen)
-    if all(_is_number(name) for name in chosen):
-        warn(f"all column names are numbers ({', '.join(chosen[:3])} ...); the first line must be a header")
-    return chosen
-
-
-def _is_number(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _summarise(model: TrainedModel, rows: LabelledRows, categories: dict[str, tuple[str, ...]], output: Path) -> None:
-    training, calibration = model.bundle.manifest.training, model.bundle.manifest.calibration
-    schema = model.bundle.manifest.schema
-    kinds = Counter(column.kind for column in schema.columns)
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else ""
-    lines = [
-        f"trained on {training.num_rows:,} rows of {len(schema.columns)} columns"
-        + (f" ({counts})" if counts else "")
-        + f", best at step {training.best_step} of {training.steps}: held-out ELBO {training.held_out_elbo:.2f} nats",
-        f"threshold {calibration.threshold:.6g} nats from {calibration.num_rows:,} calibration rows, "
-        f"false-positive rate at most {calibration.effective_fpr:.4g}",
-    ]
-    if len(rows.anomalous):
-        lines.append(_quality(model, rows, categories))
-    lines.append(f"wrote {output}; next: anomaly-vae score {output} NEW.csv -o scores.csv")
-    click.echo("\n".join(lines), err=True)
-
-
-def _quality(model: TrainedModel, rows: LabelledRows, categories: dict[str, tuple[str, ...]]) -> str:
-    """Return AUROC and average precision of the labelled anomalies against the calibration rows, as a line of text."""
-    import numpy as np
-
-    from anomaly_vae.columns.kinds import recode
-    from anomaly_vae.scorer import Scorer
-    from anomaly_vae.training.quality import detection_quality
-
-    scorer, schema = Scorer(model.bundle), model.bundle.manifest.schema
-    anomalous = recode(rows.anomalous, schema, categories)
-    scores = scorer.score_rows(anomalous).score
-    lowest = min(scores.min(), model.bundle.calibration[0]) - 1.0  # stands for rows that rank below all others
-    normal = np.append(model.bundle.calibration, np.full(model.bundle.manifest.calibration.num_novel, lowest))
-    quality = detection_quality(normal, np.where(schema.ranks_lowest(anomalous), lowest, scores))
-    return (
-        f"AUROC {quality.auroc:.4f}, average precision {quality.average_precision:.4f} "
-        f"({len(normal):,} calibration rows against {len(rows.anomalous):,} rows marked 1)"
-    )

@@ -1,10 +1,15 @@
-"""Log lines on standard error."""
+"""Log lines and progress on standard error."""
 
+from __future__ import annotations
+
+import io
 import logging
+import sys
 
 import pytest
 
-from anomaly_vae.cli.console import shown_log
+from anomaly_vae.batch import ScoreSummary
+from anomaly_vae.cli.console import rows_progress, shown_log, table_progress
 
 
 @pytest.mark.parametrize(("quiet", "lines"), [(False, "a line\n"), (True, "")])
@@ -12,3 +17,87 @@ def test_a_shown_log_prints_its_messages_unless_quiet(quiet, lines, capfd):
     with shown_log("anomaly_vae.client", quiet=quiet):
         logging.getLogger("anomaly_vae.client").warning("a %s", "line")
     assert capfd.readouterr() == ("", lines)
+
+
+class Job:
+    """A table of 1,000 rows that takes this many seconds to score, and the clock."""
+
+    def __init__(self, seconds, total=1000):
+        self.seconds, self.total, self.done = seconds, total, 0
+
+    def progress(self):
+        return self.done, self.total
+
+    def clock(self):
+        return self.seconds * self.done / 1000
+
+    def run(self, on_batch):
+        for _ in range(100):
+            self.done += 10
+            on_batch(ScoreSummary(rows=self.done))
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_elsewhere_than_on_a_terminal_a_long_job_prints_few_lines(capsys):
+    job = Job(seconds=200)
+    with table_progress("scoring", job, quiet=False, clock=job.clock) as on_batch:
+        job.run(on_batch)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "scoring: 15 %, 150 rows, about 3 min left",
+        "scoring: 30 %, 300 rows, about 2 min left",
+        "scoring: 50 %, 500 rows, about 2 min left",
+        "scoring: 75 %, 750 rows, about 50 s left",
+    ]
+
+
+def test_a_table_of_unknown_length_has_no_share_and_no_time_left(capsys):
+    job = Job(seconds=200, total=None)
+    with table_progress("scoring", job, quiet=False, clock=job.clock) as on_batch:
+        job.run(on_batch)
+    assert capsys.readouterr().err == "scoring: 150 rows\n"
+
+
+def test_rows_that_are_counted_print_lines_as_well(capsys):
+    job = Job(seconds=100)
+    with rows_progress("sampling", 1000, quiet=False, clock=job.clock) as on_rows:
+        for _ in range(100):
+            job.done += 10
+            on_rows(10)
+    assert capsys.readouterr().err.splitlines()[0] == "sampling: 30 %, 1,000 rows, about 1 min left"
+
+
+@pytest.mark.parametrize(("seconds", "quiet"), [(29, False), (3600, True)])
+def test_a_short_job_and_a_quiet_one_print_nothing(capsys, monkeypatch, seconds, quiet):
+    for terminal in (False, True) if quiet else (False,):
+        if terminal:
+            monkeypatch.setattr(sys, "stderr", Terminal())
+        job = Job(seconds)
+        with table_progress("scoring", job, quiet=quiet, clock=job.clock) as on_batch:
+            if on_batch:
+                job.run(on_batch)
+        with rows_progress("sampling", 1000, quiet=quiet, clock=job.clock) as on_rows:
+            if on_rows:
+                on_rows(1000)
+        printed = sys.stderr.getvalue() if terminal else capsys.readouterr().err
+        assert printed == ""
+
+
+@pytest.mark.parametrize("job", [Job(3600), Job(3600, total=None)])
+def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, job):
+    """The first half is done after half an hour, so half an hour is left."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "120")
+    with table_progress("scoring", job, quiet=False, clock=job.clock) as on_batch:
+        for job.done in (250, 500):
+            on_batch(ScoreSummary(rows=job.done))
+    shown = sys.stderr.getvalue()
+    assert "scoring" in shown
+    assert "500 rows" in shown
+    assert ("0:30:00" if job.total else "-:--:--") in shown
+    assert ("50%" in shown) == bool(job.total)

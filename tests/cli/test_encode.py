@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 from click.testing import CliRunner
@@ -46,3 +47,27 @@ def test_an_existing_output_is_refused_before_the_model_is_read(tmp_path):
     assert isinstance(done.exception, ConfigError)
     assert "z.csv exists already" in str(done.exception)
     assert (tmp_path / "z.csv").read_text() == "theirs"
+
+
+def test_the_summary_as_json(model_path, scorer, tmp_path):
+    write_csv(tmp_path / "in.csv", make_rows(2))
+    done = encode(model_path, tmp_path / "in.csv", "-o", tmp_path / "z.csv", "--json")
+    facts = json.loads(done.stdout)
+    assert facts.pop("seconds") > 0
+    assert facts == {
+        "output": str(tmp_path / "z.csv"),
+        "rows": 2,
+        "written": 2,
+        "unscored": {},
+        "examples": {},
+        "bundle_digest": scorer.bundle.digest,
+    }
+    assert done.stderr == ""
+
+
+def test_quiet_still_warns_of_rows_that_cannot_be_read(model_path, tmp_path):
+    write_csv(tmp_path / "in.csv", make_rows(2))
+    with (tmp_path / "in.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(["high", 1, 1, 1, 7])
+    done = encode(model_path, tmp_path / "in.csv", "-o", "-", "-q")
+    assert done.stderr.startswith("anomaly-vae: warning: 3 rows, 1 not scored")

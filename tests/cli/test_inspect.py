@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from anomaly_vae.cli.inspect import _new_values, _values
 from anomaly_vae.columns.schema import Column
 from anomaly_vae.scorer import load
-from tests.support.command_line import cli
+from tests.support.command_line import cli, one_line
 
 
 def test_inspect_shows_the_model_for_people_and_for_programs(folder):
@@ -35,6 +36,8 @@ def test_inspect_shows_the_model_for_people_and_for_programs(folder):
     ("column", "values", "new_values"),
     [
         (Column(name="a", kind="continuous", step=0.5), "steps of 0.5", ""),
+        (Column(name="a", kind="cyclic", period=24.0), "period 24", ""),
+        (Column(name="a", kind="cyclic", period=7.0, step=1.0), "period 7, steps of 1", ""),
         (Column(name="a", kind="constant", value=7.0, novelty="lowest"), "always 7", "rank lowest"),
         (Column(name="a", kind="constant", value=7.0), "always 7", "rank lowest"),
         (Column(name="a", kind="constant", value=7.0, novelty="density"), "always 7", "by probability"),
@@ -53,3 +56,12 @@ def test_inspect_shows_the_model_for_people_and_for_programs(folder):
 )
 def test_a_column_shows_its_rare_categories_and_what_new_values_do(column, values, new_values):
     assert (_values(column), _new_values(column)) == (values, new_values)
+
+
+def test_a_quiet_look_is_a_check_of_the_model(folder, tmp_path):
+    done = cli(folder, "inspect", "model", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    (model / "noise.npy").write_bytes(b"")
+    one_line(cli(tmp_path, "inspect", "model", "-q"), 3, "noise.npy")
+    json.loads(cli(folder, "inspect", "model", "-q", "--json").stdout)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anomaly_vae.cli.labelled_rows import read_normal_rows
+from anomaly_vae.cli.labelled_rows import check_label, read_normal_rows
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table import CodeBook
-from tests.support.tables import csv_table
+from tests.support.tables import csv_table, reader_of
 
 
 def read(text, columns=("a", "b"), label="bad", *, grows=True):
-    rows = read_normal_rows(csv_table(text), columns, label, CodeBook(grows=grows), quiet=True)
+    rows = read_normal_rows(csv_table(text), reader_of(*columns, grows=grows), label, quiet=True)
     return rows.normal, rows.anomalous
 
 
@@ -21,6 +20,12 @@ def test_rows_are_separated_by_label_and_keep_their_order(capsys):
     np.testing.assert_array_equal(normal, [[1, 2], [5, np.nan]])
     np.testing.assert_array_equal(anomalous, [[3, 4], [7, 8]])
     assert capsys.readouterr().err == ""
+
+
+def test_a_label_may_be_true_or_false():
+    normal, anomalous = read("a,b,bad\n1,2,true\n3,4,False\n")
+    np.testing.assert_array_equal(normal, [[3, 4]])
+    np.testing.assert_array_equal(anomalous, [[1, 2]])
 
 
 def test_without_a_label_all_rows_are_normal():
@@ -35,12 +40,29 @@ def test_a_label_of_zeros_only_is_allowed():
 
 
 def test_rows_without_a_label_or_with_a_bad_cell_are_left_out_with_a_warning(capsys):
-    normal, _ = read("a,b,bad\n1,2,0\n3,inf,0\n5,6,\n")
-    np.testing.assert_array_equal(normal, [[1, 2]])
+    normal, _ = read("a,b,bad\n1,2,0\n3,inf,0\n5,6,\n" + "7,8,0\n" * 20)
+    np.testing.assert_array_equal(normal, [[1, 2], *[[7, 8]] * 20])
     assert capsys.readouterr().err.splitlines() == [
-        "anomaly-vae: warning: 1 of 3 rows cannot be used and are left out; for example row 2: column 'b' is infinite",
-        "anomaly-vae: warning: 1 of 2 rows have no value in bad; they are left out",
+        "anomaly-vae: warning: 1 of 23 rows cannot be used and are left out, from row 2 on: "
+        "column 'b' is infinite (1 row)",
+        "anomaly-vae: warning: 1 of 22 rows have no value in bad; they are left out",
     ]
+
+
+def test_the_texts_that_left_rows_out_are_counted_and_a_large_share_has_a_remedy(capsys):
+    text = "a,b\n" + "1,2\n" * 50 + "1,bad\n" * 7 + "x,2\n" * 3 + "".join(f"1,w{i}\n" for i in range(6))
+    normal, _ = read(text, label=None)
+    assert len(normal) == 50
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "16 of 66 rows cannot be used and are left out, from row 51 on: column 'b': 'bad' is not a" in line
+    assert "column 'b': 'bad' is not a number (7 rows); column 'a': 'x' is not a number (3 rows); " in line
+    assert "; and 3 more kinds" in line
+    assert "if such a text means a missing cell, give --missing-values TEXT" in line
+
+
+def test_a_table_without_a_single_usable_row_is_refused():
+    with pytest.raises(InvalidInput, match=r"text: no row can be used: column 'b' is infinite \(2 rows\)"):
+        read("a,b\n1,inf\n2,inf\n", label=None)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +81,14 @@ def test_a_label_that_is_not_0_or_1_is_refused(text, columns, label, message, gr
     """Training reads texts as categories (the book grows) and calibration does not; both must refuse a text."""
     with pytest.raises(InvalidInput, match=message):
         read(text, columns, label, grows=grows)
+
+
+def test_a_label_is_checked_before_a_row_is_read():
+    table = csv_table("a,b,b\n1,2,3\n")
+    check_label(table, ["a"], None)
+    for label in ("a", "b", "c"):
+        with pytest.raises(InvalidInput, match=f"--label {label}: "):
+            check_label(table, ["a"], label)
 
 
 def test_a_column_of_text_among_the_model_s_keeps_its_own_error():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -48,3 +50,14 @@ def test_an_existing_output_is_refused_and_can_be_replaced(model_path, tmp_path)
     assert path.read_text() == "theirs"
     assert sample(model_path, "-n", 2, "-o", path, "--overwrite").exit_code == 0
     assert len(read_csv(path.read_text())) == 2
+
+
+def test_the_summary_as_json(model_path, scorer, tmp_path):
+    path = tmp_path / "rows.csv"
+    done = sample(model_path, "-n", 3, "-o", path, "--json", "--seed", 7)
+    facts = json.loads(done.stdout)
+    assert facts.pop("seconds") > 0
+    assert facts == {"output": str(path), "rows": 3, "seed": 7, "bundle_digest": scorer.bundle.digest}
+    assert done.stderr == ""
+    done = sample(model_path, "-n", 3, "-o", "-", "--json")
+    assert len(read_csv(done.stdout)) == json.loads(done.stderr)["rows"] == 3

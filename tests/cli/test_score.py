@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from anomaly_vae.scorer import load
 from tests.support.command_line import cli, one_line, read_csv, start, wait_for, write_csv
 from tests.support.data import NAMES, make_rows
+from tests.support.running import running
 
 
 def test_scores_of_the_command_line_are_those_of_python_bit_for_bit(folder):
@@ -141,7 +144,10 @@ BAD_SCORING = {
     "keep unknown": (["model", "new.csv", "-o", "-", "--keep", "x"], 2, "no such column"),
     "budget": (["model", "new.csv", "-o", "-", "--num-samples", "1000"], 2, "num_samples must be one of 16, 32"),
     "few rows": (["model", "new.csv", "-o", "-", "--target-fpr", "0.0001"], 2, "needs at least 9999 calibration rows"),
-    "ending": (["model", "new.csv", "-o", "out.xlsx"], 2, "ending in .csv or .parquet"),
+    "ending": (["model", "new.csv", "-o", "out.xlsx"], 2, "ending in .csv, .tsv"),
+    "top of flags": (["model", "new.csv", "-o", "-", "--top", "3", "--flag-only"], 2, "--top needs scores"),
+    "flags of no rule": (["model", "new.csv", "-o", "-", "--only-flagged", "--num-samples", "16"], 2, "needs flags"),
+    "row clash": (["model", "rows.csv", "-o", "-", "--top", "3", "--keep", "row"], 2, "has a column of that name"),
     "exists": (["model", "new.csv", "-o", "train.csv"], 2, "exists already"),
 }
 
@@ -150,6 +156,7 @@ BAD_SCORING = {
 def test_bad_scoring_input_has_its_exit_code_and_one_line(folder, case):
     arguments, code, part = BAD_SCORING[case]
     (folder / "short.csv").write_text("pressure,flow,valve,temperature\n1,2,3,4\n")
+    (folder / "rows.csv").write_text("pressure,flow,valve,temperature,unit,row\n1,2,3,4,5,6\n")
     before = sorted(path.name for path in folder.iterdir())
     one_line(cli(folder, "score", *arguments), code, part)
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -185,3 +192,123 @@ def test_scoring_imports_no_pandas_and_no_training_library(folder):
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(read_csv(done.stdout)) == 60
+
+
+def test_only_flagged_rows_are_those_of_a_full_run(folder):
+    full = read_csv(cli(folder, "score", "model", "train.csv", "-o", "-", "--keep", "broken").stdout)
+    done = cli(folder, "score", "model", "train.csv", "-o", "-", "--keep", "broken", "--only-flagged")
+    rows = read_csv(done.stdout)
+    assert list(rows[0]) == ["row", *full[0]]
+    flagged = [i for i, row in enumerate(full) if row["is_anomaly"] == "true"]
+    assert len(flagged) > 20
+    assert [{"row": str(i + 1), **full[i]} for i in flagged] == rows
+    assert f"740 rows, {len(flagged)} flagged, {len(flagged)} written" in done.stderr
+
+
+def test_the_top_rows_are_the_lowest_p_values_and_scores_of_a_full_run(folder, tmp_path):
+    full = read_csv(cli(folder, "score", "model", "train.csv", "-o", "-").stdout)
+    done = cli(folder, "score", "model", "train.csv", "-o", tmp_path / "top.csv", "--top", "30", "--json")
+    rows = read_csv((tmp_path / "top.csv").read_text())
+    order = sorted(range(len(full)), key=lambda i: (float(full[i]["p_value"]), float(full[i]["score"])))
+    assert [int(row["row"]) for row in rows] == [i + 1 for i in order[:30]]
+    assert rows[0] == {"row": str(order[0] + 1), **full[order[0]]}
+    facts = json.loads(done.stdout)
+    assert (facts["rows"], facts["written"], facts["most_anomalous_row"]) == (740, 30, order[0] + 1)
+
+
+def test_the_summary_as_json_has_the_counts_and_where_the_flags_come_from(folder, tmp_path):
+    text = (folder / "new.csv").read_text().replace("\n", "\nhigh,1,1,1,7,bad\n", 1)
+    (tmp_path / "in.csv").write_text(text)
+    scorer = load(folder / "model")
+    arguments = ["score", folder / "model", "in.csv", "--json", "-q"]
+    done = cli(tmp_path, *arguments, "-o", "out.csv")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    facts = json.loads(done.stdout)
+    flags = [row["is_anomaly"] == "true" for row in read_csv((tmp_path / "out.csv").read_text())]
+    assert facts.pop("seconds") > 0
+    assert facts.pop("most_anomalous_row") > 1
+    assert facts == {
+        "output": "out.csv",
+        "rows": 61,
+        "written": 61,
+        "anomalies": sum(flags),
+        "unscored": {"unreadable": 1},
+        "examples": {"unreadable": "row 1: column 'pressure': 'high' is not a number"},
+        "threshold": scorer.threshold,
+        "target_fpr": 0.05,
+        "bundle_digest": scorer.bundle.digest,
+    }
+    to_output = cli(tmp_path, *arguments, "-o", "-", "--target-fpr", "0.5")
+    facts = json.loads(to_output.stderr.splitlines()[-1])
+    assert (facts["output"], facts["target_fpr"], facts["threshold"]) == ("-", 0.5, scorer.threshold_at(0.5))
+    assert len(read_csv(to_output.stdout)) == 61
+
+
+def test_quiet_leaves_warnings_only(folder, tmp_path):
+    done = cli(folder, "score", "model", "new.csv", "-o", tmp_path / "out.csv", "-q")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "anomaly-vae: warning: input columns that the model does not use: id; ignored\n"
+
+
+def test_a_service_gives_the_same_choice_and_summary(folder, tmp_path):
+    with running(folder / "model") as service:
+        both = [
+            cli(folder, "score", model, "train.csv", "-o", tmp_path / name, "--json", *more)
+            for model, name in (("model", "a.csv"), (f"grpc://127.0.0.1:{service.port}", "b.csv"))
+            for more in (["--top", "20", "--only-flagged", "--keep", "broken", "--overwrite"],)
+        ]
+    assert [done.returncode for done in both] == [0, 0], both[1].stderr
+    local, served = (json.loads(done.stdout) for done in both)
+    for facts in (local, served):
+        del facts["seconds"], facts["output"]
+    assert local == served
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert len(read_csv((tmp_path / "a.csv").read_text())) == 20
+
+
+UNWRITABLE = {
+    "no folder": ("nothing/out.csv", "does not exist; create it first"),
+    "a file as folder": ("file/out.csv", "does not exist; create it first"),
+    "a long name": (f"{'x' * 255}.csv", "File name too long"),
+    "a directory": ("folder.csv", "is a directory"),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+@pytest.mark.parametrize(
+    "command", [["score", "no model", "no.csv"], ["encode", "no model", "no.csv"], ["sample", "no model"]]
+)
+def test_an_output_that_cannot_be_written_is_wrong_usage_before_anything_is_opened(tmp_path, command, case):
+    path, text = UNWRITABLE[case]
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    one_line(cli(tmp_path, *command, "-o", path, "--overwrite"), 2, text)
+
+
+@pytest.mark.parametrize("command", [["train", "no.csv"], ["calibrate", "no model", "no.csv"]])
+def test_a_model_that_cannot_be_written_is_wrong_usage_before_anything_is_opened(tmp_path, command):
+    (tmp_path / "file").write_text("")
+    for path, text in (
+        ("nothing/model", "create it first"),
+        ("file/model", "create it first"),
+        ("x" * 256, "too long"),
+    ):
+        one_line(cli(tmp_path, *command, "-o", path, "--overwrite"), 2, text)
+    one_line(cli(tmp_path, *command, "-o", "file", "--overwrite"), 2, "is not a directory")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everywhere")
+def test_files_without_permission_are_wrong_usage(folder, tmp_path):
+    (tmp_path / "in.csv").write_text("a\n1\n")
+    (tmp_path / "in.csv").chmod(0)
+    one_line(cli(tmp_path, "score", folder / "model", "in.csv", "-o", "-"), 2, "in.csv: cannot be read: Permission")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    for command in (["score", "model", "new.csv"], ["sample", "model"], ["train", "train.csv"]):
+        one_line(cli(folder, *command, "-o", closed / "out.csv"), 2, "no permission to write in")
+
+
+def test_an_input_that_cannot_be_read_is_wrong_usage(folder, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    for name, text in (("no.csv", "no such file"), ("folder.csv", "holds no files"), (f"{'x' * 256}.csv", "too long")):
+        one_line(cli(tmp_path, "score", folder / "model", name, "-o", "-"), 2, name, text)

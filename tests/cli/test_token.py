@@ -53,3 +53,10 @@ def test_no_token_is_printed_that_the_file_does_not_have(tmp_path):
         assert message in str(done.exception)
         assert done.stdout == ""
     assert path.read_text() == before
+
+
+def test_quiet_prints_the_token_alone(tmp_path):
+    for arguments in (["billing", "-q"], ["billing", "-q", "--file", tmp_path / "tokens"]):
+        done = token(*arguments)
+        assert done.stderr == ""
+        assert done.stdout.strip()

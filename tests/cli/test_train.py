@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -57,7 +58,7 @@ def test_a_config_file_and_options_that_win_over_it(folder, tmp_path):
 
 
 BAD_TRAINING = {
-    "no such file": (["train", "nothing.csv", "-o", "m"], "nothing.csv: cannot be read"),
+    "no such file": (["train", "nothing.csv", "-o", "m"], "nothing.csv: no such file"),
     "no such option": (["train", "train.csv", "-o", "m", "--latentdim", "3"], "No such option"),
     "no output": (["train", "train.csv"], "Missing option '-o'"),
     "no such label": (["train", "train.csv", "-o", "m", "--label", "x"], "--label x: the input has no such column"),
@@ -65,12 +66,23 @@ BAD_TRAINING = {
     "label of text": (["train", "new.csv", "-o", "m", "--label", "id"], "expected 0 (normal) or 1 (anomaly)"),
     "not a bundle": (["train", "train.csv", "-o", ".", "--overwrite"], "is not part of a bundle"),
     "no such column": (["train", "train.csv", "-o", "m", "--columns", "flow,x"], "--columns x: the input has no such"),
-    "free text": (["train", "new.csv", "-o", "m"], "column 'id' holds 48 different texts in 48 rows, such as 'r"),
+    "free text": (
+        ["train", "new.csv", "-o", "m", "--strict"],
+        "1 column cannot be used (--strict): column 'id' holds 48 different texts in 48 rows, such as 'r",
+    ),
+    "a chosen column of free text": (
+        ["train", "new.csv", "-o", "m", "--columns", "id,flow"],
+        "cannot be used (--columns)",
+    ),
+    "only free text": (
+        ["train", "new.csv", "-o", "m", "--columns", "id"],
+        "no column is left to train on: column 'id' holds",
+    ),
     "nothing left": (["train", "new.csv", "-o", "m", "--columns", "id", "--exclude", "id"], "no column is left"),
     "rate": (["train", "train.csv", "-o", "m", "--target-fpr", "1.5"], "--target-fpr"),
     "hidden": (["train", "train.csv", "-o", "m", "--hidden", "a,b"], "--hidden must be widths such as 128,128"),
     "no such folder": (["train", "train.csv", "-o", "no/such/m"], "the folder"),
-    "no such command": (["tarin"], "No such command 'tarin'"),
+    "no such command": (["tarin"], "no such command 'tarin'; did you mean 'train'?"),
 }
 
 
@@ -110,7 +122,7 @@ def test_unreadable_cells_are_left_out_of_training_with_a_warning(folder, tmp_pa
     done = cli(tmp_path, "train", "t.csv", "-o", "m", "--label", "broken", *options)
     assert done.returncode == 0, done.stderr
     assert (
-        "2 of 742 rows cannot be used and are left out; for example row 1: column 'flow': 'bad' is not a number"
+        "2 of 742 rows cannot be used and are left out, from row 1 on: column 'flow': 'bad' is not a number (2 rows)\n"
         in done.stderr
     )
 
@@ -138,3 +150,22 @@ def test_the_progress_bar_moves_and_ctrl_c_keeps_the_best_model(folder, tmp_path
     os.close(terminal)
     assert "interrupted; the best model so far was kept" in seen
     assert load(tmp_path / "m").info["training"]["interrupted"]
+
+
+def test_the_facts_as_json_hold_what_was_found_out_about_columns_also_of_a_refusal(folder, tmp_path):
+    options = ["--search", "off", "--max-steps", "100", "--target-fpr", "0.1", "--json", "--quiet"]
+    done = cli(folder, "train", "new.csv", "-o", tmp_path / "m", *options, "--force")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["output"] == str(tmp_path / "m")
+    assert [column["kind"] for column in facts["columns"]] == [*["continuous"] * 4, "constant"]
+    notes = {each["column"]: (each["taken_for"], each["is_left_out"]) for each in facts["findings"]}
+    assert notes == {"unit": ("constant", False), "id": ("names or free text", True)}
+    assert "column 'id' holds 48 different texts in 48 rows" in done.stderr  # also if quiet: the model lacks it
+    assert "column 'unit'" not in done.stderr
+    done = cli(folder, "train", "new.csv", "-o", tmp_path / "n", *options, "--strict")
+    one_line(done, 2, "1 column cannot be used (--strict): column 'id'")
+    facts = json.loads(done.stdout)
+    assert facts["error"].startswith("1 column cannot be used (--strict)")
+    assert [each["column"] for each in facts["findings"] if each["is_left_out"]] == ["id"]
+    assert not (tmp_path / "n").exists()

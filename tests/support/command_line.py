@@ -1,14 +1,20 @@
-"""Runs the command line in processes of its own, and reads and writes the tables that it works on."""
+"""Runs the command line in processes of its own or in this one, and reads and writes the tables that it works on."""
 
 import csv
 import io
 import subprocess
 import sys
 import time
+import warnings
 
+from click.testing import CliRunner
+
+from anomaly_vae.cli import cli as group
+from anomaly_vae.cli.reporting import explain, warn
+from anomaly_vae.errors import AnomalyVaeWarning
 from tests.support.data import NAMES
 
-__all__ = ["cli", "one_line", "read_csv", "start", "wait_for", "write_csv"]
+__all__ = ["cli", "in_process", "one_line", "read_csv", "start", "wait_for", "write_csv"]
 
 
 def cli(path, *arguments, **options):
@@ -16,6 +22,19 @@ def cli(path, *arguments, **options):
         [sys.executable, "-m", "anomaly_vae", *map(str, arguments)],
         cwd=path, capture_output=True, text=True, timeout=300, check=False, **options,
     )  # fmt: skip
+
+
+def in_process(*arguments):
+    """Run a command in this process, which takes a tenth of the time; the result is that of :func:`cli`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AnomalyVaeWarning)
+        warnings.showwarning = warn
+        done = CliRunner().invoke(group, [*map(str, arguments)], standalone_mode=False)
+    code, errors = done.return_value or 0, done.stderr
+    if done.exception is not None:
+        text, code = explain(done.exception)
+        errors += f"anomaly-vae: error: {text}\n"
+    return subprocess.CompletedProcess(arguments, code, done.stdout, errors)
 
 
 def write_csv(path, rows, extra=None, names=NAMES):
