@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from anomaly_vae.bundle import files as reader
-from anomaly_vae.bundle.manifest import decode_manifest
+from anomaly_vae.bundle.manifest_json import decode_manifest
 from anomaly_vae.density.runtime import OnnxNetwork
 from anomaly_vae.errors import BundleError
 from anomaly_vae.scorer import load
