@@ -126,15 +126,15 @@ def match_columns(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
 
 
 def check_names(names: tuple[str, ...]) -> None:
-    """Raise InvalidInput if a name is empty, cannot be printed or appears more than once."""
-    counts = Counter(names)
-    for d, name in enumerate(names):
-        if not name:
-            raise InvalidInput(f"column {d + 1} has no name; name it in the header")
+    """Raise InvalidInput that lists all names that are empty, cannot be printed or appear more than once."""
+    problems = [("", f"column {d + 1} has no name; name it in the header") for d, name in enumerate(names) if not name]
+    for name, count in Counter(filter(None, names)).items():
         if not name.isprintable():
-            raise InvalidInput(f"column {name!r} has characters in its name that cannot be printed; rename it")
-        if counts[name] > 1:
-            raise InvalidInput(f"column {name!r} appears {counts[name]} times; rename all but one", field=name)
+            problems.append((name, f"column {name!r} has characters in its name that cannot be printed; rename it"))
+        if count > 1:
+            problems.append((name, f"column {name!r} appears {count} times; rename all but one"))
+    if problems:
+        raise InvalidInput("; ".join(text for _, text in problems), field=problems[0][0] or None)
 
 
 def check_not_infinite(rows: FloatArray, names: tuple[str, ...]) -> None:

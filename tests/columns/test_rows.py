@@ -111,6 +111,10 @@ def test_values_beyond_float64_are_refused_by_name():
         (("a", ""), "column 2 has no name"),
         (("a", "b\x1b[2J"), "cannot be printed"),
         (("a", "a"), "'a' appears 2 times"),
+        (
+            ("a", "", "a", "b", "b\x07", "b"),
+            "column 2 .*; column 'a' appears 2 .*; column 'b' .*2 .*'b.*' has characters",
+        ),
     ],
 )
 def test_columns_must_have_unique_printable_names(names, message):
