@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from anomaly_vae.cli.reporting import printable
 
 __all__ = ["Report", "as_html", "print_report"]
 
+_WIDTH = 160  # characters, off a terminal
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR_WIDTH, _BAR_HEIGHT = 7, 28  # pixels
 
@@ -64,7 +66,7 @@ def print_report(report: Report) -> None:
         style = "yellow" if each.kind == "left out" else ""
         cells = (each.name, each.kind, *_counts(each), each.values, _blocks(each.histogram), each.text)
         table.add_row(*(Text(printable(cell), style=style) for cell in cells))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(Text(printable(report.title), style="bold"))
     for note in report.notes:
         console.print(Text(printable(note)))
