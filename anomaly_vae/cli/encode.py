@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 @click.command("encode")
 @click.argument("model", metavar="MODEL", type=options.ModelPath(Path))
 @click.argument("input_", metavar="INPUT", type=options.table_path)
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=options.table_path,
-    help="Table to write: .csv, .parquet, or - for standard output.",
-)
-@click.option("--keep", type=options.Names(), default="", help="Input columns to copy to the output, comma-separated.")
+@options.output_table
+@options.keep
 @missing_values
 @read_options
 @options.threads

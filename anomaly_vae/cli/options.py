@@ -9,7 +9,19 @@ from click.shell_completion import CompletionItem
 
 from anomaly_vae.cli.reporting import DETAILS
 
-__all__ = ["ModelPath", "Names", "Rate", "as_json", "overwrite", "quiet", "table_path", "threads", "verbose"]
+__all__ = [
+    "ModelPath",
+    "Names",
+    "Rate",
+    "as_json",
+    "keep",
+    "output_table",
+    "overwrite",
+    "quiet",
+    "table_path",
+    "threads",
+    "verbose",
+]
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -49,6 +61,15 @@ table_path = click.Path(readable=False, allow_dash=True)
 
 Rate = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
+output_table = click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=table_path,
+    help="Table to write: .csv, .tsv or .jsonl, also with .gz or .zst, .parquet, .arrow, .feather or .npy; - for CSV "
+    "on standard output.",
+)
+keep = click.option("--keep", type=Names(), default="", help="Input columns to copy to the output, comma-separated.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only: no progress, no summary.")
 as_json = click.option(

@@ -17,13 +17,7 @@ from anomaly_vae.cli.summary import print_summary
 @click.option(
     "-n", "--rows", "num_rows", type=click.IntRange(1, 10**9), default=1000, show_default=True, help="Number of rows."
 )
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=options.table_path,
-    help="Table to write: .csv, .parquet, or - for standard output.",
-)
+@options.output_table
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="The same seed gives the same rows."
 )

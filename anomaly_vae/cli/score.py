@@ -41,14 +41,8 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
 @click.command("score")
 @click.argument("model", metavar="MODEL", type=options.ModelPath())
 @click.argument("input_", metavar="INPUT", type=options.table_path)
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=options.table_path,
-    help="Table to write: .csv, .parquet, or - for standard output.",
-)
-@click.option("--keep", type=options.Names(), default="", help="Input columns to copy to the output, comma-separated.")
+@options.output_table
+@options.keep
 @click.option(
     "--num-samples",
     type=int,

@@ -12,7 +12,7 @@ from anomaly_vae.columns.reading.codes import UNSEEN
 from anomaly_vae.columns.schema import KINDS, LEAST_ROWS, MOST_CATEGORIES, Column, Kind, Schema
 from anomaly_vae.errors import ConfigError, InvalidInput
 
-__all__ = ["check_modelled", "infer_column", "infer_schema", "recode", "too_many_texts"]
+__all__ = ["check_modelled", "infer_column", "recode", "too_many_texts"]
 
 # Values with a relative difference below 1e-12 count as equal: float64 rounds at 1e-16, and sums and unit conversions
 # multiply that.
@@ -40,39 +40,6 @@ _FEWEST_POINTS, _LEAST_SHARE_OF_CIRCLE = 4, 0.5
 _EXACT_WHOLE = 2**53
 
 
-def infer_schema(
-    rows: FloatArray,
-    names: tuple[str, ...],
-    *,
-    categories: Mapping[str, tuple[str, ...]] | None = None,
-    kinds: Mapping[str, Kind] | None = None,
-    label: str | None = None,
-    cyclic: Mapping[str, float] | None = None,
-) -> Schema:
-    """Return the columns and their kinds.
-
-    Args:
-        rows: Training rows in data units, NaN where a cell is missing, shape (N, D). Columns of text hold indices into
-            their categories.
-        names: Names of the columns.
-        categories: The categories of each column of text, by its name.
-        kinds: Kinds set by the user, by the name of the column.
-        label: Name of the label column.
-        cyclic: Periods of the cyclic columns, data units, by the name of the column.
-
-    Raises:
-        InvalidInput: A column is empty, a column holds names or free text, or no column is left to model.
-        ConfigError: ``kinds`` has a kind that does not fit the values of a column, or an unknown column.
-    """
-    categories, kinds, cyclic = categories or {}, kinds or {}, cyclic or {}
-    columns = tuple(
-        infer_column(name, rows[:, d], texts=categories.get(name), kind=kinds.get(name), period=cyclic.get(name))
-        for d, name in enumerate(names)
-    )
-    check_modelled(columns, len(rows))
-    return Schema(columns=columns, label=label)
-
-
 def infer_column(
     name: str,
     cells: FloatArray,
@@ -91,7 +58,8 @@ def infer_column(
         period: The period of a cyclic column, data units.
 
     Raises:
-        InvalidInput, ConfigError: As for :func:`infer_schema`.
+        InvalidInput: The column is empty, or holds names or free text.
+        ConfigError: ``kind`` does not fit its values.
     """
     values = cells[~np.isnan(cells)]
     if not len(values):

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from anomaly_vae.columns.kinds import infer_schema, recode
+from anomaly_vae.columns.kinds import recode
 from anomaly_vae.columns.rows import to_training_table
 from anomaly_vae.columns.schema import Column
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.training.columns import standardise, yeo_johnson
+from tests.support.schemas import infer_schema
 
 RNG = np.random.default_rng(0)
 N = 400

@@ -7,7 +7,6 @@ import pytest
 from msgspec import structs
 
 from anomaly_vae.calibration import calibrate, conformal_p_value, rank
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.columns.novelty import (
     changed_constants_share,
     demote_frequent,
@@ -17,6 +16,7 @@ from anomaly_vae.columns.novelty import (
     with_novelty_from_training,
 )
 from anomaly_vae.columns.schema import Column, Schema
+from tests.support.schemas import infer_schema
 
 SCHEMA = Schema(
     columns=(

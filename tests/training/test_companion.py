@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.training.companion import Companion, Job, Outcome, read_frame, write_frame
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.fit import resolve_config
 from tests.support.data import NAMES, make_rows
+from tests.support.schemas import infer_schema
 
 
 def job(**changes):

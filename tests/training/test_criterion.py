@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.criterion import criterion, shuffle_cells
 from anomaly_vae.training.fit import fit_model, resolve_config
 from tests.support.data import NAMES, make_rows
+from tests.support.schemas import infer_schema
 
 
 def test_the_criterion_prefers_a_model_of_the_dependence_between_columns():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_vae.columns.features import Features
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.training.columns import plan_columns
 from anomaly_vae.training.dependence import has_structure, linear_copies
 from anomaly_vae.training.fit import resolve_config
+from tests.support.schemas import infer_schema
 from tests.support.training import QUICK
 
 

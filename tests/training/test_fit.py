@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from anomaly_vae.columns.heads import GaussianHead
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.errors import AnomalyVaeError, ConfigError
 from anomaly_vae.training import loop
 from anomaly_vae.training.checkpoint import Checkpoint
@@ -18,6 +17,7 @@ from anomaly_vae.training.fit import fit_model, network_sizes, resolve_config
 from anomaly_vae.training.loop import Evaluation
 from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
+from tests.support.schemas import infer_schema
 from tests.support.training import QUICK, QUICK_GAUSSIAN
 
 

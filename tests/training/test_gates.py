@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from anomaly_vae.bundle.manifest import Gate
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.errors import GateFailed
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.training import gates
@@ -17,6 +16,7 @@ from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.fit import fit_model, resolve_config
 from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
+from tests.support.schemas import infer_schema
 from tests.support.training import QUICK, QUICK_GAUSSIAN
 
 

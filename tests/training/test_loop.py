@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from anomaly_vae.columns.features import Features
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.training import loop
 from anomaly_vae.training.columns import plan_columns
 from anomaly_vae.training.config import TrainConfig
@@ -21,6 +20,7 @@ from anomaly_vae.training.loop import Evaluation, TrainingLoop
 from anomaly_vae.training.pipeline import train_model
 from anomaly_vae.training.vae import VAE
 from tests.support.data import NAMES, make_rows
+from tests.support.schemas import infer_schema
 from tests.support.training import QUICK, QUICK_GAUSSIAN, small_vae
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anomaly_vae.columns.kinds import infer_schema
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.fit import resolve_config
 from anomaly_vae.training.pipeline import train_model
 from anomaly_vae.training.search import candidate_configs
 from tests.support.data import NAMES, make_rows
+from tests.support.schemas import infer_schema
 from tests.support.training import QUICK
 
 
