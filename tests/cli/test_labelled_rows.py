@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from anomaly_vae.cli.labelled_rows import check_label, read_normal_rows
+from anomaly_vae.columns.reading.records import NumberReading
 from anomaly_vae.errors import InvalidInput
 from tests.support.tables import csv_table, reader_of
 
@@ -95,3 +96,12 @@ def test_a_column_of_text_among_the_model_s_keeps_its_own_error():
     with pytest.raises(InvalidInput, match="column 'b' holds text such as 'x', expected numbers") as error:
         read("a,b,bad\n1,x,0\n", grows=False)
     assert error.value.field == "b"
+
+
+def test_a_label_follows_the_decimal_mark_of_the_file():
+    """A spreadsheet may write 1 as 1,0."""
+    readings = {"a": NumberReading(decimal=",")}
+    table = csv_table("a;bad\n1,5;0,0\n2,5;1,0\n")
+    rows = read_normal_rows(table, reader_of(**readings, grows=True), "bad", quiet=True)
+    np.testing.assert_array_equal(rows.normal, [[1.5]])
+    np.testing.assert_array_equal(rows.anomalous, [[2.5]])

@@ -79,3 +79,10 @@ def test_another_encoding_than_in_training_is_a_warning(capsys):
         "anomaly-vae: warning: text is read as cp1252, the training table was utf-8; if letters such as é look wrong "
         "in the output, give --encoding\n"
     )
+
+
+def test_a_file_that_states_its_encoding_is_no_reason_to_warn(capsys):
+    table = csv_table("a,b\n\u00e9,1\n".encode("utf-16"))
+    assert table.source.encoding == "utf-16-le"
+    say_how_it_was_read(table, Schema(columns=(COLUMN,), encoding="utf-8"), quiet=True)
+    assert capsys.readouterr().err == ""

@@ -226,3 +226,20 @@ def test_a_column_without_a_single_value_is_no_drift_whatever_its_type():
             values, bad = read_column(reader_of(texts={"a": ("x",)}, a=reading), "a", pa.nulls(3, kind))
             assert np.isnan(values).all()
             assert bad == {}
+
+
+def test_a_year_that_no_calendar_has_is_no_date_alone_or_beside_others():
+    """Arrow alone would read it."""
+    reader = reader_of(a=TimeReading(parts=("trend",)))
+    for cells in (["0000-01-01"], ["0000-01-01", "soon"]):
+        values, bad = read_column(reader, "a", pa.array(cells))
+        assert np.isnan(values).all()
+        assert bad[0] == "'0000-01-01' is not a date or time"
+
+
+def test_times_outside_the_years_1_to_9999_are_faults():
+    reader = reader_of(a=TimeReading(parts=("trend",)))
+    seconds = [-62_135_596_801, -62_135_596_800, 253_402_300_799, 253_402_300_800, None]
+    values, bad = read_column(reader, "a", pa.array(seconds, pa.timestamp("s")))
+    np.testing.assert_array_equal(np.isnan(values), [True, False, False, True, True])
+    assert bad == dict.fromkeys((0, 3), "a time lies outside the years 1 to 9999")

@@ -104,6 +104,7 @@ def test_the_decimal_mark_of_a_file_may_differ_from_training():
     assert other.texts("a", ["1,234.5"])[0] == 1234.5
     assert trained.with_decimals({}, {}).reading("a") == trained.reading("a")
     assert trained.with_decimals({}, {"a": "."}).texts("a", ["1.5"])[0] == 1.5
+    assert trained.with_decimals({"a": {"2,50": 1}}, {"a": "."}).texts("a", ["1.5"])[0] == 1.5, "the user named it"
 
 
 def test_faults_are_short_and_name_the_cell():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from anomaly_vae.columns.reading import codes
 from anomaly_vae.columns.reading.codes import UNSEEN, CodeBook
 
 
@@ -24,5 +25,14 @@ def test_a_book_of_a_model_does_not_grow():
 
 @pytest.mark.parametrize("grows", [False, True])
 def test_no_cells_are_an_empty_array_of_numbers(grows):
-    codes = CodeBook({"city": ("Oslo",)}, grows=grows).encode("city", [])
-    assert (codes.shape, codes.dtype) == ((0,), np.float64)
+    found = CodeBook({"city": ("Oslo",)}, grows=grows).encode("city", [])
+    assert (found.shape, found.dtype) == ((0,), np.float64)
+
+
+def test_texts_beyond_the_limit_of_a_book_share_one_code(monkeypatch):
+    """It bounds the memory that names take. Such a column will be left out: its codes only have to be many."""
+    monkeypatch.setattr(codes, "_MOST_TEXTS", 3)
+    book = CodeBook(grows=True)
+    np.testing.assert_array_equal(book.encode("name", list("abcde")), [0, 1, 2, 3, 3])
+    np.testing.assert_array_equal(book.encode("name", ["b", None, "f", "d"]), [1, np.nan, 3, 3])
+    assert book.categories == {"name": ("a", "b", "c", "(other texts)")}

@@ -141,3 +141,14 @@ def test_most_cells_of_a_column_can_be_read_as_it_was_recognised(texts):
     if isinstance(reading, TextReading):
         assert not bad
     assert np.isnan(values[list(bad)]).all()
+
+
+def test_a_mark_that_the_user_named_holds_whatever_the_cells_show():
+    point, comma = sample("21.39", "7.25"), sample("21,39", "7,25")
+    assert recognise(comma, None, ".").reading == NumberReading(decimal=",")
+    assert recognise(comma, None, ".", is_certain=True).reading == TextReading()
+    assert recognise(point, None, ",").reading == NumberReading()
+    assert recognise(point, None, ",", is_certain=True).reading == TextReading()
+    assert recognise(sample("1.234", "5.678"), None, ",", is_certain=True).reading == NumberReading(
+        decimal=",", thousands="."
+    )
