@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, dataclass_transform
+from typing import Annotated, Any, Literal, dataclass_transform
 
 from msgspec import Meta, Struct, StructMeta, field
 
-__all__ = ["Count", "Positive", "Rate", "Record"]
+__all__ = ["TAILS", "Count", "Positive", "Rate", "Record", "Tail"]
 
 # The largest number that a manifest may state. Chosen, not measured: far above any table, and exact in float64.
 _MAX_COUNT = 2**40
@@ -14,6 +14,10 @@ _MAX_COUNT = 2**40
 Positive = Annotated[int, Meta(ge=1, le=_MAX_COUNT)]
 Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
 Rate = Annotated[float, Meta(gt=0.0, lt=1.0)]
+
+# Which scores are anomalies: low ones only, or also those that are higher than normal rows have.
+Tail = Literal["low", "both"]
+TAILS: tuple[Tail, ...] = ("low", "both")
 
 
 class _RecordMeta(StructMeta):

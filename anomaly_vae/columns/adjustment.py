@@ -20,6 +20,7 @@ References:
 from __future__ import annotations
 
 import itertools
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -50,7 +51,7 @@ class Level(Record):
     whole: tuple[float, ...]
 
 
-class Adjustment(Record):
+class Adjustment(Record, dict=True):
     """The adjustment of scores of rows with missing cells.
 
     Attributes:
@@ -83,7 +84,7 @@ class Adjustment(Record):
         """
         score = log_px.copy()
         for i in np.flatnonzero(missing.any(axis=1)):
-            score[i] += np.where(missing[i], self.parts, 0.0).sum()
+            score[i] += np.where(missing[i], self._parts, 0.0).sum()
             level = self._level(int(missing[i].sum()))
             if level is not None:
                 score[i] = _interpolate(float(score[i]), level.masked, level.whole)
@@ -99,8 +100,12 @@ class Adjustment(Record):
             level = self._level(int(missing[i].sum()))
             if level is not None:
                 log_px[i] = _interpolate(score, level.whole, level.masked)
-            log_px[i] -= np.where(missing[i], self.parts, 0.0).sum()
+            log_px[i] -= np.where(missing[i], self._parts, 0.0).sum()
         return log_px
+
+    @cached_property
+    def _parts(self) -> FloatArray:
+        return np.array(self.parts)
 
     def _level(self, count: int) -> Level | None:
         return min(self.levels, key=lambda level: abs(level.missing - count), default=None)

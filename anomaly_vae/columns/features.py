@@ -64,6 +64,7 @@ class Features:
         # The slopes of the transforms at both ends of the training range, (2, M).
         self._end_slopes = np.array([_end_slopes(model) for model in self._models]).T
         self._column_of_feature = self.layout.column_of_feature
+        self._is_one_feature_each = len(self._column_of_feature) == len(self._columns)
         self._category_of_feature = self._categories()
         self._cycles = [(j, m.head.cycle) for j, m in enumerate(self._models) if m.head.cycle is not None]
         self._cosines = [int(np.flatnonzero(self._column_of_feature == j)[0]) for j, _ in self._cycles]
@@ -85,17 +86,21 @@ class Features:
             values[:, j] = to_angle(values[:, j], cycle)
         novel = self.schema.novel_cells(rows)
         other = self.schema.other_cells(rows, novel)
-        absent = np.isnan(values) | other[:, self._columns]
+        absent = np.isnan(values)
+        if other.any():
+            absent |= other[:, self._columns]
         present = ~absent
         y, base = self._in_model_units(values, absent)
-        x = y[:, self._column_of_feature] if len(self._column_of_feature) != y.shape[1] else y
+        x = y if self._is_one_feature_each else y[:, self._column_of_feature]
         if self._category_of_feature is not None:
             one_hot = self._category_of_feature >= 0
             x[:, one_hot] = x[:, one_hot] == self._category_of_feature[one_hot]
         for cosine in self._cosines:
             angles = np.ascontiguousarray(x[:, cosine])  # contiguous: the same instructions for every row
             x[:, cosine], x[:, cosine + 1] = np.cos(angles), np.sin(angles)
-        mask = present.astype(np.float64)[:, self._column_of_feature]
+        mask = present.astype(np.float64)
+        if not self._is_one_feature_each:
+            mask = mask[:, self._column_of_feature]
         x = np.where(mask > 0.0, x, 0.0)
         return Inputs(x, mask, np.where(present, base, 0.0).sum(axis=-1) + self._log_shares(rows, novel, other))
 

@@ -51,6 +51,10 @@ class TableLikelihood:
             ]
         )
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """Return the middle of each column, in the order of the layout, (N, P) -> (N, M); see :class:`Likelihood`."""
+        return _joined([likelihood.center(params[..., block.params]) for block, likelihood in self._parts])
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw one value per column, in the order of the layout, (N, P) -> (N, M); see :class:`Likelihood`."""
         return _joined([likelihood.draw(params[..., block.params], rng) for block, likelihood in self._parts])

@@ -31,12 +31,12 @@ class RowState(NamedTuple):
 
 def row_state(schema: Schema, rows: FloatArray) -> RowState:
     """Return the state of rows (N, D)."""
-    novel = schema.novel_cells(rows)
+    novel, missing = schema.novel_cells(rows), np.isnan(rows)[:, schema.modelled]
     return RowState(
         novel=novel,
-        missing=np.isnan(rows[:, schema.modelled]),
+        missing=missing,
         ranks_lowest=np.asarray(schema.lowest_cells(novel).any(axis=1)),
-        is_empty=schema.is_empty(rows, novel),
+        is_empty=np.asarray(missing.all(axis=1) & ~schema.other_cells(rows, novel).any(axis=1)),
     )
 
 

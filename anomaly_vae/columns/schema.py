@@ -18,20 +18,25 @@ fewer, they count as outside, like unknown categories.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.novel_values import NovelValues
 from anomaly_vae.columns.reading.cells import CellReader, expand
 from anomaly_vae.columns.reading.codes import CodeBook
 from anomaly_vae.columns.reading.missing import Markers
 from anomaly_vae.columns.reading.records import Input, NumberReading, TextReading
+from anomaly_vae.columns.shapes import SeriesShape, Shape
 from anomaly_vae.record import Count, Rate, Record
 
 __all__ = ["KINDS", "LEAST_ROWS", "MOST_CATEGORIES", "NOVELTIES", "Column", "Kind", "Novelty", "Schema"]
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 Novelty = Literal["lowest", "density"]
 NOVELTIES: tuple[Novelty, ...] = ("lowest", "density")
@@ -48,9 +53,6 @@ LEAST_ROWS = 5
 
 # Novel cells that the reason of one row names; the others are counted. Chosen, not measured: it keeps the text short.
 _MOST_REASONS = 3
-
-# Values with a relative difference below 1e-12 count as equal, as in anomaly_vae.columns.kinds.
-_ROUNDING = 1e-12
 
 
 class Column(Record):
@@ -118,13 +120,15 @@ class Column(Record):
         return np.setdiff1d(np.arange(len(self.categories or ())), np.array(self.rare, dtype=np.int64))
 
 
-class Schema(Record):
+class Schema(Record, dict=True):
     """The columns of a table, in the order of training.
+
+    What follows from the columns is computed once, because a model may have thousands: every call of a scorer needs it.
 
     Attributes:
         columns: The columns of the model: a time gives one for each of its parts, every other input gives one.
         label: The 0/1 column of the training table, which scoring ignores, or None.
-        kind: Shape of one input: always "table", a row of columns.
+        shape: Windows of series, or images: their cells are the columns. None for a table.
         inputs: The columns of the training table, also those that the model does not use. Empty if each column of the
             model is an input of plain numbers or texts.
         missing_values: Markers of missing cells beside the usual ones.
@@ -133,22 +137,29 @@ class Schema(Record):
 
     columns: tuple[Column, ...]
     label: str | None = None
-    kind: Literal["table"] = "table"
+    shape: Shape | None = None
     inputs: tuple[Input, ...] = ()
     missing_values: tuple[str, ...] = ()
     encoding: str | None = None
 
     @property
+    def kind(self) -> Literal["table", "series", "image"]:
+        """What one row is: a row of a table, a window of a series or an image."""
+        if self.shape is None:
+            return "table"
+        return "series" if isinstance(self.shape, SeriesShape) else "image"
+
+    @cached_property
     def all_inputs(self) -> tuple[Input, ...]:
         """The columns of the training table, also those that the model does not use."""
         return self.inputs or tuple(_plain_input(column) for column in self.columns)
 
-    @property
+    @cached_property
     def used_inputs(self) -> tuple[Input, ...]:
         """The columns that a table to score must have."""
         return tuple(each for each in self.all_inputs if each.is_read)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the columns that a table to score must have, in order."""
         return tuple(each.name for each in self.used_inputs)
@@ -158,23 +169,52 @@ class Schema(Record):
         """The names of the columns of the training table that the model does not use."""
         return tuple(each.name for each in self.all_inputs if not each.is_read)
 
-    @property
+    @cached_property
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns of the model, in order."""
         return tuple(column.name for column in self.columns)
 
     def reader(self) -> CellReader:
         """Return a reader of tables to score."""
+        return self._reader
+
+    @cached_property
+    def _reader(self) -> CellReader:
         return CellReader(self.used_inputs, CodeBook(self.categories), Markers(self.missing_values))
+
+    @cached_property
+    def reads_only_numbers(self) -> bool:
+        """Whether every column that a table to score must have holds plain numbers."""
+        return all(isinstance(each.reading, NumberReading) for each in self.used_inputs)
 
     def expand(self, cells: FloatArray) -> FloatArray:
         """Split times into their parts: cells (N, inputs) as :meth:`reader` reads them to rows (N, D)."""
-        return expand(cells, self.used_inputs)
+        return cells if self.reads_only_numbers else expand(cells, self.used_inputs)
 
-    @property
+    @cached_property
     def modelled(self) -> NDArray[np.intp]:
         """Indices of the columns that have a density, shape (M,)."""
-        return np.flatnonzero([column.is_modelled for column in self.columns])
+        return _constant(np.flatnonzero([column.is_modelled for column in self.columns]))
+
+    @cached_property
+    def _novel_values(self) -> NovelValues:
+        novel = [(d, column) for d, column in enumerate(self.columns) if column.can_be_novel]
+        numbers = [(d, column) for d, column in novel if column.value is None and column.categories is None]
+        return NovelValues(
+            constants={d: column.value for d, column in novel if column.value is not None},
+            sizes={d: len(column.categories) for d, column in novel if column.categories is not None},
+            binary=[d for d, column in numbers if column.kind == "binary"],
+            counts=[d for d, column in numbers if column.kind == "count"],
+        )
+
+    @cached_property
+    def _lowest(self) -> NDArray[np.bool_]:
+        """Which columns put rows with a novel cell below all others, shape (D,)."""
+        return _constant(np.array([column.novelty != "density" for column in self.columns]))
+
+    @cached_property
+    def _with_rare(self) -> tuple[tuple[int, Column], ...]:
+        return tuple((d, column) for d, column in enumerate(self.columns) if column.has_other_level or column.rare)
 
     @property
     def categories(self) -> dict[str, tuple[str, ...]]:
@@ -187,22 +227,7 @@ class Schema(Record):
         Novel are another value in a constant column (compared in float32), an unknown category, a value other than 0
         and 1 in a binary column, and a value other than 0, 1, 2, ... in a column of counts. A missing cell is not.
         """
-        novel = np.zeros(rows.shape, dtype=bool)
-        for d, column in enumerate(self.columns):
-            values = rows[:, d]
-            if column.value is not None:
-                with np.errstate(over="ignore"):  # rows may come from float32, where 0.1 is another number
-                    constant = np.float32(column.value)
-                    same = (values.astype(np.float32) == constant) & np.isfinite(constant)
-                    differs = np.abs(values - column.value) > _ROUNDING * abs(column.value)
-                novel[:, d] = ~same & differs
-            elif column.categories is not None:
-                novel[:, d] = ~((values >= 0) & (values < len(column.categories)) & (values == np.floor(values)))
-            elif column.kind == "binary":
-                novel[:, d] = (values != 0.0) & (values != 1.0)
-            elif column.kind == "count":
-                novel[:, d] = (values < 0.0) | (values != np.floor(values))
-        return novel & ~np.isnan(rows)
+        return self._novel_values.cells(rows)
 
     def is_novel(self, rows: FloatArray) -> NDArray[np.bool_]:
         """Return which rows have a novel cell, shape (N,)."""
@@ -210,7 +235,7 @@ class Schema(Record):
 
     def lowest_cells(self, novel: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which of the novel cells (N, D) put their row below all others, shape (N, D)."""
-        return np.asarray(novel & [column.novelty != "density" for column in self.columns])
+        return np.asarray(novel & self._lowest)
 
     def ranks_lowest(self, rows: FloatArray) -> NDArray[np.bool_]:
         """Return which rows rank below all others, shape (N,)."""
@@ -224,10 +249,10 @@ class Schema(Record):
             novel: The result of :meth:`novel_cells`, if it is known.
         """
         other = self.novel_cells(rows) if novel is None else novel.copy()
-        for d, column in enumerate(self.columns):
+        for d, column in self._with_rare:
             if column.has_other_level:
                 other[:, d] = False
-            elif column.rare:
+            else:
                 other[:, d] |= np.isin(rows[:, d], column.rare)
         return other
 
@@ -259,6 +284,12 @@ class Schema(Record):
             return f"column {column.name!r} holds a category that training never had"
         expected = "0 or 1" if column.kind == "binary" else "a whole number from 0"
         return f"column {column.name!r} was always {expected} in training, is {value!r}"
+
+
+def _constant(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Return the array, which can no longer be written to: it is shared."""
+    array.setflags(write=False)
+    return array
 
 
 def _plain_input(column: Column) -> Input:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 
 from anomaly_vae.columns.plan import model_rows, plan_schema
 from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TextReading, TimeReading
-from anomaly_vae.columns.rows import check_names, check_not_infinite, to_rows, to_training_table
+from anomaly_vae.columns.rows import check_names, check_not_infinite, match_columns, to_rows, to_training_table
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.training.columns import standardise
 from tests.support.models import schema_of
+from tests.support.shaped import IMAGE, WINDOW, images, schema_with, windows
 
 SCHEMA = Schema(
     columns=(
@@ -424,3 +426,73 @@ def test_a_column_that_cannot_be_used_is_named_with_what_it_holds(place):
     values[place] = [[1], [2]]
     with pytest.raises(InvalidInput, match=f"column '{'ab'[place]}' holds nested values"):
         to_rows(pd.DataFrame(dict(zip("ab", values, strict=True))), schema)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.uint64, np.float32, np.float64, object, bool])
+@pytest.mark.parametrize("shape", [(5, 3, 4, 1), (5, 3, 4), (5, 12)])
+def test_images_of_every_type_and_shape_are_the_same_rows(kind, shape):
+    pixels = images(5) > 100 if kind is bool else images(5)
+    rows = to_rows(pixels.astype(kind).reshape(shape), schema_with(IMAGE))
+    np.testing.assert_array_equal(rows, pixels.reshape(5, 12))
+    assert rows.dtype == np.float64
+    assert rows.flags.c_contiguous
+
+
+def test_windows_may_be_lists_and_have_missing_cells():
+    found = windows(3)
+    found[1, 2, 0] = np.nan
+    expected = found.reshape(3, 8)
+    with_none = np.where(np.isnan(found), None, found)
+    masked = np.ma.masked_invalid(found)
+    for given_as in (found.tolist(), with_none.tolist(), masked, np.asfortranarray(found)):
+        np.testing.assert_array_equal(to_rows(given_as, schema_with(WINDOW)), expected)
+
+
+def test_windows_may_be_tables_of_their_cells():
+    schema, found = schema_with(WINDOW), windows(3).reshape(3, 8)
+    table = pd.DataFrame(found, columns=schema.column_names)[list(schema.column_names[::-1])]
+    np.testing.assert_array_equal(to_rows(table, schema), found)
+
+
+def test_markers_of_missing_cells_hold_in_images():
+    schema = msgspec.structs.replace(schema_with(IMAGE), missing_values=("255",))
+    pixels = images(2)
+    pixels[0, 1, 2, 0] = 255
+    rows = to_rows(pixels, schema)
+    assert np.isnan(rows[0, 6])
+    assert np.isnan(rows).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((5, 4, 3)), r"X has shape \[5, 4, 3\].* \[N, 12\], \[N, 3, 4, 1\] or \[N, 3, 4\]"),
+        (np.zeros((3, 4)), r"X has shape \[3, 4\].*x\[None\]"),
+        (np.full((1, 3, 4), np.inf), "row 0, column 'y0x0' is inf"),
+        (np.full((1, 3, 4), "x"), "column 'y0x0' holds text such as 'x'"),
+        (np.full((1, 3, 4), 2**53 + 1), "column 'y0x0'"),
+        (np.zeros((1, 3, 4), complex), "Complex"),
+    ],
+)
+def test_a_fault_of_images_is_named(data, message):
+    with pytest.raises(InvalidInput, match=message):
+        to_rows(data, schema_with(IMAGE))
+
+
+def test_rows_of_a_table_have_two_dimensions():
+    with pytest.raises(InvalidInput, match=r"expected a 2-D array \(rows, 3\), got shape \(2, 3, 1\)"):
+        to_rows(ROWS[:, :, None], SCHEMA)
+
+
+def test_a_misspelt_name_is_sought_among_few_names(monkeypatch):
+    """A request may have 4,096 other names, and a model 16,384 columns: comparing all of them took minutes."""
+    compared = []
+
+    def count(name, others, n):
+        compared.append(len(others))
+        return []
+
+    monkeypatch.setattr("difflib.get_close_matches", count)
+    with pytest.raises(InvalidInput, match="300 of the model's 300 columns are missing"):
+        match_columns(tuple(f"a{i}" for i in range(4_096)), tuple(f"b{i}" for i in range(300)))
+    assert sum(compared) <= 5_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import msgspec
 import numpy as np
 import pytest
@@ -152,3 +154,21 @@ def test_a_table_to_score_needs_the_inputs_that_are_read_and_the_model_has_the_c
     np.testing.assert_array_equal(reader.texts("colour", ["red", "Gone", "mauve"])[0], [2.0, np.nan, -1.0])
     noon = np.datetime64("2024-01-01T12:00", "us").astype(np.int64)
     np.testing.assert_array_equal(schema.expand(np.array([[2.0, noon]])), [[2.0, 12.0]])
+
+
+def test_what_follows_from_the_columns_is_computed_once_and_belongs_to_this_schema():
+    """A model may have thousands of columns, and every call asks. A changed copy must not inherit the old answers."""
+    schema = Schema(columns=tuple(Column(name=f"a{d}", kind="continuous") for d in range(3)))
+    for name in ("names", "column_names", "all_inputs", "used_inputs", "modelled"):
+        assert getattr(schema, name) is getattr(schema, name), name
+    assert schema.reader() is schema.reader()
+    assert schema.reads_only_numbers
+    with pytest.raises(ValueError, match="read-only"):
+        schema.modelled[0] = 5
+    text = Column(name="b", kind="categorical", categories=("x",), novelty="density")
+    changed = msgspec.structs.replace(schema, columns=(*schema.columns[:1], text))
+    assert (changed.names, changed.modelled.tolist(), changed.reads_only_numbers) == (("a0", "b"), [0], False)
+    assert changed.novel_cells(np.array([[0.0, 1.0]])).tolist() == [[False, True]]
+    again = pickle.loads(pickle.dumps(schema))  # noqa: S301 (our own bytes)
+    assert (again, hash(again)) == (schema, hash(schema))
+    assert msgspec.json.encode(again) == msgspec.json.encode(schema)

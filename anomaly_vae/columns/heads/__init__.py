@@ -16,6 +16,7 @@ from anomaly_vae.columns.heads.conditional import ConditionalHead
 from anomaly_vae.columns.heads.count import CountHead
 from anomaly_vae.columns.heads.gaussian import GaussianHead
 from anomaly_vae.columns.heads.logistic import LogisticHead
+from anomaly_vae.columns.heads.pixel import PixelHead
 from anomaly_vae.columns.heads.student_t import StudentTHead
 from anomaly_vae.columns.heads.von_mises import VonMisesHead
 from anomaly_vae.columns.tails import Tails
@@ -36,6 +37,7 @@ __all__ = [
     "HeadRecord",
     "Likelihood",
     "LogisticHead",
+    "PixelHead",
     "StudentTHead",
     "VonMisesHead",
 ]
@@ -51,6 +53,7 @@ Head = (
     | CountHead
     | CategoricalHead
     | VonMisesHead
+    | PixelHead
 )
 
 HEADS: dict[str, type[HeadRecord]] = {head.kind(): head for head in get_args(Head)}

@@ -50,6 +50,13 @@ class Likelihood(Protocol):
         """
         ...
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """Return one value per column: the mean of numbers, or the most probable category as its index.
+
+        In model units, (N, P) -> (N, G).
+        """
+        ...
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw one value per column from p(x|z), model units, (N, P) -> (N, G); a category is drawn as its index."""
         ...

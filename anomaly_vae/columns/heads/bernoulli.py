@@ -39,6 +39,10 @@ class BernoulliLikelihood:
         p = sigmoid(params)
         return p * (1.0 - p) * mask
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """See :class:`~.base.Likelihood`."""
+        return np.asarray(sigmoid(params))
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :class:`~.base.Likelihood`."""
         return (rng.random(params.shape) < sigmoid(params)).astype(np.float64)

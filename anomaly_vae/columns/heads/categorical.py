@@ -62,6 +62,12 @@ class CategoricalLikelihood:
         p = self._probabilities(params)
         return p * (1.0 - p) * mask
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """Return the index of the most probable category."""
+        ends = np.cumsum(self._sizes)
+        found = [params[:, end - size : end].argmax(axis=1) for end, size in zip(ends, self._sizes, strict=True)]
+        return np.stack(found, axis=1).astype(np.float64)
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw the index of the largest logit plus Gumbel noise, which has the distribution softmax(logits)."""
         noisy: NDArray[np.float64] = np.clip(params, -LOGIT_LIMIT, LOGIT_LIMIT) + rng.gumbel(size=params.shape)

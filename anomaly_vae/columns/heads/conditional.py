@@ -63,6 +63,10 @@ class ConditionalLikelihood:
         _, variance, share = self._split(params)
         return np.concatenate([mask / variance, 0.5 * np.square(share) * mask], axis=-1)
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """See :class:`~.base.Likelihood`."""
+        return self._split(params)[0]
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :class:`~.base.Likelihood`."""
         loc, variance, _ = self._split(params)

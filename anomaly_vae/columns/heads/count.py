@@ -70,6 +70,10 @@ class CountLikelihood:
         """See :class:`~.base.Likelihood`."""
         return self._dispersion * sigmoid(params) * mask
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """See :class:`~.base.Likelihood`."""
+        return np.asarray(self._dispersion * np.exp(np.clip(params, -LOGIT_LIMIT, LOGIT_LIMIT)))
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw a Poisson number whose rate is a gamma number."""
         rate = rng.gamma(self._dispersion, np.exp(np.clip(params, -LOGIT_LIMIT, LOGIT_LIMIT)))

@@ -76,6 +76,10 @@ class GaussianLikelihood:
         values = self._precision * mask
         return np.broadcast_to(values, np.broadcast_shapes(values.shape, params.shape))
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """See :class:`~.base.Likelihood`."""
+        return params
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :class:`~.base.Likelihood`."""
         return np.asarray(params + np.exp(0.5 * self._log_var) * rng.standard_normal(params.shape))

@@ -95,6 +95,10 @@ class LogisticLikelihood:
         slope = sigmoid(near - self._half) - sigmoid(-near - self._half)
         return np.asarray(slope / (near * self._scale**2) * mask)
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """See :class:`~.base.Likelihood`."""
+        return params
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :class:`~.base.Likelihood`."""
         return np.asarray(params + self._scale * rng.logistic(size=params.shape))

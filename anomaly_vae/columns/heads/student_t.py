@@ -74,6 +74,10 @@ class StudentTLikelihood:
         """See :class:`~.base.Likelihood`."""
         return np.asarray((self._nu + 1.0) / (self._spread + np.square(x - params)) * mask)
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """See :class:`~.base.Likelihood`."""
+        return params
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :class:`~.base.Likelihood`."""
         return np.asarray(params + self._scale * rng.standard_t(self._nu, params.shape))

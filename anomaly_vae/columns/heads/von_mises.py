@@ -125,6 +125,11 @@ class VonMisesLikelihood:
         across = ratio * s2 * (1.0 - s2 * (1.0 + s2) * g2)
         return _joined(np.maximum(across + bend * k2 * s2**4 * g2, 0.0)) * mask
 
+    def center(self, params: FloatArray) -> FloatArray:
+        """Return the mean directions in radians, between 0 and 2 pi."""
+        natural = self._terms(params).natural
+        return np.mod(np.arctan2(natural[..., 1, :], natural[..., 0, :]), 2.0 * math.pi)
+
     def draw(self, params: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw angles in radians, between 0 and 2 pi."""
         terms = self._terms(params)
