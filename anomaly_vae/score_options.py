@@ -10,8 +10,9 @@ from typing import Any
 
 from anomaly_vae.caller import warn_caller
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.record import TAILS, Tail
 
-__all__ = ["ScoreOptions", "check_budget", "check_rate", "is_real", "shortened", "warn_uncalibrated"]
+__all__ = ["ScoreOptions", "check_budget", "check_rate", "check_tail", "is_real", "shortened", "warn_uncalibrated"]
 
 # Characters of a wrong value that an error message repeats. Chosen, not measured: it keeps the message on one line.
 _SHOWN_CHARACTERS = 40
@@ -27,12 +28,14 @@ class ScoreOptions:
         max_std_error: Another error target: sampling of a row ends when the standard error of ``log_px`` is at most
             this, nats. None for the target of the calibration.
         target_fpr: False-positive rate of the flags, between 0 and 1; None for the rate of the calibration.
+        tail: Whether only low scores are anomalies ("low"), or also high ones ("both"); None for the calibration's.
         flag_only: Compute only the flags, by the cascade.
     """
 
     num_samples: int | None = None
     max_std_error: float | None = None
     target_fpr: float | None = None
+    tail: Tail | None = None
     flag_only: bool = False
 
     def __post_init__(self) -> None:
@@ -42,12 +45,16 @@ class ScoreOptions:
             raise ConfigError(f"max_std_error must be a positive number of nats, got {shortened(error)}")
         if rate is not None:
             check_rate("target_fpr", rate)
+        if self.tail is not None:
+            check_tail(self.tail)
         if self.flag_only and (self.num_samples is not None or error is not None):
             raise ConfigError(
                 "flag_only decides by the rule of the calibration; leave out num_samples and max_std_error"
             )
         if error is not None and rate is not None:
             raise ConfigError("max_std_error gives no flags; leave out target_fpr")
+        if error is not None and self.tail is not None:
+            raise ConfigError("max_std_error gives no flags; leave out tail")
 
     def uncalibrated_reason(self, calibrated_samples: int) -> str | None:
         """Return why these options give no p-values and no flags; None if they give both.
@@ -81,6 +88,14 @@ def check_rate(name: str, value: Any) -> float:
     if not is_real(value) or not 0 < value < 1:
         raise ConfigError(f"{name} must be a number between 0 and 1 (both excluded), got {shortened(value)}")
     return float(value)
+
+
+def check_tail(value: Any) -> Tail:
+    """Return the value; raise ConfigError if it is no tail."""
+    for tail in TAILS:
+        if value == tail:
+            return tail
+    raise ConfigError(f"tail must be {' or '.join(map(repr, TAILS))}, got {shortened(value)}")
 
 
 def is_real(value: object) -> bool:

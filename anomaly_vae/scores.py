@@ -33,6 +33,7 @@ class ScoreRow:
     is_anomaly: bool | None
     num_samples: int
     reason: str | None
+    contrast: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +90,10 @@ class _Table(Generic[Row]):
         """
         pd = _optional("pandas", "to_pandas()")
         empty = [None] * len(self)
-        columns = dict(vars(self)) | {"reason": pd.array(self.reason, dtype="string")}
+        columns = self._columns() | {"reason": pd.array(self.reason, dtype="string")}
+        for name in ("reliable", "is_anomaly"):
+            if isinstance(columns.get(name), list):  # with nulls
+                columns[name] = pd.array(columns[name], dtype="boolean")
         for name, dtype in {"p_value": "float64", "is_anomaly": "boolean"}.items():
             if name in columns and columns[name] is None:
                 columns[name] = pd.Series(empty, dtype=dtype).array
@@ -104,12 +108,12 @@ class _Table(Generic[Row]):
             ModuleNotFoundError: pyarrow is not installed.
         """
         pa = _optional("pyarrow", "to_arrow()")
-        kinds = {"p_value": pa.float64(), "is_anomaly": pa.bool_(), "reason": pa.string()}
+        kinds = {"p_value": pa.float64(), "is_anomaly": pa.bool_(), "reliable": pa.bool_(), "reason": pa.string()}
         empty = [None] * len(self)
         return pa.table(
             {
                 name: pa.array(empty if of is None else of, type=kinds.get(name), from_pandas=True)
-                for name, of in vars(self).items()
+                for name, of in self._columns().items()
             }
         )
 
@@ -120,12 +124,12 @@ class _Table(Generic[Row]):
             ModuleNotFoundError: polars is not installed.
         """
         pl = _optional("polars", "to_polars()")
-        kinds = {"p_value": pl.Float64, "is_anomaly": pl.Boolean, "reason": pl.String}
+        kinds = {"p_value": pl.Float64, "is_anomaly": pl.Boolean, "reliable": pl.Boolean, "reason": pl.String}
         empty = [None] * len(self)
         return pl.DataFrame(
             [
                 pl.Series(name, empty if of is None else of, dtype=kinds.get(name), nan_to_null=True)
-                for name, of in vars(self).items()
+                for name, of in self._columns().items()
             ]
         )
 
@@ -140,6 +144,10 @@ class _Table(Generic[Row]):
     def __rich__(self) -> Any:
         """Return the main fields of the first and the last 5 rows, for ``rich.print``."""
         return as_rich(self._title(), self._main())
+
+    def _columns(self) -> dict[str, Any]:
+        """Return the fields to convert; a list of truth values may hold None. Most models have no contrast."""
+        return {name: of for name, of in vars(self).items() if of is not None or name != "contrast"}
 
     def _title(self) -> str:
         flags = vars(self)["is_anomaly"]
@@ -171,11 +179,15 @@ class Scores(_Table[ScoreRow]):
         pareto_k: Tail index of the importance weights; larger means a heavier tail. NaN with fewer than 64 samples
             behind ``log_px``.
         reliable: Whether ``log_px`` and ``std_error`` can be trusted.
-        p_value: Conformal p-value, in (0, 1]; None with a fixed ``num_samples``, and with ``max_std_error``.
-        is_anomaly: Whether the score is below the threshold; None where ``p_value`` is None.
+        p_value: Conformal p-value, in (0, 1]: of the lower tail, or of both; None with a fixed ``num_samples``, and
+            with ``max_std_error``.
+        is_anomaly: Whether the score is below the threshold, or above the upper one if there is one; None where
+            ``p_value`` is None.
         num_samples: Decoder evaluations used, also those that searched for modes.
         reason: Which values training never had (a constant column changed, a category is new), or that all cells are
-            missing; otherwise None. A list of N.
+            missing, or that only the contrast decided; otherwise None. A list of N.
+        contrast: Log-odds that an image is like those of the training rather than a corrupted one, nats.
+            None for models without a contrast, which only those of images have.
 
     Examples:
         >>> import numpy as np
@@ -189,8 +201,8 @@ class Scores(_Table[ScoreRow]):
         {'first': False, 'second': True}
     """
 
-    _row = ScoreRow
-    _shown = ("log_px", "std_error", "p_value", "is_anomaly", "reason")
+    _row: ClassVar[type[Any]] = ScoreRow
+    _shown: ClassVar[tuple[str, ...]] = ("log_px", "std_error", "p_value", "is_anomaly", "reason")
 
     log_px: FloatArray
     score: FloatArray
@@ -203,6 +215,7 @@ class Scores(_Table[ScoreRow]):
     is_anomaly: NDArray[np.bool_] | None
     num_samples: NDArray[np.int64]
     reason: list[str | None]
+    contrast: FloatArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -12,10 +12,10 @@ from anomaly_vae.score_options import ScoreOptions, check_budget, warn_uncalibra
 from anomaly_vae.scorer import Scorer
 
 OPTIONS = {
-    "score": ["num_samples", "max_std_error", "target_fpr"],
-    "score_rows": ["num_samples", "max_std_error", "target_fpr"],
-    "flag": ["target_fpr"],
-    "flag_rows": ["target_fpr"],
+    "score": ["num_samples", "max_std_error", "target_fpr", "tail"],
+    "score_rows": ["num_samples", "max_std_error", "target_fpr", "tail"],
+    "flag": ["target_fpr", "tail"],
+    "flag_rows": ["target_fpr", "tail"],
 }
 
 
@@ -41,6 +41,8 @@ def test_every_scorer_has_the_same_options_by_keyword_only(kind, method):
         ),
         ({"flag_only": True, "max_std_error": 0.1}, "flag_only decides by the rule of the calibration"),
         ({"max_std_error": 0.1, "target_fpr": 0.1}, "max_std_error gives no flags; leave out target_fpr"),
+        ({"max_std_error": 0.1, "tail": "low"}, "max_std_error gives no flags; leave out tail"),
+        *(({"tail": value}, "tail must be 'low' or 'both', got ") for value in ("high", "", 2, ["low"])),
         *(({"max_std_error": value}, "max_std_error must be a positive number") for value in (0, -1.0, True, "1")),
         *(({"max_std_error": float(value)}, "max_std_error must be a positive number") for value in ("nan", "inf")),
         *(({"target_fpr": value}, "target_fpr must be a number between 0 and 1") for value in (0, 1, -0.1, "0.1")),

@@ -28,17 +28,29 @@ def scores(scorer, rows):
 
 
 @pytest.fixture(scope="module")
+def contrasted(scores):
+    """As of a model of images with a contrast."""
+    return replace(scores, contrast=np.linspace(-2.0, 2.0, len(scores)))
+
+
+def present(scores):
+    """The fields that a table shows: those of all models, and the contrast of those that have one."""
+    return [name for name in vars(scores) if name != "contrast" or scores.contrast is not None]
+
+
+@pytest.fixture(scope="module")
 def uncalibrated(scorer, rows):
     return scorer.score_rows(rows, num_samples=64)
 
 
-def test_one_row_has_plain_values(scores, scorer, rows):
+def test_one_row_has_plain_values(scores, contrasted, scorer, rows):
     row = scores[2]
     assert isinstance(row, ScoreRow)
     assert row == scores[-7]
-    for name, value in asdict(row).items():
+    assert row.contrast is None
+    for name, value in asdict(contrasted[2]).items():
         assert type(value) in (float, bool, int, str)
-        assert value == getattr(scores, name)[2]
+        assert value == getattr(contrasted, name)[2]
     flag = scorer.flag(rows)[2]
     assert flag == FlagRow(is_anomaly=True, num_samples=0, reason=row.reason)
     with pytest.raises(IndexError, match="there is no row 9: there are 9 rows, counted from 0"):
@@ -87,11 +99,12 @@ def test_the_text_shows_what_decides(scores, uncalibrated, scorer, rows):
     assert repr(scores[[0] * 2000]).startswith("Scores: 2,000 rows")
 
 
-def test_notebooks_show_every_field(scores, uncalibrated):
-    page = scores._repr_html_()
-    assert [name for name in vars(scores) if f"<th>{name}</th>" not in page] == []
+def test_notebooks_show_every_field(contrasted, uncalibrated):
+    page = contrasted._repr_html_()
+    assert [name for name in vars(contrasted) if f"<th>{name}</th>" not in page] == []
     assert page.count("<tr>") == 1 + 9
     assert "p_value" not in uncalibrated._repr_html_()
+    assert "contrast" not in uncalibrated._repr_html_()
 
 
 def test_rich_shows_the_main_fields(scores):
@@ -116,17 +129,19 @@ def test_a_row_without_p_value_has_none(uncalibrated):
     assert (uncalibrated[0].p_value, uncalibrated[0].is_anomaly) == (None, None)
 
 
-def test_slices_joined_give_the_whole(scores, uncalibrated, scorer, rows):
-    for whole in (scores, uncalibrated, scorer.flag(rows)):
+def test_slices_joined_give_the_whole(scores, contrasted, uncalibrated, scorer, rows):
+    for whole in (scores, contrasted, uncalibrated, scorer.flag(rows)):
         joined = join([whole[:4], whole[4:5], whole[5:]])
         assert len(whole[4:5]) == 1
         for name, values in vars(whole).items():
             np.testing.assert_array_equal(getattr(joined, name), values)
 
 
-def test_to_pandas_has_a_column_for_each_field(scores, uncalibrated, scorer, rows):
+def test_to_pandas_has_a_column_for_each_field(scores, contrasted, uncalibrated, scorer, rows):
     frame = scores.to_pandas()
-    assert list(frame.columns) == list(vars(scores))
+    assert list(frame.columns) == present(scores)
+    assert list(contrasted.to_pandas()) == list(vars(contrasted))
+    np.testing.assert_array_equal(contrasted.to_pandas()["contrast"], contrasted.contrast)
     np.testing.assert_array_equal(frame["log_px"], scores.log_px)
     assert frame["is_anomaly"].dtype == frame["reliable"].dtype == bool
     assert frame["num_samples"].dtype == np.int64
@@ -161,10 +176,11 @@ def test_changes_of_the_table_do_not_change_the_scores(scores):
     np.testing.assert_array_equal(scores.log_px, before)
 
 
-def test_to_polars_has_typed_columns_with_nulls(scores, uncalibrated, scorer, rows):
+def test_to_polars_has_typed_columns_with_nulls(scores, contrasted, uncalibrated, scorer, rows):
     pytest.importorskip("polars")
     frame = scores.to_polars()
-    assert frame.columns == list(vars(scores))
+    assert frame.columns == present(scores)
+    assert contrasted.to_polars().columns == list(vars(contrasted))
     np.testing.assert_array_equal(frame["log_px"].to_numpy(), scores.log_px)
     assert frame["std_error"].null_count() == np.isnan(scores.std_error).sum()
     assert frame["reason"].to_list() == scores.reason
@@ -175,9 +191,10 @@ def test_to_polars_has_typed_columns_with_nulls(scores, uncalibrated, scorer, ro
     assert scorer.flag(rows).to_polars().columns == ["is_anomaly", "num_samples", "reason"]
 
 
-def test_to_arrow_has_typed_columns_with_nulls(scores, uncalibrated, scorer, rows):
+def test_to_arrow_has_typed_columns_with_nulls(scores, contrasted, uncalibrated, scorer, rows):
     table = scores.to_arrow()
-    assert table.column_names == list(vars(scores))
+    assert table.column_names == present(scores)
+    assert contrasted.to_arrow().column_names == list(vars(contrasted))
     np.testing.assert_array_equal(table["log_px"].to_numpy(), scores.log_px)
     assert table["std_error"].null_count == np.isnan(scores.std_error).sum()
     assert table["reason"].null_count == 8

@@ -1,30 +1,15 @@
-"""The public scorer: the contract's fields, budgets, targets and novelties."""
+"""What a score is: the promised relations between fields, budgets, targets, tails and novelties."""
 
 from __future__ import annotations
 
-import copy
-import pickle
-import shutil
-import subprocess
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
 import numpy as np
-import pandas as pd
 import pytest
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
-from scipy.stats import norm
 
-import anomaly_vae
-from anomaly_vae.bundle.files import with_calibration, write_bundle
+from anomaly_vae.bundle.files import with_calibration
 from anomaly_vae.calibration import calibrate
 from anomaly_vae.columns.features import LOG_NEW_VALUES
-from anomaly_vae.density.runtime import Slots
-from anomaly_vae.errors import AnomalyVaeWarning, BundleError, ConfigError, InvalidInput
+from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.scores import join
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
@@ -63,15 +48,6 @@ def test_far_rows_are_flagged_and_normal_rows_mostly_not(scorer, new_rows):
     far = new_rows[:5].copy()
     far[:, 1] += 1.0
     assert scorer.score(far).is_anomaly.all()
-
-
-def test_another_budget_gives_log_px_but_no_p_value_and_warns(scorer, new_rows):
-    with pytest.warns(UserWarning, match="num_samples is 256, the calibration used 4096"):
-        s = scorer.score(new_rows, num_samples=256)
-    assert s.p_value is None
-    assert s.is_anomaly is None
-    assert np.all((s.num_samples > 128) & (s.num_samples <= 256))  # a fit may leave a remainder
-    assert np.abs(s.log_px - scorer.score(new_rows).log_px).max() < 2.0
 
 
 @pytest.mark.parametrize("name", ["scorer", "ensemble_scorer"])
@@ -240,183 +216,6 @@ def test_rows_that_rank_lowest_count_in_p_values_thresholds_and_targets(scorer, 
         strict.flag(changed, target_fpr=target - 0.0005)
 
 
-def test_tables_are_matched_by_name(scorer, new_rows):
-    frame = pd.DataFrame(new_rows, columns=NAMES)[list(reversed(NAMES))].assign(note="x")
-    np.testing.assert_array_equal(scorer.score(frame).log_px, scorer.score(new_rows).log_px)
-
-
-def test_one_bad_value_refuses_the_call_by_row_and_column(scorer, new_rows):
-    bad = new_rows.copy()
-    bad[7, 1] = np.inf
-    with pytest.raises(InvalidInput, match="row 7, column 'flow' is inf") as caught:
-        scorer.score(bad)
-    assert caught.value.field == "flow"
-
-
-def test_a_fresh_process_computes_the_same_bits(scorer, model_path, new_rows, tmp_path):
-    np.save(tmp_path / "rows.npy", new_rows)
-    code = (
-        "import sys, numpy, anomaly_vae\n"
-        "model, folder = sys.argv[1:]\n"
-        "s = anomaly_vae.load(model, threads=1).score(numpy.load(folder + '/rows.npy')[::-1])\n"
-        "numpy.savez(folder + '/out.npz', log_px=s.log_px, std_error=s.std_error)\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(model_path), str(tmp_path)], check=True)
-    with np.load(tmp_path / "out.npz") as out:
-        s = scorer.score(new_rows)
-        np.testing.assert_array_equal(out["log_px"][::-1], s.log_px)
-        np.testing.assert_array_equal(out["std_error"][::-1], s.std_error)
-
-
-def test_scoring_imports_none_of_the_training_libraries(model_path):
-    """Scoring needs neither torch nor pickle, and must start quickly in a small image."""
-    code = (
-        "import sys, numpy, anomaly_vae\n"
-        "s = anomaly_vae.load(sys.argv[1])\n"
-        "s.score(s.sample(3)); s.encode(s.sample(3))\n"
-        "heavy = {'torch', 'sklearn', 'scipy', 'onnx', 'onnxscript', 'pandas', 'matplotlib', 'pyarrow', 'grpc'}\n"
-        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(model_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_samples_have_the_moments_and_constants_of_the_training_rows(scorer):
-    drawn, rows = scorer.sample(20_000, seed=1), make_rows(20_000, seed=5)
-    np.testing.assert_allclose(drawn.mean(0)[:4], rows.mean(0)[:4], atol=0.3 * rows.std(0)[:4].max(), rtol=0.2)
-    np.testing.assert_allclose(drawn.std(0)[:4], rows.std(0)[:4], rtol=0.35)
-    assert set(drawn[:, 4]) == {7.0}
-    np.testing.assert_array_equal(scorer.sample(5, seed=1), scorer.sample(5, seed=1))
-    assert not np.array_equal(scorer.sample(5, seed=1), scorer.sample(5, seed=2))
-
-
-def test_samples_look_normal_to_the_model_that_drew_them(scorer):
-    """p-values of the model's own samples are spread over (0, 1], not piled up at 0; a model trained for a moment has
-    mass between the two modes of "valve", so their median is no half."""
-    p_value = scorer.score(scorer.sample(500, seed=3)).p_value
-    assert np.median(p_value) > 0.1
-    assert np.mean(p_value > 0.9) > 0.03
-
-
-@pytest.mark.parametrize("name", ["scorer", "ensemble_scorer"])
-def test_samples_have_the_density_that_their_scores_say(name, request):
-    """For any density q, the mean of q(x) / p(x) over samples of p is 1: log p(x) and the sampler are of one model."""
-    scorer = request.getfixturevalue(name)
-    rows = scorer.sample(2000, seed=3)
-    modelled = rows[:, :4]
-    q = norm(modelled.mean(axis=0), 0.8 * modelled.std(axis=0))
-    ratios = np.exp(q.logpdf(modelled).sum(axis=1) - scorer.score(rows).log_px)
-    error = ratios.std() / np.sqrt(len(rows))
-    assert error < 0.06
-    assert abs(ratios.mean() - 1.0) < 4 * error
-
-
-def test_encode_gives_posterior_means(scorer, new_rows):
-    z = scorer.encode(new_rows)
-    assert z.shape == (len(new_rows), scorer.info["members"][0]["architecture"]["latent_dim"])
-    np.testing.assert_array_equal(scorer.encode(new_rows[7:8]), z[7:8])
-
-
-def test_info_holds_the_manifest_and_its_digest(scorer):
-    assert scorer.info["bundle_digest"] == scorer.bundle.digest
-    assert scorer.info["calibration"]["threshold"] == scorer.threshold
-    assert scorer.schema.names == NAMES
-    assert scorer.schema.label == "broken"
-
-
-def test_the_text_says_what_the_scorer_is(scorer, ensemble_scorer, model_path):
-    start, digest = f"digest='{scorer.bundle.digest[:12]}', columns=5, members=1, ", scorer.bundle.digest
-    end = f"threshold={scorer.threshold:.4f}, target_fpr=0.05)"
-    assert repr(scorer) == f"Scorer({start}{end}"
-    assert repr(anomaly_vae.load(model_path)) == f"Scorer(path='{model_path}', {start}{end}"
-    assert "members=2" in repr(ensemble_scorer)
-    assert digest.startswith(repr(scorer).split("'")[1])
-
-
-@pytest.fixture(params=["from a directory", "in memory"])
-def travelling(request, model_path, ensemble):
-    if request.param == "in memory":
-        return Scorer(ensemble.bundle, threads=1)
-    return anomaly_vae.load(model_path, threads=1)
-
-
-def test_a_spawned_process_scores_the_same_bits(travelling, new_rows):
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        there = [pool.submit(travelling.score_rows, new_rows[:20]).result() for _ in range(2)]
-    here = travelling.score_rows(new_rows[:20])
-    for each in there:
-        for name in ("log_px", "score", "p_value", "std_error", "is_anomaly"):
-            assert getattr(each, name).tobytes() == getattr(here, name).tobytes()
-
-
-def test_joblib_scores_the_same_bits(travelling, new_rows):
-    parts = [new_rows[:10], new_rows[10:20]]
-    try:
-        there = Parallel(n_jobs=2)(delayed(travelling.score)(part) for part in parts)
-    finally:
-        get_reusable_executor().shutdown(wait=True)
-    assert join(there).log_px.tobytes() == travelling.score(new_rows[:20]).log_px.tobytes()
-
-
-def test_a_pickled_scorer_keeps_what_it_was_made_with(model_path, bundle, monkeypatch, tmp_path):
-    """A path is made absolute: the other process may have another current folder."""
-    monkeypatch.chdir(model_path.parent)
-    scorer = anomaly_vae.load(model_path.name, threads=3, slots=Slots(2))
-    data = pickle.dumps(scorer)
-    assert len(data) < 1000, "the model itself was pickled"
-    monkeypatch.chdir(tmp_path)
-    again = pickle.loads(data)  # noqa: S301 (our own bytes)
-    assert (again.path, again.bundle.digest) == (model_path, bundle.digest)
-    assert again._estimator.threads == 3
-    assert pickle.loads(data) is again, "a pool would open the bundle for every task"  # noqa: S301
-
-
-def test_a_bundle_in_memory_is_pickled_with_its_scorer(bundle):
-    again = pickle.loads(pickle.dumps(Scorer(bundle, threads=3)))  # noqa: S301 (our own bytes)
-    assert (again.path, again._estimator.threads) == (None, 3)
-    assert again.info == Scorer(bundle).info
-    assert dict(again.bundle.files) == dict(bundle.files)
-
-
-def test_a_scorer_whose_folder_changed_meanwhile_is_refused(bundle, ensemble, tmp_path):
-    """Silently scoring with another model would mix scores of two models."""
-    path = tmp_path / "model"
-    write_bundle(bundle, path)
-    data = pickle.dumps(anomaly_vae.load(path))
-    write_bundle(ensemble.bundle, path, overwrite=True)
-    with pytest.raises(BundleError, match=f"has the digest {ensemble.bundle.digest}, .* had {bundle.digest}; the fold"):
-        pickle.loads(data)  # noqa: S301 (our own bytes)
-    shutil.rmtree(path)
-    with pytest.raises(BundleError, match="no model bundle there"):
-        pickle.loads(data)  # noqa: S301 (our own bytes)
-
-
-def test_copies_score_as_the_scorer_does(travelling, new_rows):
-    for again in (copy.copy(travelling), copy.deepcopy({"scorer": travelling})["scorer"]):
-        assert again.score(new_rows[:3]).log_px.tobytes() == travelling.score(new_rows[:3]).log_px.tobytes()
-
-
-def test_the_warning_points_at_the_line_of_the_call(scorer, new_rows):
-    with pytest.warns(AnomalyVaeWarning, match="no p-value") as caught:
-        scorer.score(new_rows[:2], num_samples=64)
-    assert [each.filename for each in caught] == [__file__]
-
-
-def test_a_detector_without_its_libraries_says_what_to_install():
-    code = "import sys; sys.modules['sklearn'] = None\nimport anomaly_vae\nanomaly_vae.VAEDetector"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    expected = "ModuleNotFoundError: VAEDetector needs torch and scikit-learn: pip install 'anomaly_vae[train]'"
-    assert done.stderr.splitlines()[-1].startswith(expected)
-
-
-def test_the_public_names_are_there():
-    assert set(anomaly_vae.__all__) <= set(dir(anomaly_vae))
-    for name in anomaly_vae.__all__:
-        assert getattr(anomaly_vae, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        anomaly_vae.nothing  # noqa: B018
-
-
 def test_float32_input_does_not_change_a_constant(trained):
     """0.1 as float32 is another number than 0.1: no row of the same data may be flagged for it."""
     rows = make_rows(300)
@@ -472,3 +271,59 @@ def test_another_target_keeps_the_confidence_of_the_calibration(bundle):
     assert scorer.threshold_at(0.2) == scorer.threshold
     with pytest.raises(ConfigError, match="needs at least 299 calibration rows"):
         scorer.threshold_at(0.01)
+
+
+@pytest.fixture(scope="module")
+def two_sided(bundle):
+    record, scores = calibrate(bundle.calibration, np.zeros(len(bundle.calibration), bool), 0.2, tail="both")
+    return Scorer(with_calibration(bundle, record, scores, ""), threads=1)
+
+
+def test_with_two_tails_rows_that_are_more_likely_than_normal_rows_are_flagged(two_sided, bundle):
+    """The most likely rows are those at the modes; a lower calibration score, as of other images, is not needed."""
+    rows = make_rows(2000, seed=5)
+    s = two_sided.score(rows)
+    low, high = two_sided.threshold, two_sided.upper_threshold
+    assert (low, high) == (bundle.calibration[11], bundle.calibration[-12])
+    assert two_sided.thresholds() == (low, high)
+    np.testing.assert_array_equal(s.is_anomaly, (s.score < low) | (s.score > high))
+    np.testing.assert_array_equal(s.is_anomaly, s.p_value <= 24 / 121)
+    assert min((s.score < low).sum(), (s.score > high).sum()) > 20
+    assert "upper_threshold=" in repr(two_sided)
+
+
+def test_the_flags_of_two_tails_are_those_of_the_scores_and_no_row_ends_early(two_sided, new_rows):
+    rows = new_rows.copy()
+    rows[:2, 4] = 7.5  # rank below all others
+    rows[2] = np.nan
+    s, flags = two_sided.score(rows), two_sided.flag(rows)
+    np.testing.assert_array_equal(flags.is_anomaly, s.is_anomaly)
+    np.testing.assert_array_equal(flags.num_samples[3:], s.num_samples[3:])
+    assert s.is_anomaly[:3].tolist() == [True, True, False]
+    assert s.p_value[:3].tolist() == [2 / 121, 2 / 121, 1.0]
+    assert two_sided.threshold < s.score[2] < two_sided.upper_threshold
+
+
+def test_another_tail_from_the_same_calibration(scorer, two_sided, new_rows):
+    """The scores are the same, and each tail flags as a model that was calibrated for it."""
+    low, both = scorer.score(new_rows, target_fpr=0.2), scorer.score(new_rows, target_fpr=0.2, tail="both")
+    np.testing.assert_array_equal(both.score, low.score)
+    np.testing.assert_array_equal(both.p_value, two_sided.score(new_rows).p_value)
+    np.testing.assert_array_equal(both.is_anomaly, two_sided.score(new_rows).is_anomaly)
+    np.testing.assert_array_equal(two_sided.score(new_rows, tail="low").is_anomaly, low.is_anomaly)
+    np.testing.assert_array_equal(two_sided.score(new_rows, tail="low").p_value, low.p_value)
+    np.testing.assert_array_equal(scorer.flag(new_rows, target_fpr=0.2, tail="both").is_anomaly, both.is_anomaly)
+    assert scorer.thresholds(target_fpr=0.2, tail="both") == two_sided.thresholds()
+    assert scorer.thresholds(tail="low") == (scorer.threshold, None)
+    with pytest.raises(ConfigError, match="with the tail 'both' needs at least 1999 calibration rows"):
+        scorer.score(new_rows, target_fpr=0.001, tail="both")
+    for call in (scorer.score, scorer.flag):
+        with pytest.raises(ConfigError, match="tail must be 'low' or 'both', got 'high'"):
+            call(new_rows, tail="high")
+
+
+def test_a_calibration_keeps_the_tail_of_the_model_or_takes_another(scorer, two_sided):
+    rows = make_rows(100, seed=4)
+    for model, tail, kept in ((scorer, None, "low"), (scorer, "both", "both"), (two_sided, None, "both")):
+        calibration = model.calibration_of(rows, 0.1, tail=tail).calibration
+        assert (calibration.tail, calibration.rank) == (kept, 5 if kept == "both" else 10)
