@@ -12,6 +12,9 @@
 ``calibration.npy``       float64 (n,): sorted finite calibration scores, nats
 ``golden.npy``            float64 (G, D + 1): G rows sampled from the model, D columns in data units; the last column
                           is their log p(x) in nats, which is checked whenever the bundle is loaded
+``contrast.onnx``         x, mask -> contrast, nats; only if the manifest has a record of it, as for images
+``contrast.npy``          float64 (n,): sorted contrasts of the calibration rows, nats. Then golden.npy is (G, D + 2),
+                          with the contrasts of its rows in the last column
 ========================  =====================================================================================
 
 So a change of any bit is detected. Files that operating systems leave in folders (``.DS_Store``, ``Thumbs.db``,
@@ -32,40 +35,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.bundle.file_arrays import ARRAYS, CONTRAST_ARRAY, MANIFEST, most_golden_bytes, parse_arrays
 from anomaly_vae.bundle.manifest import FileRecord, Manifest, graph_names
 from anomaly_vae.bundle.manifest_json import decode_manifest, encode_manifest, refuse_other_version
-from anomaly_vae.bundle.npy import npy_bytes, parse_npy
+from anomaly_vae.bundle.npy import npy_bytes
 from anomaly_vae.bundle.onnx_wire import check_graph
-from anomaly_vae.calibration import Calibration, threshold_at_rank
+from anomaly_vae.calibration import Calibration
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import BundleError
 from anomaly_vae.storage import STRAY_NAMES, read_file, refuse_directory, write_directory
 
 __all__ = ["Bundle", "make_bundle", "read_bundle", "refuse_output", "with_calibration", "write_bundle"]
 
-MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
-ARRAYS = ("noise.npy", "calibration.npy", "golden.npy")
+CHECKSUM = "manifest.sha256"
+CONTRAST_GRAPH = "contrast.onnx"
+
+# Members that a bundle may hold, as training writes at most. Chosen, not measured.
+_MOST_MEMBERS = 16
 
 # Limits in bytes of the manifest and of all other files together. They bound the memory that a hostile bundle can
 # take. Chosen, not measured: far above what training writes.
-_MANIFEST_LIMIT = 16 * 2**20
+_MANIFEST_LIMIT = 64 * 2**20
 _FOLDER_LIMIT = 2**32
-
-# Points per scrambling, golden rows and members that a bundle may hold. Training writes 256, 16 and at most 16. The
-# limits are chosen, not measured.
-_MOST_POINTS = 4096
-_MOST_GOLDEN = 256
-_MOST_MEMBERS = 16
-
-# The header of a .npy file is shorter than this, bytes.
-_NPY_HEADER_LIMIT = 4096
 
 # Characters of a file name that an error message shows: the limit of usual file systems.
 _SHOWN_NAME = 255
 
-_EVERY_NAME = (*graph_names(_MOST_MEMBERS), *ARRAYS, MANIFEST, CHECKSUM)
+_EVERY_NAME = (*graph_names(_MOST_MEMBERS), *ARRAYS, CONTRAST_GRAPH, CONTRAST_ARRAY, MANIFEST, CHECKSUM)
 _PARTLY_COPIED = "{}: {} is missing; the bundle was only partly copied. Copy the folder again"
-_CHANGED = "the file was changed after export"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +77,8 @@ class Bundle:
         calibration: Sorted scores of the calibration rows that do not rank below all others, nats, (n - num_novel,).
         golden_rows: Rows sampled from the model, data units, (G, D).
         golden_log_px: Their log p(x), nats, (G,).
+        contrast: Sorted contrasts of the calibration rows, nats, (n,); None for a model without a contrast.
+        golden_contrast: Contrasts of the golden rows, nats, (G,); None for a model without a contrast.
     """
 
     manifest: Manifest
@@ -89,6 +88,8 @@ class Bundle:
     calibration: FloatArray
     golden_rows: FloatArray
     golden_log_px: FloatArray
+    contrast: FloatArray | None = None
+    golden_contrast: FloatArray | None = None
 
 
 def make_bundle(
@@ -99,24 +100,46 @@ def make_bundle(
     calibration: FloatArray,
     golden_rows: FloatArray,
     golden_log_px: FloatArray,
+    contrast: FloatArray | None = None,
+    golden_contrast: FloatArray | None = None,
 ) -> Bundle:
     """Make a bundle in memory; fill in the digests in ``manifest.files``."""
+    golden = [golden_rows, golden_log_px, *([] if golden_contrast is None else [golden_contrast])]
     files = dict(graphs) | {
         "noise.npy": npy_bytes(noise),
         "calibration.npy": npy_bytes(calibration),
-        "golden.npy": npy_bytes(np.column_stack([golden_rows, golden_log_px])),
+        "golden.npy": npy_bytes(np.column_stack(golden)),
     }
+    if contrast is not None:
+        files[CONTRAST_ARRAY] = npy_bytes(contrast)
     return _with_digests(manifest, files)
 
 
 def with_calibration(
-    bundle: Bundle, calibration: Calibration, scores: FloatArray, created_at: str, schema: Schema | None = None
+    bundle: Bundle,
+    calibration: Calibration,
+    scores: FloatArray,
+    created_at: str,
+    schema: Schema | None = None,
+    contrast: FloatArray | None = None,
 ) -> Bundle:
-    """Return the same model with another calibration, and with the schema that the calibration chose, if given."""
+    """Return the same model with another calibration, and with the schema that the calibration chose, if given.
+
+    Args:
+        bundle: The model.
+        calibration: The record for the manifest.
+        scores: The sorted scores of the calibration, nats.
+        created_at: The time, ISO 8601.
+        schema: The columns.
+        contrast: The sorted contrasts of the calibration, nats; None for a model without a contrast.
+    """
     manifest = msgspec.structs.replace(
         bundle.manifest, calibration=calibration, created_at=created_at, schema=schema or bundle.manifest.schema
     )
-    return _with_digests(manifest, dict(bundle.files) | {"calibration.npy": npy_bytes(scores)})
+    arrays = {"calibration.npy": npy_bytes(scores)}
+    if contrast is not None:
+        arrays[CONTRAST_ARRAY] = npy_bytes(contrast)
+    return _with_digests(manifest, dict(bundle.files) | arrays)
 
 
 def refuse_output(path: Path, *, overwrite: bool) -> None:
@@ -160,7 +183,11 @@ def read_bundle(path: Path) -> Bundle:
 
 def _file_names(manifest: Manifest) -> tuple[str, ...]:
     """Return the names of all files except the manifest and its checksum."""
-    return (*graph_names(len(manifest.members)), *ARRAYS)
+    return (*_graph_names(manifest), *ARRAYS, *([] if manifest.contrast is None else [CONTRAST_ARRAY]))
+
+
+def _graph_names(manifest: Manifest) -> tuple[str, ...]:
+    return (*graph_names(len(manifest.members)), *([] if manifest.contrast is None else [CONTRAST_GRAPH]))
 
 
 def _with_digests(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -178,76 +205,10 @@ def _with_digests(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
 
 def _parse(manifest: Manifest, files: Mapping[str, bytes], digest: str, where: str) -> Bundle:
     """Parse the bytes of the files and check that they fit the manifest and each other."""
-    for name in graph_names(len(manifest.members)):
+    for name in _graph_names(manifest):
         check_graph(files[name], f"{where}/{name}")
-    noise = parse_npy(files["noise.npy"], np.dtype("<f4"), 3, f"{where}/noise.npy")
-    calibration = parse_npy(files["calibration.npy"], np.dtype("<f8"), 1, f"{where}/calibration.npy")
-    golden = parse_npy(files["golden.npy"], np.dtype("<f8"), 2, f"{where}/golden.npy")
-    _check_noise(manifest, noise, where)
-    _check_calibration(manifest.calibration, calibration, where)
-    _check_golden_shape(golden, len(manifest.schema.columns), where)
-    return Bundle(
-        manifest=manifest,
-        files=files,
-        digest=digest,
-        noise=noise,
-        calibration=calibration,
-        golden_rows=np.ascontiguousarray(golden[:, :-1]),
-        golden_log_px=np.ascontiguousarray(golden[:, -1]),
-    )
-
-
-def _require(holds: bool, where: str, name: str, rule: str) -> None:
-    if not holds:
-        raise BundleError(f"{where}/{name}: {rule}; {_CHANGED}")
-
-
-def _check_noise(manifest: Manifest, noise: NDArray[np.float32], where: str) -> None:
-    scramblings, points, latent_dim = noise.shape
-    estimator = manifest.estimator
-    expected_dim = 1 + max(member.architecture.latent_dim for member in manifest.members)
-    is_power_of_two = points > 0 and points & (points - 1) == 0
-    _require(
-        (scramblings, latent_dim) == (estimator.scramblings, expected_dim)
-        and is_power_of_two
-        and points <= _MOST_POINTS,
-        where,
-        "noise.npy",
-        f"has shape {noise.shape}, expected ({estimator.scramblings}, n, {expected_dim}) with n a "
-        f"power of two up to {_MOST_POINTS}",
-    )
-    _require(
-        scramblings * points >= estimator.num_samples,
-        where,
-        "noise.npy",
-        f"holds {scramblings * points} points, estimator.num_samples is {estimator.num_samples}",
-    )
-
-
-def _check_calibration(calibration: Calibration, scores: FloatArray, where: str) -> None:
-    num_scores = calibration.num_rows - calibration.num_novel
-    _require(
-        len(scores) == num_scores,
-        where,
-        "calibration.npy",
-        f"holds {len(scores)} scores, the manifest says {num_scores}",
-    )
-    _require(bool(np.all(scores[1:] >= scores[:-1])), where, "calibration.npy", "is not sorted")
-    _require(
-        calibration.threshold == threshold_at_rank(scores, calibration.num_novel, calibration.rank),
-        where,
-        MANIFEST,
-        f"calibration.threshold is not the score of rank {calibration.rank}",
-    )
-
-
-def _check_golden_shape(golden: FloatArray, num_columns: int, where: str) -> None:
-    _require(
-        golden.shape[1] == num_columns + 1 and 0 < len(golden) <= _MOST_GOLDEN,
-        where,
-        "golden.npy",
-        f"has shape {golden.shape}, expected (n, {num_columns + 1}) with n up to {_MOST_GOLDEN}",
-    )
+    arrays = parse_arrays(manifest, files, where)
+    return Bundle(manifest=manifest, files=files, digest=digest, **arrays._asdict())
 
 
 def _check_names(folder: int, manifest: Manifest, path: Path) -> None:
@@ -270,7 +231,7 @@ def _check_names(folder: int, manifest: Manifest, path: Path) -> None:
 def _check_sizes(manifest: Manifest, path: Path) -> None:
     """Check the sizes before any file is read: a sparse file claims gigabytes and takes no space on disk."""
     golden = manifest.files["golden.npy"].size
-    most = _MOST_GOLDEN * 8 * (len(manifest.schema.columns) + 1) + _NPY_HEADER_LIMIT
+    most = most_golden_bytes(manifest)
     if golden > most:
         raise BundleError(f"{path}/{MANIFEST}: golden.npy has {golden} bytes, expected at most {most}")
     total = sum(record.size for record in manifest.files.values())

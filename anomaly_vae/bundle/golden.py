@@ -6,6 +6,7 @@ import numpy as np
 
 from anomaly_vae.bundle.files import Bundle
 from anomaly_vae.bundle.manifest import Estimator
+from anomaly_vae.density.contrast import Contrast
 from anomaly_vae.density.estimator import DensityEstimator
 from anomaly_vae.errors import BundleError
 
@@ -25,8 +26,8 @@ def golden_samples(estimator: Estimator) -> int:
     return min(_MOST_SAMPLES, estimator.num_samples)
 
 
-def check_golden(bundle: Bundle, estimator: DensityEstimator) -> None:
-    """Raise BundleError if the networks do not reproduce the exported scores of the golden rows."""
+def check_golden(bundle: Bundle, estimator: DensityEstimator, contrast: Contrast | None = None) -> None:
+    """Raise BundleError if the networks do not reproduce the exported scores and contrasts of the golden rows."""
     rows, budget = bundle.golden_rows, golden_samples(bundle.manifest.estimator)
     if bundle.manifest.schema.is_novel(rows).any():
         raise BundleError(
@@ -46,3 +47,12 @@ def check_golden(bundle: Bundle, estimator: DensityEstimator) -> None:
             f"decoder.onnx: does not fit the other graphs, log p(x, z) differs by {mismatch:.2g} (relative); "
             "they come from different models"
         )
+    if contrast is not None and bundle.golden_contrast is not None:
+        expected = bundle.golden_contrast
+        differences = np.abs(contrast.of_rows(rows) - expected) / np.maximum(1.0, np.abs(expected))
+        if not np.all(differences <= GOLDEN_TOLERANCE):
+            raise BundleError(
+                f"golden.npy: the contrast of its rows differs by up to {differences.max():.2g} (relative) from what "
+                f"was exported, at most {GOLDEN_TOLERANCE:g} is allowed; contrast.onnx is of another model, or "
+                "onnxruntime computes differently here"
+            )

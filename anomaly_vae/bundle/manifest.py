@@ -18,6 +18,7 @@ __all__ = [
     "GRAPHS",
     "Architecture",
     "Candidate",
+    "ContrastRecord",
     "Estimator",
     "FileRecord",
     "Gate",
@@ -28,7 +29,7 @@ __all__ = [
     "member_suffix",
 ]
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 # The graphs of a member. encoder: q(z|x). decoder: the parameters of p(x|z). log_joint: log p(x, z) of samples.
 # posterior: log p(x, z) with its derivatives in z. likelihood: log p(x|z) at given parameters.
@@ -43,11 +44,20 @@ class FileRecord(Record):
 
 
 class Architecture(Record):
-    """The networks: kind, number of latent dimensions L, widths of the hidden layers, activation."""
+    """The networks.
 
-    kind: Literal["mlp"] = "mlp"
+    Attributes:
+        kind: Multilayer perceptrons, or convolutions over the steps of a window or the pixels of an image.
+        latent_dim: L, number of latent dimensions.
+        hidden: Widths of the hidden layers, or channels of the convolutions.
+        residual: Whether there are residual blocks between the convolutions.
+        activation: After each hidden layer.
+    """
+
+    kind: Literal["mlp", "conv1d", "conv2d"] = "mlp"
     latent_dim: Annotated[int, Meta(ge=1, le=1024)]
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=4096)], ...], Meta(min_length=1, max_length=8)]
+    residual: bool = False
     activation: Literal["silu"] = "silu"
 
 
@@ -145,6 +155,20 @@ class Training(Record):
     versions: dict[str, str]
 
 
+class ContrastRecord(Record):
+    """A classifier that tells training images from others: see :mod:`anomaly_vae.density.contrast`.
+
+    Attributes:
+        against: What it was trained to tell them from, as texts.
+        steps: Optimiser steps that were run.
+        held_out_loss: Cross-entropy of held-out images and as many others, nats; log 2 if it tells nothing.
+    """
+
+    against: tuple[str, ...]
+    steps: Positive
+    held_out_loss: float
+
+
 class Manifest(Record):
     """Everything in manifest.json."""
 
@@ -157,6 +181,7 @@ class Manifest(Record):
     estimator: Estimator
     calibration: Calibration
     training: Training
+    contrast: ContrastRecord | None = None
     files: dict[str, FileRecord]
 
 

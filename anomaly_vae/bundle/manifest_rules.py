@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from anomaly_vae.bundle.manifest import Estimator, Manifest, MemberRecord
-from anomaly_vae.calibration import Calibration
-from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TextReading, TimeReading
+from anomaly_vae.calibration import Calibration, rate_of_rank, sides
+from anomaly_vae.columns.reading.records import LeftOut, NumberReading, Reading, TextReading, TimeReading
 from anomaly_vae.columns.reading.times import PERIODS, is_zone_name
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.shapes import MOST_CELLS, ImageShape, SeriesShape, cell_names
 from anomaly_vae.columns.tails import Tail
 from anomaly_vae.columns.transforms import Transform, YeoJohnson
 
@@ -32,6 +33,7 @@ def rules(manifest: Manifest) -> _Rules:
     yield manifest.adjustment.fits(len(modelled)), "adjustment must fit the modelled columns"
     yield from _rules_of_estimator(manifest.estimator, len(manifest.members))
     yield from _rules_of_calibration(manifest.calibration)
+    yield from _rules_of_contrast(manifest)
 
 
 def _rules_of_texts(manifest: Manifest) -> _Rules:
@@ -39,6 +41,8 @@ def _rules_of_texts(manifest: Manifest) -> _Rules:
     settings = [candidate.settings for candidate in manifest.training.candidates]
     texts = [manifest.created_by, manifest.created_at, schema.label or "", *schema.column_names]
     texts += [schema.encoding or "", *schema.missing_values, *(each.name for each in schema.inputs)]
+    if isinstance(schema.shape, SeriesShape):
+        texts += [*schema.shape.channels, *(each.name for each in schema.shape.inputs)]
     for each in schema.inputs:
         if isinstance(each.reading, LeftOut):
             texts.append(each.reading.why)
@@ -53,6 +57,7 @@ def _rules_of_texts(manifest: Manifest) -> _Rules:
 def _rules_of_schema(schema: Schema) -> _Rules:
     columns = schema.columns
     yield from _rules_of_inputs(schema)
+    yield from _rules_of_shape(schema)
     yield len(schema.modelled) > 0, "schema.columns must have a modelled column"
     yield (
         all((column.kind == "constant") == (column.value is not None) for column in columns),
@@ -94,7 +99,10 @@ def _rules_of_inputs(schema: Schema) -> _Rules:
         {each.name for each in schema.used_inputs if isinstance(each.reading, TextReading)} == set(texts),
         "schema.inputs: exactly the categorical columns are read as texts",
     )
-    yield all(map(_is_readable, schema.used_inputs)), "schema.inputs: numbers and times must have a possible format"
+    yield (
+        all(_is_readable(each.reading) for each in schema.used_inputs),
+        "schema.inputs: numbers and times must have a possible format",
+    )
     periods = {
         f"{each.name}.{part}": PERIODS.get(part)
         for each in schema.used_inputs
@@ -107,9 +115,30 @@ def _rules_of_inputs(schema: Schema) -> _Rules:
     )
 
 
-def _is_readable(each: Input) -> bool:
+def _rules_of_shape(schema: Schema) -> _Rules:
+    shape = schema.shape
+    if shape is None:
+        return
+    yield shape.num_cells <= MOST_CELLS, f"schema.shape must have at most {MOST_CELLS} cells"
+    yield cell_names(shape) == schema.column_names, "schema.columns must be the cells of schema.shape, in their order"
+    yield not schema.inputs, "schema.inputs must be empty for windows and images"
+    if isinstance(shape, SeriesShape):
+        names = [each.name for each in shape.inputs]
+        yield len(set(names)) == len(names), "schema.shape.inputs must have unique names"
+        yield len(set(shape.channels)) == len(shape.channels), "schema.shape.channels must be unique"
+        used = [*shape.channels, *filter(None, (shape.timestamp, shape.series))]
+        yield not names or set(used) <= set(names), "schema.shape must name columns of its inputs"
+        readings = [each.reading for each in shape.inputs if each.name != shape.timestamp]
+        yield all(map(_is_readable, readings)), "schema.shape.inputs: numbers and times must have a possible format"
+        zones = [each.reading.zone for each in shape.inputs if isinstance(each.reading, TimeReading)]
+        yield all(zone is None or is_zone_name(zone) for zone in zones), "schema.shape.inputs: a zone is not known"
+    else:
+        yield shape.low < shape.high, "schema.shape.low must be below high"
+
+
+def _is_readable(reading: Reading) -> bool:
     """Return whether a number has two different marks, and a time has parts and a possible time zone."""
-    match each.reading:
+    match reading:
         case NumberReading(decimal=decimal, thousands=thousands):
             return decimal != thousands
         case TimeReading(order="clock", zone=zone, parts=parts):
@@ -163,10 +192,37 @@ def _rules_of_calibration(calibration: Calibration) -> _Rules:
         calibration.num_novel < calibration.rank,
         "calibration.num_novel must be below rank: older releases wrote such models, which flag nothing; train again",
     )
-    yield calibration.rank <= calibration.num_rows, "calibration.rank must be at most num_rows"
+    both = calibration.tail == "both"
     yield (
-        calibration.effective_fpr == calibration.rank / (calibration.num_rows + 1),
-        "calibration.effective_fpr must be rank / (num_rows + 1)",
+        sides(calibration.tail) * calibration.rank <= calibration.num_rows,
+        f"calibration.rank must be at most {'half of ' if both else ''}num_rows",
+    )
+    n, k, of_contrast = calibration.num_rows, calibration.rank, calibration.contrast_rank
+    has_two = both or of_contrast is not None
+    yield (
+        calibration.effective_fpr == rate_of_rank(n, k, calibration.tail, of_contrast),
+        "calibration.effective_fpr must be "
+        f"{'2 ' if has_two else ''}{'' if of_contrast is None else 'contrast_'}rank / (num_rows + 1)",
+    )
+    yield (
+        both == (calibration.upper_threshold is not None),
+        "calibration: exactly the tail 'both' has an upper_threshold",
+    )
+
+
+def _rules_of_contrast(manifest: Manifest) -> _Rules:
+    contrast, calibration = manifest.contrast, manifest.calibration
+    k = calibration.contrast_rank
+    parts = (k is None, calibration.contrast_threshold is None, contrast is None)
+    yield len(set(parts)) == 1, "contrast, calibration.contrast_rank and contrast_threshold must go together"
+    if contrast is None or k is None:
+        return
+    yield isinstance(manifest.schema.shape, ImageShape), "contrast is for images only"
+    yield all(text.isprintable() for text in contrast.against), "contrast.against must be printable"
+    yield k <= calibration.num_rows, "calibration.contrast_rank must be at most num_rows"
+    yield (
+        k // sides(calibration.tail) == calibration.rank,
+        "calibration.contrast_rank must be rank, or with the tail 'both' twice as much or one more",
     )
 
 

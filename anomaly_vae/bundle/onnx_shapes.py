@@ -10,99 +10,61 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
-__all__ = ["Node", "Shape", "ShapeError", "value_shapes"]
+from anomaly_vae.bundle.onnx_convolutions import conv, conv_cost, conv_transpose, conv_transpose_cost
+from anomaly_vae.bundle.onnx_nodes import STEPS_PER_NUMBER, Cost, Node, Shape, ShapeError, Values
 
-Shape = tuple[int, ...]
+__all__ = ["value_shapes"]
 
 # Contents are followed only for lists of at most 1,024 integers. Chosen, not measured: shapes, sizes and axes are far
 # shorter.
 _MOST_INTEGERS = 1024
 
-# Most dimensions of a value. Chosen, not measured: a model's graphs have 3.
+# Most dimensions of a value. Chosen, not measured: a model's graphs have 4.
 _MOST_DIMS = 8
 
 
-class ShapeError(ValueError):
-    """The shapes of a graph do not fit together, or are not known before it runs."""
-
-
-class Node(NamedTuple):
-    """One operation.
-
-    Attributes:
-        operator: The name of the operator.
-        inputs, outputs: Names of values; an omitted optional input has the name "".
-        attributes: The attributes with integer values, or lists of integers.
-    """
-
-    operator: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, int | Shape]
-
-    def integer(self, name: str, default: int) -> int:
-        """Return an attribute that is one integer."""
-        value = self.attributes.get(name, default)
-        if not isinstance(value, int):
-            raise ShapeError(f"attribute {name} of a node {self.operator} is a list")
-        return value
-
-
-class _Values:
-    """Shapes of the values so far, and the contents of those that hold shapes, sizes or axes."""
-
-    def __init__(self, shapes: Mapping[str, Shape], integers: Mapping[str, Shape]) -> None:
-        self.shapes, self.integers = dict(shapes), dict(integers)
-
-    def of(self, node: Node, i: int = 0) -> Shape:
-        """Return the shape of a node's input."""
-        if i >= len(node.inputs) or node.inputs[i] not in self.shapes:
-            raise ShapeError(f"input {i} of a node {node.operator} is not the output of an earlier node")
-        return self.shapes[node.inputs[i]]
-
-    def content(self, node: Node, i: int) -> Shape:
-        """Return the integers in a node's input."""
-        self.of(node, i)
-        if node.inputs[i] not in self.integers:
-            raise ShapeError(f"input {i} of a node {node.operator} is not known before it runs")
-        return self.integers[node.inputs[i]]
-
-
 def value_shapes(
-    nodes: Iterable[Node], shapes: Mapping[str, Shape], integers: Mapping[str, Shape], most: int
+    nodes: Iterable[Node],
+    inputs: Mapping[str, Shape],
+    weights: Mapping[str, Shape],
+    integers: Mapping[str, Shape],
+    most: Cost,
 ) -> dict[str, Shape]:
     """Return the shapes of all values, by name.
 
     Args:
         nodes: The nodes, in order.
-        shapes: Shapes of inputs and weights, by name.
+        inputs, weights: Shapes by name.
         integers: Contents of the weights that are lists of integers, by name.
-        most: Limit of the elements of all values together.
+        most: Limits of the elements of all values together, with the scratch memory of one node, and of the steps.
 
     Raises:
-        ShapeError: The values have more elements, or the shapes do not fit together.
+        ShapeError: The values have more elements, or need more steps, or the shapes do not fit together.
     """
-    values, total = _Values(shapes, integers), 0
+    values, total, steps = Values(inputs, weights, integers), 0, 0
     for node in nodes:
         made = _RULES[node.operator](node, values)
         if len(made) != len(node.outputs):
             raise ShapeError(f"a node {node.operator} has {len(node.outputs)} outputs, expected {len(made)}")
+        cost = _COSTS[node.operator](node, values, made) if node.operator in _COSTS else Cost(0, 0)
+        steps += cost.steps
         for name, shape in zip(node.outputs, made, strict=True):
             total += math.prod(shape)
-            if total > most or len(shape) > _MOST_DIMS:
-                raise ShapeError(f"its values need more than {most} elements")
+            if total + cost.elements > most.elements or len(shape) > _MOST_DIMS:
+                raise ShapeError(f"its values need more than {most.elements} elements")
             if name in values.shapes:
                 raise ShapeError(f"the name {name[:40]!r} is given twice")
             content = _integers(node, values) if shape <= (_MOST_INTEGERS,) else None
             values.shapes[name] = shape
             if content is not None:
                 values.integers[name] = content
+        if steps > most.steps:
+            raise ShapeError(f"its nodes need more than {most.steps} multiplications")
     return values.shapes
 
 
-def _integers(node: Node, values: _Values) -> Shape | None:
+def _integers(node: Node, values: Values) -> Shape | None:
     """Return the content of a value that is a shape, or a concatenation of shapes and constants."""
     if node.operator == "Shape":
         shape = values.of(node)
@@ -112,11 +74,11 @@ def _integers(node: Node, values: _Values) -> Shape | None:
     return None
 
 
-def _same(node: Node, values: _Values) -> list[Shape]:
+def _same(node: Node, values: Values) -> list[Shape]:
     return [values.of(node)]
 
 
-def _broadcast(node: Node, values: _Values) -> list[Shape]:
+def _broadcast(node: Node, values: Values) -> list[Shape]:
     return [_broadcast_shape(values.of(node), values.of(node, 1))]
 
 
@@ -131,7 +93,7 @@ def _broadcast_shape(a: Shape, b: Shape) -> Shape:
     return tuple(reversed(found))
 
 
-def _concat(node: Node, values: _Values) -> list[Shape]:
+def _concat(node: Node, values: Values) -> list[Shape]:
     shapes = [values.of(node, i) for i in range(len(node.inputs))]
     axis = _axis(node.integer("axis", 0), len(shapes[0])) if shapes else 0
     if len({(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
@@ -140,7 +102,7 @@ def _concat(node: Node, values: _Values) -> list[Shape]:
     return [(*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])]
 
 
-def _gemm(node: Node, values: _Values) -> list[Shape]:
+def _gemm(node: Node, values: Values) -> list[Shape]:
     a, b = values.of(node), values.of(node, 1)
     if len(a) != 2 or len(b) != 2:
         raise ShapeError(f"a node Gemm has inputs of shapes {a} and {b}")
@@ -149,11 +111,21 @@ def _gemm(node: Node, values: _Values) -> list[Shape]:
     return _product(a, b)
 
 
-def _matmul(node: Node, values: _Values) -> list[Shape]:
+def _matmul(node: Node, values: Values) -> list[Shape]:
     a, b = values.of(node), values.of(node, 1)
     if len(a) < 2 or len(b) < 2:
         raise ShapeError(f"a node MatMul has inputs of shapes {a} and {b}")
     return _product(a, b)
+
+
+def _product_cost(node: Node, values: Values, made: list[Shape]) -> Cost:
+    """Return the cost of a product of matrices: thin ones take the time to read their numbers."""
+    a, b = values.of(node), values.of(node, 1)
+    read = math.prod(a) + math.prod(b)
+    if len(b) > 2:  # otherwise all rows together are one matrix
+        read = math.prod(made[0][:-2]) * (math.prod(a[-2:]) + math.prod(b[-2:]))
+    length = b[-1] if node.operator == "Gemm" and node.integer("transB", 0) else b[-2]
+    return Cost(0, length * math.prod(made[0]) + STEPS_PER_NUMBER * read)
 
 
 def _product(a: Shape, b: Shape) -> list[Shape]:
@@ -162,7 +134,7 @@ def _product(a: Shape, b: Shape) -> list[Shape]:
     return [(*_broadcast_shape(a[:-2], b[:-2]), a[-2], b[-1])]
 
 
-def _reduce(node: Node, values: _Values) -> list[Shape]:
+def _reduce(node: Node, values: Values) -> list[Shape]:
     shape = values.of(node)
     axes = [_axis(axis, len(shape)) for axis in values.content(node, 1)]
     if not axes or len(set(axes)) != len(axes):
@@ -172,7 +144,12 @@ def _reduce(node: Node, values: _Values) -> list[Shape]:
     return [tuple(size for i, size in enumerate(shape) if i not in axes)]
 
 
-def _reshape(node: Node, values: _Values) -> list[Shape]:
+def _reduce_cost(node: Node, values: Values, _: list[Shape]) -> Cost:
+    """Return the cost of a reduction: it reads more than it writes."""
+    return Cost(0, STEPS_PER_NUMBER * math.prod(values.of(node)))
+
+
+def _reshape(node: Node, values: Values) -> list[Shape]:
     shape, wanted = values.of(node), values.content(node, 1)
     total = math.prod(shape)
     if min(wanted, default=1) < -1 or 0 in wanted or wanted.count(-1) > 1:
@@ -184,11 +161,11 @@ def _reshape(node: Node, values: _Values) -> list[Shape]:
     return [found]
 
 
-def _shape(node: Node, values: _Values) -> list[Shape]:
+def _shape(node: Node, values: Values) -> list[Shape]:
     return [(len(_integers(node, values) or ()),)]
 
 
-def _split(node: Node, values: _Values) -> list[Shape]:
+def _split(node: Node, values: Values) -> list[Shape]:
     shape, sizes = values.of(node), values.content(node, 1)
     axis = _axis(node.integer("axis", 0), len(shape))
     if min(sizes, default=-1) < 0 or sum(sizes) != shape[axis]:
@@ -196,7 +173,7 @@ def _split(node: Node, values: _Values) -> list[Shape]:
     return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
 
 
-def _squeeze(node: Node, values: _Values) -> list[Shape]:
+def _squeeze(node: Node, values: Values) -> list[Shape]:
     shape = values.of(node)
     axes = {_axis(axis, len(shape)) for axis in values.content(node, 1)}
     if any(shape[axis] != 1 for axis in axes):
@@ -204,14 +181,14 @@ def _squeeze(node: Node, values: _Values) -> list[Shape]:
     return [tuple(size for i, size in enumerate(shape) if i not in axes)]
 
 
-def _transpose(node: Node, values: _Values) -> list[Shape]:
+def _transpose(node: Node, values: Values) -> list[Shape]:
     shape, order = values.of(node), node.attributes.get("perm")
     if not isinstance(order, tuple) or sorted(order) != list(range(len(shape))):
         raise ShapeError(f"a node Transpose of a value of {len(shape)} dimensions has the order {order}")
     return [tuple(shape[axis] for axis in order)]
 
 
-def _unsqueeze(node: Node, values: _Values) -> list[Shape]:
+def _unsqueeze(node: Node, values: Values) -> list[Shape]:
     shape, axes = values.of(node), values.content(node, 1)
     places = {_axis(axis, len(shape) + len(axes)) for axis in axes}
     if len(places) != len(axes):
@@ -226,10 +203,12 @@ def _axis(axis: int, ndim: int) -> int:
     return axis % ndim
 
 
-_RULES: dict[str, Callable[[Node, _Values], list[Shape]]] = {
+_RULES: dict[str, Callable[[Node, Values], list[Shape]]] = {
     **dict.fromkeys(("Clip", "Exp", "Log", "Sigmoid"), _same),
     **dict.fromkeys(("Add", "Div", "Mul", "Sub"), _broadcast),
     "Concat": _concat,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "ReduceMax": _reduce,
@@ -239,4 +218,13 @@ _RULES: dict[str, Callable[[Node, _Values], list[Shape]]] = {
     "Squeeze": _squeeze,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+}
+
+# Costs beside the elements of the outputs.
+_COSTS: dict[str, Callable[[Node, Values, list[Shape]], Cost]] = {
+    "Conv": conv_cost,
+    "ConvTranspose": conv_transpose_cost,
+    "Gemm": _product_cost,
+    "MatMul": _product_cost,
+    "ReduceMax": _reduce_cost,
 }

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from anomaly_vae.bundle.onnx_shapes import Node, Shape, ShapeError, value_shapes
+from anomaly_vae.bundle.onnx_nodes import Cost, Node, Shape, ShapeError
+from anomaly_vae.bundle.onnx_shapes import value_shapes
+from anomaly_vae.density.network import CallSizes
 from anomaly_vae.density.tiles import likelihood_call
 from anomaly_vae.errors import BundleError
 from anomaly_vae.wire import WireError, fields, varint
@@ -23,7 +25,8 @@ __all__ = ["OPERATORS", "check_graph"]
 
 OPERATORS = frozenset(
     """
-    Add Clip Concat Div Exp Gemm Log MatMul Mul ReduceMax Reshape Shape Sigmoid Split Squeeze Sub Transpose Unsqueeze
+    Add Clip Concat Conv ConvTranspose Div Exp Gemm Log MatMul Mul ReduceMax Reshape Shape Sigmoid Split Squeeze Sub
+    Transpose Unsqueeze
     """.split()  # noqa: SIM905
 )
 
@@ -32,6 +35,7 @@ _MODEL = {1: "ir_version", 2: "producer_name", 3: "producer_version", 7: "graph"
 _GRAPH = {1: "node", 2: "name", 5: "initializer", 11: "input", 12: "output"}
 _NODE = {1: "input", 2: "output", 3: "name", 4: "op_type", 5: "attribute", 7: "domain"}
 _ATTRIBUTE = {1: "name", 2: "f", 3: "i", 4: "s", 7: "floats", 8: "ints", 20: "type"}
+_TYPE_FIELDS: dict[int | bytes, int] = {1: 2, 2: 3, 3: 4, 6: 7, 7: 8}  # types of attributes, and where the value is
 _TENSOR = {1: "dims", 2: "data_type", 8: "name", 9: "raw_data"}
 _OPSET = {1: "domain", 2: "version"}
 _INPUT = {1: "name", 2: "type"}
@@ -52,8 +56,8 @@ _SHOWN = 40
 # onnxruntime reads bytes with this mark as its own format, with another parser, even if they are valid ONNX.
 _ORT_MARK = b"ORTM"
 
-# Rows, and samples or parameter vectors, of the largest calls; see anomaly_vae.density.tiles.
-_CALLS = ((128, 16), (16, 128), (1, 2048))
+# Rows of the largest calls without samples; see anomaly_vae.density.tiles.
+_MOST_ROWS = 128
 
 # Parameter vectors that rows are compared with; see anomaly_vae.density.fitting.
 _NUM_VECTORS = (64, 256)
@@ -64,6 +68,11 @@ _DIMENSIONS = {"noise": ("rows", "samples"), "params": ("samples",)}
 # Limit of the elements of all values of one call: 2^24 (64 MiB in float32), plus 2^13 per weight. A call has at most
 # 2,048 pairs of a row and a sample, and a layer makes a few values of its size.
 _LEAST_ELEMENTS, _ELEMENTS_PER_WEIGHT = 2**24, 2**13
+
+# Limit of the multiplications of one call: 2^35, plus 2^14 per weight. Measured with onnxruntime 1.32 on one core: 2^35
+# take 1 to 4 s. Without convolutions each of the 2,048 pairs uses a weight once. A decoder with convolutions may take
+# 2^24 multiplications a pair, sixteen times as many as one for images of 28 x 28 pixels.
+_LEAST_STEPS, _STEPS_PER_WEIGHT = 2**35, 2**14
 
 
 def check_graph(data: bytes, where: str) -> None:
@@ -114,22 +123,33 @@ def _check_graph(data: bytes) -> None:
                 integers[name] = content
     if inputs.keys() & weights.keys():
         raise BundleError("an input has the name of a weight")
-    most = _LEAST_ELEMENTS + _ELEMENTS_PER_WEIGHT * sum(math.prod(shape) for shape in weights.values())
-    for rows, samples in _calls(inputs):
+    num_weights = sum(math.prod(shape) for shape in weights.values())
+    most = Cost(_LEAST_ELEMENTS + _ELEMENTS_PER_WEIGHT * num_weights, _LEAST_STEPS + _STEPS_PER_WEIGHT * num_weights)
+    has_convolutions = any(node.operator in ("Conv", "ConvTranspose") for node in nodes)
+    for rows, samples in _calls(inputs, has_convolutions=has_convolutions):
         sizes = {"rows": rows, "samples": samples}
         shapes = {name: _shape_in_call(name, dims, sizes) for name, dims in inputs.items()}
-        value_shapes(nodes, shapes | weights, integers, most)
+        value_shapes(nodes, shapes, weights, integers, most)
 
 
-def _calls(inputs: dict[str, tuple[int | None, ...]]) -> Iterator[tuple[int, int]]:
+def _calls(inputs: dict[str, tuple[int | None, ...]], *, has_convolutions: bool) -> Iterator[tuple[int, int]]:
     """Yield the rows, and the samples or parameter vectors, of the largest calls of a graph with these inputs."""
-    dims = inputs.get("params")
-    num_params = dims[-1] if dims else None
-    if num_params is None:
-        yield from _CALLS
-    else:
+    num_params, num_features, latent = (
+        max(dims[-1] or 1, 1) if (dims := inputs.get(name)) else None for name in ("params", "x", "z")
+    )
+    if num_params is not None:
         for num_vectors in _NUM_VECTORS:
-            yield likelihood_call(num_vectors, max(num_params, 1))
+            yield likelihood_call(num_vectors, num_params)
+        return
+    sizes = CallSizes()
+    if has_convolutions and num_features is not None:
+        sizes = CallSizes.of_convolutions(num_features, latent or 1)
+    if "noise" not in inputs:
+        yield sizes.posterior_rows if num_features is not None and latent is not None else _MOST_ROWS, 1
+        return
+    for samples in (16, 128, 2048):
+        if samples <= sizes.pairs:
+            yield min(sizes.pairs // samples, _MOST_ROWS), samples
 
 
 def _shape_in_call(name: str, dims: tuple[int | None, ...], sizes: dict[str, int]) -> Shape:
@@ -149,15 +169,27 @@ def _node(data: bytes) -> Node:
     attributes: dict[str, int | Shape] = {}
     for number, value in node:
         if number == 5:
-            content = _read(_bytes(value), _ATTRIBUTE, f"attribute of {operator}", once={1, 3})
-            attribute = dict(content)
-            integer = attribute.get(3, 0)
-            if not isinstance(integer, int):
-                continue
-            found = (size for field, part in content if field == 8 for size in _integers(part))
-            listed = tuple(itertools.islice(found, _MOST_DIMS + 1))
-            _add(attributes, _name(attribute.get(1, b"")), listed or _signed(integer))
+            _add(attributes, *_attribute(_bytes(value), operator))
     return Node(operator, inputs, outputs, attributes)
+
+
+def _attribute(data: bytes, operator: str) -> tuple[str, int | Shape]:
+    """Return the name of an attribute, and its integer or list of integers; 0 if it is something else.
+
+    onnxruntime takes the value that belongs to the declared type, and a default if there is none.
+    """
+    content = _read(data, _ATTRIBUTE, f"attribute of {operator}", once={1, 3})
+    attribute = dict(content)
+    field = _TYPE_FIELDS.get(attribute.get(20, 0))
+    if attribute.keys() - {1, 20} != {field}:
+        raise BundleError(f"an attribute of {operator} has type {_shown(attribute.get(20))} and not its one value")
+    if field == 8:
+        found = (size for number, part in content if number == 8 for size in _integers(part))
+        return _name(attribute.get(1, b"")), tuple(itertools.islice(found, _MOST_DIMS + 1))
+    integer = attribute[3] if field == 3 else 0
+    if not isinstance(integer, int):
+        raise BundleError("a protobuf field has the wrong type")
+    return _name(attribute.get(1, b"")), _signed(integer)
 
 
 def _input(data: bytes) -> tuple[str, tuple[int | None, ...]]:

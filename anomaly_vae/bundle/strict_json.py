@@ -10,7 +10,7 @@ __all__ = ["check_json"]
 
 # Largest number of commas and opening brackets. Chosen, not measured: it bounds the memory of a hostile file, and a
 # table of thousands of columns has tens of thousands.
-_MOST_ENTRIES = 2**21
+_MOST_ENTRIES = 2**23
 
 
 def check_json(data: bytes) -> None:

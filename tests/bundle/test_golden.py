@@ -48,7 +48,7 @@ def test_golden_scores_do_not_hang_on_a_choice_of_proposal(bundle, scorer):
     golden = bundle.golden_rows
     nudged = golden * (1.0 + 1e-7 * np.random.default_rng(0).normal(size=golden.shape))
     nudged[:, 4] = golden[:, 4]  # a constant column: another value in it has another probability
-    estimator = scorer._estimator
+    estimator = scorer._judge.estimator
     budget = golden_samples(bundle.manifest.estimator)
     expected = estimator.plain_log_px(golden, budget)
     np.testing.assert_array_equal(expected, bundle.golden_log_px)
@@ -66,7 +66,7 @@ def test_golden_rows_catch_networks_that_compute_something_else(bundle):
 @pytest.mark.parametrize("share", [-2.0, -0.5, 0.5, 2.0])
 def test_a_difference_up_to_the_tolerance_passes(bundle, scorer, share):
     """The tolerance is relative to max(1, |log p|), the larger of data and model units."""
-    estimator = scorer._estimator
+    estimator = scorer._judge.estimator
     size = 1.0 / estimator.relative_difference(
         bundle.golden_rows, bundle.golden_log_px + 1.0, bundle.golden_log_px
     )  # nats that count as a relative difference of 1
@@ -89,7 +89,7 @@ def test_golden_scores_have_no_more_samples_than_a_row(bundle):
 def test_golden_scores_that_are_not_numbers_are_refused(bundle, scorer):
     """A comparison with NaN is False, so NaN must not pass as a small difference."""
     with pytest.raises(BundleError, match="golden"):
-        check_golden(replace(bundle, golden_log_px=np.full_like(bundle.golden_log_px, np.nan)), scorer._estimator)
+        check_golden(replace(bundle, golden_log_px=np.full_like(bundle.golden_log_px, np.nan)), scorer._judge.estimator)
 
 
 def test_golden_rows_with_another_constant_are_refused(bundle, scorer):
@@ -97,4 +97,4 @@ def test_golden_rows_with_another_constant_are_refused(bundle, scorer):
     rows = bundle.golden_rows.copy()
     rows[3, 4] += 1.0
     with pytest.raises(BundleError, match=r"golden\.npy: a constant column has another value than in manifest\.json"):
-        check_golden(replace(bundle, golden_rows=rows), scorer._estimator)
+        check_golden(replace(bundle, golden_rows=rows), scorer._judge.estimator)

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from anomaly_vae.bundle.files import make_bundle
 from anomaly_vae.bundle.manifest_json import decode_manifest, encode_manifest
-from anomaly_vae.columns.reading.records import PARTS
+from anomaly_vae.bundle.manifest_rules import _rules_of_shape
+from anomaly_vae.columns.reading.records import PARTS, Input, NumberReading, TimeReading
 from anomaly_vae.columns.rows import to_rows
 from anomaly_vae.errors import BundleError, InvalidInput
 from anomaly_vae.scorer import Scorer, load
 from tests.support.attacks import edit
+from tests.support.windows import window_schema
 
 
 def first(manifest):
@@ -29,13 +31,18 @@ def first(manifest):
 # What older bundles lack in a column.
 ADDED = ("rare", "other_share", "novelty", "period")
 
+WINDOW = {"kind": "series", "length": 2, "channels": ["a", "b"]}
+
+# Of the 120 calibration rows.
+BOTH = {"tail": "both", "effective_fpr": 12 / 121}
+
 POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "center": 0.0, "scale": 1.0}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format_version=2), "format version 2, this release reads 6"),
+        (lambda m: m.update(format_version=2), "format version 2, this release reads 7"),
         (lambda m: m.update(pickle="x"), "unknown field `pickle`"),
         (lambda m: m.pop("members"), "missing required field `members`"),
         (lambda m: m.update(members=[]), r"length >= 1.*members"),
@@ -59,6 +66,12 @@ POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "cente
         (lambda m: m["calibration"].update(num_novel=6), "num_novel must be below rank"),
         (lambda m: m["calibration"].update(effective_fpr=0.001), "effective_fpr must be rank"),
         (lambda m: m["calibration"].update(threshold=1e300), "not the score of rank 6"),
+        (lambda m: m["calibration"].update(tail="high"), "Invalid enum value 'high'"),
+        (lambda m: m["calibration"].update(tail="both"), r"effective_fpr must be 2 rank / \(num_rows"),
+        (lambda m: m["calibration"].update(tail="both", rank=61), "rank must be at most half of num_rows"),
+        (lambda m: m["calibration"].update(upper_threshold=0.0), "exactly the tail 'both' has an upper_threshold"),
+        (lambda m: m["calibration"].update(BOTH), "exactly the tail 'both' has an upper_threshold"),
+        (lambda m: m["calibration"].update(BOTH, upper_threshold=1e300), "not the score of rank 6 from the highest"),
         (lambda m: first(m)["head"].update(log_var=1e6), "log_var"),
         (lambda m: m["schema"]["columns"][0].update(name="\x1b]0;pwn\x07"), "printable"),
         (lambda m: m["estimator"].update(num_samples=48), "scramblings times members times a power of two"),
@@ -91,7 +104,11 @@ POWER = {"kind": "yeo-johnson", "power": 1.0, "origin": 0.0, "unit": 1.0, "cente
         (lambda m: m["schema"]["columns"][4].update(novelty="highest"), "Invalid enum value 'highest'"),
         (lambda m: m["schema"]["columns"][4].update(other_share=1.0), "< 1.0"),
         (lambda m: m["schema"]["columns"][4].update(rare=[0]), "increasing indices of categories"),
-        (lambda m: m["schema"].update(kind="window"), "Invalid enum value"),
+        (lambda m: m["schema"].update(shape={"kind": "window"}), "Invalid value 'window'"),
+        (lambda m: m["schema"].update(shape=WINDOW), "columns must be the cells of schema.shape"),
+        (lambda m: m["schema"].update(shape=WINDOW | {"length": 16384}), "at most 16384 cells"),
+        (lambda m: m["schema"].update(shape=WINDOW | {"channels": ["a", "\x1b[2J"]}), "names must be printable"),
+        (lambda m: m["schema"].update(shape={"kind": "image", "height": 0, "width": 2}), "height"),
         (lambda m: m["members"][0]["prior"]["log_weights"].__setitem__(0, -50.0), "a prior must fit"),
         (lambda m: m["members"][0]["prior"]["log_weights"].__setitem__(0, 1.0), "Expected `float` <= 0.0"),
         (lambda m: m["members"][0]["prior"]["loc"][0].append(0.0), "a prior must fit"),
@@ -314,3 +331,18 @@ def test_any_reading_is_refused_or_reads_any_cell_or_refuses_it(bundle, reading,
     except InvalidInput:
         return
     assert rows.shape == (1, len(schema.columns))
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "broken"),
+    [
+        ("when", TimeReading(zone="UTC"), []),  # the times of the steps are no columns, so they need no parts
+        ("when", TimeReading(zone="+99:00"), ["schema.shape.inputs: a zone is not known"]),
+        ("a", TimeReading(), ["schema.shape.inputs: numbers and times must have a possible format"]),
+    ],
+)
+def test_the_times_of_the_steps_of_a_series_need_a_known_zone_only(name, reading, broken):
+    readings = dict.fromkeys(("a", "b", "when"), NumberReading()) | {name: reading}
+    inputs = tuple(Input(name=each, reading=of) for each, of in readings.items())
+    schema = window_schema(2, ("a", "b"), timestamp="when", inputs=inputs)
+    assert [text for holds, text in _rules_of_shape(schema) if not holds] == broken
