@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from anomaly_vae.density.network import Float32Array, Posterior, is_batch_invariant
+from anomaly_vae.density.network import CallSizes, Float32Array, Posterior, is_batch_invariant, same_contrast_in_tiles
 from anomaly_vae.errors import BundleError
 
 # anomaly_vae sets the variable, but onnxruntime reads it when it is imported, which may have been earlier.
 if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
     onnxruntime.disable_telemetry_events()
 
-__all__ = ["OnnxNetwork", "Slots", "go_first"]
+__all__ = ["OnnxContrast", "OnnxNetwork", "Slots", "go_first"]
 
 # Characters of an error's or a graph's text that go into a message.
 _MAX_TEXT = 300
@@ -85,6 +85,7 @@ class OnnxNetwork:
         num_params: int,
         suffix: str = "",
         slots: Slots | None = None,
+        call_sizes: CallSizes | None = None,
     ) -> None:
         """Load the graphs and check their names, types and shapes.
 
@@ -93,11 +94,13 @@ class OnnxNetwork:
             latent_dim, num_features, num_params: Expected sizes of the graphs' inputs and outputs.
             suffix: End of the file names of this member of an ensemble.
             slots: Limits how many calls run at a time, together with those of other networks. None: no limit.
+            call_sizes: Sizes of calls; None for those of multilayer perceptrons.
 
         Raises:
             BundleError: onnxruntime cannot load a graph, or its inputs and outputs are not as expected.
         """
         self._slots = slots or nullcontext()
+        self.call_sizes = call_sizes or CallSizes()
         self._latent_dim, self._num_params = latent_dim, num_params
         row, latent, params = (None, num_features), (None, latent_dim), (None, num_params)
         inputs: _Shapes = {"x": row, "mask": row}
@@ -165,6 +168,40 @@ class OnnxNetwork:
         with self._slots:
             (found,) = self._likelihood.run(["log_likelihood"], {"x": x, "mask": mask, "params": params})
         return _checked(found, (len(x), len(params)), "likelihood")
+
+
+class OnnxContrast:
+    """A :class:`~anomaly_vae.density.network.ContrastNetwork` of an onnxruntime session."""
+
+    def __init__(
+        self, graphs: Mapping[str, bytes], *, num_features: int, name: str = "contrast.onnx", slots: Slots | None = None
+    ) -> None:
+        """Load the graph and check its names, types and shapes.
+
+        Args:
+            graphs: ONNX bytes by file name.
+            num_features: Expected size of the inputs.
+            name: The file name of the graph.
+            slots: As for :class:`OnnxNetwork`.
+
+        Raises:
+            BundleError: onnxruntime cannot load or run the graph, or its inputs and outputs are not as expected.
+        """
+        self._slots = slots or nullcontext()
+        row = (None, num_features)
+        self._session = _session(graphs, name, {"x": row, "mask": row}, {"contrast": (None, 1)})
+        try:
+            self.batch_invariant = same_contrast_in_tiles(self, num_features)
+        except BundleError:
+            raise
+        except Exception as error:  # onnxruntime's exceptions have no narrower base class
+            raise BundleError(f"{name} cannot be run: {str(error).splitlines()[0][:_MAX_TEXT]}") from error
+
+    def contrast(self, x: Float32Array, mask: Float32Array) -> Float32Array:
+        """See :class:`~anomaly_vae.density.network.ContrastNetwork`."""
+        with self._slots:
+            (found,) = self._session.run(["contrast"], {"x": x, "mask": mask})
+        return _checked(found, (len(x), 1), "contrast")
 
 
 def _checked(values: Float32Array, shape: tuple[int, ...], name: str) -> Float32Array:

@@ -15,10 +15,11 @@ from collections.abc import Callable
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.density.network import Float32Array, Network, Posterior
+from anomaly_vae.density.network import ContrastNetwork, Float32Array, Network, Posterior
 
 __all__ = [
     "TILE_ROWS",
+    "contrast",
     "decode",
     "encode",
     "likelihood",
@@ -36,14 +37,6 @@ _ENCODER_ROWS = 128
 
 # Rows of every call of the decoder. Chosen, not measured: the trade-off of TILE_ROWS.
 _DECODER_ROWS = 64
-
-# Rows of a call of the posterior graph of a batch-invariant network. Chosen, not measured: its largest values have
-# L times the size of a layer, and should stay in the processor's cache.
-_POSTERIOR_ROWS = 128
-
-# Pairs of row and sample in a call of log_joint. Of the sizes tried on one model (30 columns, two hidden layers of 128,
-# K = 256, which is case A of tests/benchmarks/speed.py), 1,024 to 2,048 were the fastest.
-_TILE_PAIRS = 2048
 
 # Numbers in one value of a call of the likelihood: pairs of row and parameter vector, times the vector's length; 256
 # KiB. Chosen, not measured: a value should stay in the processor's cache.
@@ -68,7 +61,16 @@ def decode(network: Network, z: FloatArray) -> FloatArray:
 
 def posterior(network: Network, x: Float32Array, mask: Float32Array, z: Float32Array) -> Posterior:
     """Return log p(x, z) and its derivatives at one z per row."""
-    return Posterior(*_by_rows(network, network.posterior, _POSTERIOR_ROWS, 4, x, mask, z))
+    return Posterior(*_by_rows(network, network.posterior, network.call_sizes.posterior_rows, 4, x, mask, z))
+
+
+def contrast(network: ContrastNetwork, x: Float32Array, mask: Float32Array) -> Float32Array:
+    """Return the log-odds of a classifier, (N, F), (N, F) -> (N, 1)."""
+
+    def call(x: Float32Array, mask: Float32Array) -> tuple[Float32Array]:
+        return (network.contrast(x, mask),)
+
+    return _by_rows(network, call, _ENCODER_ROWS, 2, x, mask)[0]
 
 
 def likelihood(network: Network, x: Float32Array, mask: Float32Array, params: Float32Array) -> Float32Array:
@@ -91,8 +93,9 @@ def likelihood_call(num_vectors: int, num_params: int) -> tuple[int, int]:
 def log_joint_at(network: Network, x: Float32Array, mask: Float32Array, z: Float32Array) -> FloatArray:
     """Return log p(x, z) of every row at its own samples, (N, F), (N, F), (N, S, L) -> (N, S)."""
     num_samples = z.shape[1]
-    samples = min(num_samples, _TILE_PAIRS)
-    max_rows = _TILE_PAIRS // samples
+    pairs = network.call_sizes.pairs
+    samples = min(num_samples, pairs)
+    max_rows = pairs // samples
     rows = max_rows if network.batch_invariant else min(max_rows, TILE_ROWS)
     out = np.empty((len(x), num_samples))
     for i in range(0, len(x), rows):
@@ -106,7 +109,7 @@ def log_joint_at(network: Network, x: Float32Array, mask: Float32Array, z: Float
 
 
 def _by_rows(
-    network: Network, call: _Call, most: int, multiple: int, *values: Float32Array
+    network: Network | ContrastNetwork, call: _Call, most: int, multiple: int, *values: Float32Array
 ) -> tuple[Float32Array, ...]:
     """Call a graph on tiles of rows, whose number is a multiple of another if bits allow it, and join its results."""
     rows, multiple = (most, multiple) if network.batch_invariant else (TILE_ROWS, TILE_ROWS)

@@ -249,6 +249,7 @@ class Nudged:
 
     def __init__(self, network: OnnxNetwork) -> None:
         self.network, self.rng = network, np.random.default_rng(0)
+        self.call_sizes, self.batch_invariant = network.call_sizes, network.batch_invariant
 
     def __getattr__(self, name):
         def call(*inputs):

@@ -140,7 +140,7 @@ def test_the_prior_estimator_agrees(trained):
     scorer = Scorer(trained.bundle)
     rows = scorer.sample(20, seed=5)
     got = scorer.score(rows)
-    (member,) = scorer._estimator.members
+    (member,) = scorer._judge.estimator.members
     manifest = trained.bundle.manifest
     (record,) = manifest.members
     z = record.prior.draw(200_000, record.architecture.latent_dim, np.random.default_rng(0)).astype(np.float32)

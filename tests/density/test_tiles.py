@@ -17,9 +17,9 @@ def test_scores_are_the_same_with_fixed_tiles(which, request):
     """On another machine the network may not be batch-invariant. Fixed tiles must give the same bits as here."""
     bundle = request.getfixturevalue(which)
     scorer, fixed = (Scorer(getattr(bundle, "bundle", bundle), threads=2) for _ in range(2))
-    for member in fixed._estimator.members:
+    for member in fixed._judge.estimator.members:
         member.network.batch_invariant = False
-    assert all(member.network.batch_invariant for member in scorer._estimator.members)
+    assert all(member.network.batch_invariant for member in scorer._judge.estimator.members)
     rows = make_rows(150, seed=12)
     rows[::7, 1] = 0.5
     for num_samples in (scorer.num_samples, 64, scorer.budgets[0]):
