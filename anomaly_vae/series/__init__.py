@@ -1,0 +1,1 @@
+"""Time series: regular steps, windows of them, and one score per step."""
