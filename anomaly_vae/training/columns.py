@@ -7,8 +7,10 @@ import math
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.columns.cells import channel_of_cell, channel_values
 from anomaly_vae.columns.heads import HEADS, ColumnModel
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.shapes import ImageShape, Shape
 from anomaly_vae.columns.transforms import FAR, Standardise, Transform, YeoJohnson
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.training.config import TrainConfig
@@ -46,11 +48,33 @@ def plan_columns(schema: Schema, rows: FloatArray, config: TrainConfig) -> tuple
         ConfigError: The likelihood does not fit the values of a column.
         InvalidInput: The values of a column are so large that their variance overflows.
     """
+    if schema.shape is not None:
+        return _plan_cells(schema, schema.shape, rows, config)
     found = []
     for d in schema.modelled:
         values = rows[:, d][~np.isnan(rows[:, d])]
         found.append(_plan_column(schema.columns[d], values, config))
     return tuple(found)
+
+
+def _plan_cells(schema: Schema, shape: Shape, rows: FloatArray, config: TrainConfig) -> tuple[ColumnModel, ...]:
+    """Return one entry for each modelled cell: all cells of a channel start with the same one."""
+    channels = {
+        c: _plan_channel(schema.columns[c], shape, channel_values(shape, rows, c), config)
+        for c in range(shape.num_channels)
+        if schema.columns[c].is_modelled
+    }
+    return tuple(channels[channel_of_cell(shape, int(d))] for d in schema.modelled)
+
+
+def _plan_channel(column: Column, shape: Shape, values: FloatArray, config: TrainConfig) -> ColumnModel:
+    """Return the entry of a channel: bytes may have a head of their own, with the range of all bytes."""
+    is_pixel = config.likelihood == "pixel" and column.kind == "integer"
+    if not (is_pixel and isinstance(shape, ImageShape) and shape.depth == "uint8"):
+        return _plan_column(column, values, config)
+    transform = Standardise(center=0.5 * (shape.low + shape.high), scale=0.5 * (shape.high - shape.low))
+    data = ColumnData(column, values, transform, config.decoder_variance)
+    return ColumnModel(head=TORCH_HEADS["pixel"].initial(data), transform=transform)
 
 
 def _plan_column(column: Column, values: FloatArray, config: TrainConfig) -> ColumnModel:
@@ -66,7 +90,7 @@ def _head_kind(column: Column, config: TrainConfig) -> str:
     if by_column is not None:
         return by_column
     kind = config.likelihood
-    if kind not in HEADS or (HEADS[kind].needs_grid and column.step is None):
+    if kind not in HEADS or kind == "pixel" or (HEADS[kind].needs_grid and column.step is None):
         kind = "gaussian"
     return "conditional" if kind == "gaussian" and config.decoder_variance == "conditional" else kind
 

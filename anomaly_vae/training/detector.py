@@ -14,32 +14,43 @@ from sklearn.utils.validation import check_is_fitted
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.bundle.files import Bundle, write_bundle
+from anomaly_vae.calibration import margins
 from anomaly_vae.caller import warn_caller
 from anomaly_vae.columns.plan import Wanted
-from anomaly_vae.columns.rows import to_rows, to_training_table
 from anomaly_vae.scorer import Scorer
+from anomaly_vae.series.grid import Panel
 from anomaly_vae.training.config import TrainConfig
+from anomaly_vae.training.detector_data import fit_data, rows_of, scores_of_series
 from anomaly_vae.training.gates import refuse_failed
-from anomaly_vae.training.pipeline import train_table
 from anomaly_vae.training.progress_bar import training_progress
 
 __all__ = ["VAEDetector"]
 
 
 class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
-    """Anomaly detector that scores rows by log p(x) under a variational autoencoder.
+    """Anomaly detector that scores rows, time series or images by log p(x) under a variational autoencoder.
 
-    The defaults suit most tables. Fit on normal rows; 20 % of them calibrate the threshold.
+    The defaults suit most data. Fit on normal rows; 20 % of them calibrate the threshold. With ``window``, each row is
+    one step of a time series, and its score is that of the window that ends there. Arrays with three axes or more are
+    images, or, with ``window``, windows that do not depend on each other.
 
     Args:
         latent_dim: Dimensions of z, or "auto": as many as columns, at most 16, without those that stay unused.
         hidden: Widths of the hidden layers of encoder and decoder, or "auto".
-        architecture: Kind of network: "mlp".
+        architecture: Kind of network: "mlp", "conv1d" for windows of series, "conv2d" for images; "auto" chooses by the
+            data.
+        residual: Whether convolutions have residual blocks.
+        dropout: Share of channels that a training step drops in the encoder, with convolutions.
+        window: Steps of a window of a time series, "auto" for a length by the data's period, or None for a table.
+        stride: Steps from one training window to the next.
+        timestamp: The column with the times of the steps; None for the only column of dates and times. Without one,
+            each row is one step.
+        series: The column that names the series of each row; None if all rows are one series.
         prior: p(z): "normal", N(0, I), or "mixture", a mixture of Gaussians that is learned; "auto" uses the mixture.
         decoder_variance: Variance of Gaussian heads: "learned" (one per column), "fixed" (the column's own variance) or
-            "conditional" (depends on z).
+            "conditional" (depends on z); "auto" is "conditional" for images, else "learned".
         likelihood: p(x|z) of numeric columns: "auto" (the search chooses), "gaussian", "student_t", "logistic",
-            "bernoulli" or "count". Binary and categorical columns have heads of their own.
+            "bernoulli", "count" or "pixel" (images in bytes). Binary and categorical columns have heads of their own.
         column_transform: "auto" for a power transform (Yeo-Johnson) of skewed columns, or "standardise" for none.
         columns: Kinds of columns by name, if the values suggest a wrong kind, such as {"zip": "categorical"}; "exclude"
             leaves a column out; ["time_of_day", "trend"] are parts of a time to learn.
@@ -53,6 +64,11 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             criterion that needs no labels).
         ensemble: Number of models that are scored together: 1, 2, 4, 8, 16, or "auto" (chosen by ``search``).
         target_fpr: Target false-positive rate, the share of normal rows that may be flagged.
+        tail: "low": rows with a low score are anomalies. "both": also those with a higher score than normal rows have,
+            and each side gets half of target_fpr. "auto": "both" for images, else "low".
+        contrast: For images: whether a classifier that tells them from corrupted ones adds a second score, the
+            contrast, which shares target_fpr: "on", "off", or "auto" for 100 training images or more.
+        normalisation: "batch": convolutions have batch normalisation in training. "none".
         max_epochs: Limit in passes over the training rows, or None.
         max_steps: Limit in optimiser steps; "auto" takes 2.5 for each training row, between 2,000 and 8,000; half of
             that without a search.
@@ -61,7 +77,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         verbose: 0, or 1 to show a progress bar on standard error.
 
     Attributes:
-        offset_: The threshold, nats; ``decision_function`` is ``score_samples - offset_``.
+        offset_: The threshold, nats; ``decision_function`` is ``score_samples - offset_``, except with two thresholds.
         n_features_in_: Number of columns.
         feature_names_in_: Column names, if the table passed to ``fit`` has them.
         bundle_: The model bundle that ``save`` writes.
@@ -81,9 +97,15 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         latent_dim: int | Literal["auto"] = "auto",
         hidden: tuple[int, ...] | Literal["auto"] = "auto",
-        architecture: str = "mlp",
+        architecture: str = "auto",
+        residual: bool = False,
+        dropout: float = 0.0,
+        window: int | Literal["auto"] | None = None,
+        stride: int = 1,
+        timestamp: str | None = None,
+        series: str | None = None,
         prior: str = "auto",
-        decoder_variance: str = "learned",
+        decoder_variance: str = "auto",
         likelihood: str = "auto",
         column_transform: str = "auto",
         columns: Mapping[str, Wanted] | None = None,
@@ -96,6 +118,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         search: str = "fast",
         ensemble: int | Literal["auto"] = "auto",
         target_fpr: float = 0.01,
+        tail: str = "auto",
+        contrast: str = "auto",
+        normalisation: str = "none",
         max_epochs: int | None = None,
         max_steps: int | Literal["auto"] = "auto",
         device: str = "auto",
@@ -105,6 +130,12 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.latent_dim = latent_dim
         self.hidden = hidden
         self.architecture = architecture
+        self.residual = residual
+        self.dropout = dropout
+        self.window = window
+        self.stride = stride
+        self.timestamp = timestamp
+        self.series = series
         self.prior = prior
         self.decoder_variance = decoder_variance
         self.likelihood = likelihood
@@ -119,6 +150,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.search = search
         self.ensemble = ensemble
         self.target_fpr = target_fpr
+        self.tail = tail
+        self.contrast = contrast
+        self.normalisation = normalisation
         self.max_epochs = max_epochs
         self.max_steps = max_steps
         self.device = device
@@ -129,7 +163,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Train on normal rows and calibrate the threshold.
 
         Args:
-            X: Array (N, D), DataFrame or Arrow table of numbers and texts; NaN, None and nulls are missing cells.
+            X: Array (N, D), DataFrame or Arrow table of numbers and texts; NaN, None and nulls are missing cells. With
+                ``window``: series, one step per row, as an array (T,) or (T, channels) or a table, perhaps with a
+                column of times and one with the names of several series; or independent windows (N, length,
+                channels). Without it, an array (N, height, width) or with channels holds images.
             y: Ignored.
 
         Raises:
@@ -137,9 +174,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             ConfigError: A parameter with an invalid value.
         """
         config = self._config()
-        table = to_training_table(X, config.columns, config.missing_values)
         with training_progress(enabled=self.verbose > 0) as bars:
-            model = train_table(table, config, report=bars.report, on_calibrated=bars.on_calibrated)
+            model, num_features, names = fit_data(X, config, bars)
         training = model.bundle.manifest.training
         if training.interrupted:
             warn_caller("the training was interrupted; the best model so far was kept")
@@ -149,9 +185,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.bundle_: Bundle = model.bundle
         self._scorer: Scorer | None = Scorer(model.bundle)
         self.offset_ = model.bundle.manifest.calibration.threshold
-        self.n_features_in_ = len(table.inputs)
-        if table.has_names:
-            self.feature_names_in_ = np.array([each.name for each in table.inputs], dtype=object)
+        self.n_features_in_ = num_features
+        if names is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         return self
@@ -163,30 +199,41 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         valid for all rows: see ``score`` of ``anomaly_vae.Scores``.
 
         Args:
-            X: Rows in data units: an array (N, D) or a table with the columns of ``fit``.
+            X: Rows in data units: an array (N, D) or a table with the columns of ``fit``; series, windows or images as
+                there. A row of a series has the score of the window that ends there. At the first rows and after long
+                gaps none ends, and they take the score of the next window of their series; for reasons and for scores
+                of the steps themselves, use ``scorer()`` with ``anomaly_vae.series``. Rows of a series that is too
+                short for a window have the score ``offset_``.
         """
         scorer = self.scorer()
-        return scorer.score_rows(to_rows(X, scorer.schema, type(self).__name__)).score
+        rows = rows_of(X, scorer.schema, type(self).__name__)
+        if isinstance(rows, Panel):
+            return scores_of_series(scorer, rows, self.offset_).score
+        return scorer.score_rows(rows).score
 
     def decision_function(self, X: Any) -> FloatArray:  # noqa: N803
         """Return ``score_samples(X) - offset_``: negative for anomalies, nats, shape (N,).
 
+        With two thresholds (the tail "both"), it is the distance to the nearer one, negative outside of both.
+
         Args:
             X: As for ``score_samples``.
         """
-        return self.score_samples(X) - self.offset_
+        return margins(self.score_samples(X), *self.scorer().thresholds())
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: N803
         """Return +1 for normal rows and -1 for anomalies, shape (N,).
 
-        The cascade of ``anomaly_vae.Scorer.flag`` decides, with far fewer samples than ``score_samples`` takes.
+        ``anomaly_vae.Scorer.flag`` decides; with one threshold it needs far fewer samples than ``score_samples``.
 
         Args:
             X: As for ``score_samples``.
         """
         scorer = self.scorer()
-        flags = scorer.flag_rows(to_rows(X, scorer.schema, type(self).__name__))
-        return np.where(flags.is_anomaly, -1, 1)
+        rows = rows_of(X, scorer.schema, type(self).__name__)
+        if isinstance(rows, Panel):
+            return np.where(scores_of_series(scorer, rows, self.offset_).is_anomaly, -1, 1)
+        return np.where(scorer.flag_rows(rows).is_anomaly, -1, 1)
 
     def score(self, X: Any, y: object = None) -> float:  # noqa: N803, ARG002
         """Return the mean of ``score_samples``, nats, so that ``cross_val_score`` and ``GridSearchCV`` work.

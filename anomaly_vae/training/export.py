@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from anomaly_vae.bundle.manifest import member_suffix
 from anomaly_vae.training.decoder_graph import decoder_params, shared_params
 from anomaly_vae.training.graph import Graph
+from anomaly_vae.training.layer_graphs import add_layers
+from anomaly_vae.training.levels import LEVEL_SCALE
 from anomaly_vae.training.networks import INPUT_LIMIT, LOG_VAR_LIMIT
+from anomaly_vae.training.planes_graph import add_planes
 from anomaly_vae.training.posterior_graph import posterior_graph
 from anomaly_vae.training.vae import VAE
 
@@ -30,19 +35,39 @@ def _encoder(vae: VAE) -> bytes:
     x = "x"
     if bool((shift != 0).any() or (unit != 1).any()):
         x = graph.add("Mul", graph.add("Sub", x, graph.weight(shift)), graph.weight(1.0 / unit))
-    clipped = graph.clip(x, INPUT_LIMIT)
-    inputs = graph.add("Concat", graph.add("Mul", clipped, "mask"), "mask", axis=1)
-    loc, raw_log_var = graph.split(graph.mlp(vae.encoder.net, inputs), [latent, latent])
+    clipped, levels = graph.clip(x, INPUT_LIMIT), vae.encoder.levels
+    means = ""
+    if levels is not None:
+        total = graph.add("MatMul", graph.add("Mul", clipped, "mask"), graph.weight(levels.pick))
+        count = graph.add("Clip", graph.add("MatMul", "mask", graph.weight(levels.pick)), graph.scalar(1.0))
+        means = graph.add("Div", total, count)
+        clipped = graph.add("Sub", clipped, graph.add("MatMul", means, graph.weight(levels.pick.T)))
+    parts = [graph.add("Mul", clipped, "mask"), "mask"]
+    dims: tuple[int, ...] = (2 * vae.head.layout.num_features,)
+    if vae.encoder.planes is not None:
+        parts = [add_planes(graph, vae.encoder.planes, part) for part in parts]
+        dims = (2 * sum(vae.encoder.planes.channels), *vae.encoder.planes.plane)
+    inputs = graph.add("Concat", *parts, axis=1)
+    loc, raw_log_var = graph.split(add_layers(graph, vae.encoder.net, inputs, dims), [latent, latent])
     low, high = LOG_VAR_LIMIT
-    graph.add("Add", loc, graph.scalar(0.0), outputs=["loc"])
+    if levels is None:
+        graph.add("Add", loc, graph.scalar(0.0), outputs=["loc"])
+    else:
+        to_latent = graph.weight(np.eye(levels.number, latent) / LEVEL_SCALE)
+        graph.add("Add", loc, graph.add("MatMul", means, to_latent), outputs=["loc"])
     graph.add("Clip", raw_log_var, graph.scalar(low), graph.scalar(high), outputs=["log_var"])
     row: list[str | int] = ["N", vae.head.layout.num_features]
     return graph.bytes("encoder", {"x": row, "mask": row}, {"loc": ["N", latent], "log_var": ["N", latent]})
 
 
 def _decoder(vae: VAE) -> bytes:
-    graph = Graph()
-    graph.mlp(vae.decoder, "z", output="params")
+    graph, levels = Graph(), vae.levels
+    if levels is None:
+        add_layers(graph, vae.decoder, "z", (vae.latent_dim,), ["params"])
+    else:
+        of_levels, rest = graph.split("z", [levels.number, vae.latent_dim - levels.number])
+        shapes = add_layers(graph, vae.decoder, rest, (vae.latent_dim - levels.number,))
+        graph.add("Add", shapes, graph.add("MatMul", of_levels, graph.weight(levels.place)), outputs=["params"])
     return graph.bytes("decoder", {"z": ["N", vae.latent_dim]}, {"params": ["N", vae.head.layout.num_params]})
 
 
@@ -54,7 +79,7 @@ def _log_joint(vae: VAE) -> bytes:
     """
     graph, latent, layout = Graph(), vae.latent_dim, vae.head.layout
     z = _samples(graph)
-    decoder = decoder_params(graph, layout.blocks, vae.decoder, graph.add("Transpose", z, perm=[0, 2, 1]))
+    decoder = decoder_params(graph, layout.blocks, vae.decoder, vae.levels, z)
     sizes = [block.num_features for block in layout.blocks]
     total = vae.prior.add_log_prob(graph, z)
     for (block, head), x, mask in zip(

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import Tensor
 
 from anomaly_vae.arrays import FloatArray
 
@@ -32,7 +32,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, *inputs: str, outputs: Sequence[str] = (), **attributes: int | list[int]) -> str:
+    def add(self, operator: str, *inputs: str, outputs: Sequence[str] = (), **attributes: int | Sequence[int]) -> str:
         """Add a node."""
         names = list(outputs) or [f"v{len(self._nodes)}"]
         self._nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
@@ -79,23 +79,6 @@ class Graph:
     def integers(self, values: list[int]) -> str:
         """Add a shape, axes or sizes, in int64."""
         return self._constant(np.asarray(values, dtype=np.int64))
-
-    def mlp(self, net: nn.Sequential, value: str, output: str | None = None) -> str:
-        """Add Linear and SiLU layers.
-
-        Raises:
-            TypeError: The network has another layer.
-        """
-        for i, layer in enumerate(net):
-            outputs = [output] if output and i == len(net) - 1 else []
-            if isinstance(layer, nn.Linear):
-                weights = self.weight(layer.weight.T), self.weight(layer.bias)
-                value = self.add("Gemm", value, *weights, outputs=outputs)
-            elif isinstance(layer, nn.SiLU):
-                value = self.add("Mul", value, self.add("Sigmoid", value), outputs=outputs)
-            else:
-                raise TypeError(f"no ONNX form for the layer {type(layer).__name__}")
-        return value
 
     def bytes(self, name: str, inputs: dict[str, list[str | int]], outputs: dict[str, list[str | int]]) -> bytes:
         """Return the bytes of the model, checked by onnx."""

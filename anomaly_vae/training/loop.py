@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from anomaly_vae.training.config import TrainConfig
-from anomaly_vae.training.data import BATCH_SIZE, Batches, Data, hide_cells
+from anomaly_vae.training.data import BATCH_SIZE, Batches, Data, Streamed, hide_cells
 from anomaly_vae.training.objective import kl_weight, negative_elbo, trim
 from anomaly_vae.training.vae import VAE
 
@@ -103,7 +103,9 @@ class FitResult:
 class TrainingLoop:
     """The training of one model; it can resume from an earlier :meth:`state` and then gives the same result."""
 
-    def __init__(self, vae: VAE, train: Data, held_out: Data, config: TrainConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self, vae: VAE, train: Data | Streamed, held_out: Data, config: TrainConfig, generator: torch.Generator
+    ) -> None:
         """Prepare the optimiser, the learning-rate schedule and the held-out noise.
 
         Args:
@@ -113,7 +115,7 @@ class TrainingLoop:
             generator: Random generator for the order of the rows and for the noise, on the same device.
         """
         self._vae, self._held_out, self._config, self._generator = vae, held_out, config, generator
-        self._max_steps = _max_steps(config, len(train.x))
+        self._max_steps = _max_steps(config, train.num_rows)
         self._warmup = round(config.kl_warmup * self._max_steps)
         networks = [*vae.encoder.parameters(), *vae.decoder.parameters()]
         groups: list[dict[str, Any]] = [
@@ -127,7 +129,7 @@ class TrainingLoop:
         )
         self._noise = _held_out_noise(vae, held_out, generator)
         self._batches = Batches(train, generator)
-        self._columns = torch.as_tensor(vae.head.layout.column_of_feature, device=train.x.device)
+        self._columns = torch.as_tensor(vae.head.layout.column_of_feature, device=train.device)
         self._best, self._best_step = Evaluation(-math.inf, math.nan, math.nan), 0
         self._best_state = copy.deepcopy(vae.state_dict())
         self._step = 0
@@ -158,6 +160,8 @@ class TrainingLoop:
             if self._best_step == 0:
                 raise
             interrupted = True
+        finally:
+            self._batches.close()
         if not math.isfinite(self._best.elbo):
             raise FloatingPointError(f"the held-out ELBO is {self._best.elbo} after {self._step} steps")
         self._vae.load_state_dict(self._best_state)
@@ -233,7 +237,9 @@ class TrainingLoop:
         return loss.detach()
 
     def _check(self) -> Evaluation:
+        self._vae.eval()  # without dropout, and with the normalisation that export folds
         now = evaluate(self._vae, self._held_out, self._noise, max(self._config.trim_fraction, _HELD_OUT_TRIM))
+        self._vae.train()
         if now.elbo > self._best.elbo:
             self._best, self._best_step = now, self._step
             self._best_state = copy.deepcopy(self._vae.state_dict())

@@ -12,6 +12,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.adjustment import Adjustment, Level, quantile_map
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.density.estimator import DensityEstimator, Precision
 
 __all__ = ["fit_adjustment"]
@@ -42,8 +43,8 @@ def fit_adjustment(
     features = estimator.members[0].features
     schema = features.schema
     parts_only = Adjustment(parts=_parts(features, train))
-    if len(parts_only.parts) == 1:
-        return parts_only
+    if len(parts_only.parts) == 1 or isinstance(schema.shape, ImageShape):
+        return parts_only  # images have no missing pixels
     levels = _levels(estimator, schema, calibration, parts_only, precision, rng)
     return Adjustment(parts=parts_only.parts, levels=levels)
 

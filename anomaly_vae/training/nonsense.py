@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.bundle.manifest import Gate
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.shapes import ImageShape
 
 __all__ = ["flags_nonsense", "nonsense_rows"]
 
@@ -28,7 +29,7 @@ _LARGEST = 1e300
 
 
 def nonsense_rows(schema: Schema, train: FloatArray, rows: FloatArray) -> FloatArray:
-    """Return rows (N, D) with every number multiplied by 1,000.
+    """Return rows (N, D) with every number multiplied by 1,000; images of noise for images.
 
     Rows whose numbers all stay within the values of training are left out: zeros, and columns that span many orders of
     magnitude. Categories are kept. Columns of 0 and 1, which are categories as well, are changed only in a table
@@ -40,6 +41,8 @@ def nonsense_rows(schema: Schema, train: FloatArray, rows: FloatArray) -> FloatA
         train: Training rows, shape (n, D).
         rows: Rows to change, shape (N, D).
     """
+    if isinstance(schema.shape, ImageShape):
+        return _noise(schema, schema.shape, len(rows[:_MAX_ROWS]))
     kinds = np.array([schema.columns[d].kind for d in schema.modelled])
     is_number = np.isin(kinds, ("continuous", "integer", "count"))
     scaled = schema.modelled[is_number if is_number.any() else kinds == "binary"]
@@ -52,11 +55,25 @@ def nonsense_rows(schema: Schema, train: FloatArray, rows: FloatArray) -> FloatA
     return nonsense[leaves][:_MAX_ROWS]
 
 
-def flags_nonsense(flagged: NDArray[np.bool_]) -> Gate:
+def _noise(schema: Schema, shape: ImageShape, num_rows: int) -> FloatArray:
+    """Return images of which each value is drawn from the whole range: pixels cannot leave it."""
+    rng = np.random.default_rng(0)
+    values = rng.uniform(shape.low, shape.high, size=(num_rows, shape.num_cells))
+    binary = np.array([column.kind == "binary" for column in schema.columns])
+    whole = np.array([column.kind == "integer" for column in schema.columns]) | binary
+    values[:, binary] = rng.random((num_rows, int(binary.sum())))
+    values[:, whole] = np.round(values[:, whole])
+    constants = [d for d, column in enumerate(schema.columns) if column.value is not None]
+    values[:, constants] = [float(schema.columns[d].value or 0.0) for d in constants]
+    return values
+
+
+def flags_nonsense(flagged: NDArray[np.bool_], schema: Schema) -> Gate:
     """Check that the threshold flags rows of nonsense: a model that flags none of them can flag nothing.
 
     Args:
         flagged: Whether each row of :func:`nonsense_rows` is flagged, shape (N,).
+        schema: The columns.
     """
     name = "flags nonsense"
     if not len(flagged):
@@ -64,9 +81,9 @@ def flags_nonsense(flagged: NDArray[np.bool_]) -> Gate:
     found, total = int(flagged.sum()), len(flagged)
     least = min(math.ceil(_LEAST_FLAGGED * total), max(total - 1, 1))  # of few rows, one may be missed
     passed = found >= least
-    detail = (
-        f"{found} of {total} held-out rows are flagged when their numbers are multiplied by {_FACTOR:,g}, "
-        f"expected at least {least}"
-    )
+    what = f"held-out rows are flagged when their numbers are multiplied by {_FACTOR:,g}"
+    if isinstance(schema.shape, ImageShape):
+        what = "images of noise are flagged"
+    detail = f"{found} of {total} {what}, expected at least {least}"
     hint = "" if passed else ": the threshold is too low to find anything. Look for extreme values, or use more rows"
     return Gate(name=name, passed=passed, detail=detail + hint)

@@ -1,7 +1,7 @@
 r"""The posterior graph: log p(x, z) at one z per row, with its gradient and its curvature in z.
 
 Tangents carry the Jacobian J of the decoder's output, and those of the hidden layers, so the curvature is exact and
-costs little more than the Jacobian:
+costs little more than the Jacobian (see :mod:`anomaly_vae.training.layer_graphs`):
 
 .. math:: -\nabla^2 \log p(x, z) = P + J^\top D J - \sum_l T_l^\top \mathrm{diag}(\delta_l \phi''(a_l)) T_l
 
@@ -17,48 +17,34 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import torch
 from torch import Tensor, nn
 
-from anomaly_vae.training.decoder_graph import RowParams, linear_layer
+from anomaly_vae.training.bends import quadratic
+from anomaly_vae.training.decoder_graph import RowParams
 from anomaly_vae.training.graph import Graph
+from anomaly_vae.training.layer_graphs import ChainGraph
+from anomaly_vae.training.tangents import Tangents
 from anomaly_vae.training.torch_heads.derivatives import Derivatives
 from anomaly_vae.training.vae import VAE
 
 __all__ = ["posterior_graph"]
 
-# Latent dimensions up to which the graph holds the products of all pairs of columns of the first weight: one matrix
-# product then gives its term of the curvature. Chosen, not measured: the products take L^2 H numbers.
-_MOST_PAIRED = 16
-
-
-class _Hidden(NamedTuple):
-    """Values at the activation of one hidden layer of H units.
-
-    Attributes:
-        tangent: Jacobian of the activation's input, (N, L, H); None in the first layer, where it is a weight.
-        first, second: First and second derivative of the activation, (N, H).
-    """
-
-    tangent: str | None
-    first: str
-    second: str
-
 
 def posterior_graph(vae: VAE) -> bytes:
     """Return the ONNX bytes."""
     graph, latent, layout = Graph(), vae.latent_dim, vae.head.layout
-    linears = [linear_layer(layer) for layer in vae.decoder if isinstance(layer, nn.Linear)]
-    params, jacobian, hidden = _decoder(graph, linears, latent)
+    inner = latent - vae.num_levels
+    decoder = ChainGraph(graph, vae.decoder, (inner,), latent)
+    params, jacobian = _decoder(graph, vae, decoder)
     log_prob, of_head = _heads(graph, vae, params)
-    by_hidden = _hidden_curvature(graph, linears, hidden, of_head.slope)
+    decoder.pull(of_head.slope)
     prior = vae.prior.add_derivatives(graph, "z")
-    exact = _quadratic(graph, jacobian, of_head.curvature)
-    for term in by_hidden:
+    exact = quadratic(graph, jacobian, of_head.curvature)
+    for term in decoder.bends():
         exact = graph.add("Sub", exact, term)
     graph.add("Add", exact, prior.curvature, outputs=["curvature"])
-    graph.add("Add", _quadratic(graph, jacobian, of_head.information), prior.information, outputs=["information"])
+    graph.add("Add", quadratic(graph, jacobian, of_head.information), prior.information, outputs=["information"])
     column = graph.add("Unsqueeze", of_head.slope, graph.integers([2]))
     product = graph.add("Squeeze", graph.add("MatMul", jacobian, column), graph.integers([2]))
     graph.add("Add", product, prior.gradient, outputs=["gradient"])
@@ -75,39 +61,28 @@ def posterior_graph(vae: VAE) -> bytes:
     return graph.bytes("posterior", inputs, outputs)
 
 
-def _decoder(graph: Graph, linears: list[nn.Linear], latent: int) -> tuple[str, str, list[_Hidden]]:
-    """Add the decoder; return its output (N, P), the transposed Jacobian (N, L, P) and the hidden layers."""
-    value, tangent = "z", ""
-    hidden: list[_Hidden] = []
-    for i, layer in enumerate(linears):
-        value = graph.add("Gemm", value, graph.weight(layer.weight.T), graph.weight(layer.bias))
-        if i:
-            flat = graph.add("Reshape", tangent, graph.integers([-1, layer.in_features]))
-            product = graph.add("MatMul", flat, graph.weight(layer.weight.T))
-            tangent = graph.add("Reshape", product, graph.integers([-1, latent, layer.out_features]))
-        if layer is linears[-1]:
-            break
-        sigmoid = graph.add("Sigmoid", value)
-        first, second = _silu_derivatives(graph, value, sigmoid)
-        hidden.append(_Hidden(tangent if i else None, first, second))
-        below = tangent if i else graph.weight(layer.weight.T[None])
-        tangent = graph.add("Mul", below, graph.add("Unsqueeze", first, graph.integers([1])))
-        value = graph.add("Mul", value, sigmoid)
-    if not hidden:  # one layer: the Jacobian is its weight in every row
-        ones = graph.add("Add", graph.add("Mul", "z", graph.scalar(0.0)), graph.scalar(1.0))
-        by_row = graph.add("Unsqueeze", ones, graph.integers([2]))
-        tangent = graph.add("Mul", by_row, graph.weight(linears[0].weight.T[None]))
-    return value, tangent, hidden
+def _decoder(graph: Graph, vae: VAE, decoder: ChainGraph) -> tuple[str, str]:
+    """Add the decoder's output, (N, P), and its transposed Jacobian, (N, L, P)."""
+    latent, levels = vae.latent_dim, vae.levels
+    if levels is None:
+        params = decoder.value("z")
+        return params, _jacobian(graph, decoder, torch.eye(latent))
+    of_levels, rest = graph.split("z", [levels.number, latent - levels.number])
+    params = graph.add("Add", decoder.value(rest), graph.add("MatMul", of_levels, graph.weight(levels.place)))
+    jacobian = _jacobian(graph, decoder, torch.eye(latent)[:, levels.number :])
+    by_level = nn.functional.pad(levels.place, (0, 0, 0, latent - levels.number))
+    return params, graph.add("Add", jacobian, graph.weight(by_level[None]))
 
 
-def _silu_derivatives(graph: Graph, value: str, sigmoid: str) -> tuple[str, str]:
-    """Add s (1 + a (1 - s)) and s (1 - s) (2 + a (1 - 2 s)), with s the sigmoid of a."""
-    one, two = graph.scalar(1.0), graph.scalar(2.0)
-    rest = graph.add("Sub", one, sigmoid)
-    first = graph.add("Mul", sigmoid, graph.add("Add", graph.add("Mul", value, rest), one))
-    tilt = graph.add("Mul", value, graph.add("Sub", rest, sigmoid))
-    second = graph.add("Mul", graph.add("Mul", sigmoid, rest), graph.add("Add", tilt, two))
-    return first, second
+def _jacobian(graph: Graph, decoder: ChainGraph, start: Tensor) -> str:
+    """Add the transposed Jacobian of the decoder's layers, (N, L, P), from that of their input, (L, inner)."""
+    tangents, latent = decoder.push(Tangents("", start)), len(start)
+    if tangents.shared is None:
+        return graph.add("Reshape", tangents.name, graph.integers([-1, latent, *decoder.dims]))
+    # One layer: the Jacobian is its weight in every row.
+    ones = graph.add("Add", graph.add("Mul", "z", graph.scalar(0.0)), graph.scalar(1.0))
+    by_row = graph.add("Unsqueeze", ones, graph.integers([2]))
+    return graph.add("Mul", by_row, graph.weight(tangents.shared[None]))
 
 
 def _heads(graph: Graph, vae: VAE, params: str) -> tuple[str, Derivatives]:
@@ -123,34 +98,3 @@ def _heads(graph: Graph, vae: VAE, params: str) -> tuple[str, Derivatives]:
         parts.append(head.onnx_derivatives(graph, given.parts[block.kind], x, mask))
     joined = [each[0] if len(parts) == 1 else graph.add("Concat", *each, axis=1) for each in zip(*parts, strict=True)]
     return total, Derivatives(*joined)
-
-
-def _hidden_curvature(graph: Graph, linears: list[nn.Linear], hidden: list[_Hidden], slope: str) -> list[str]:
-    """Add the term of every hidden layer in the sum of the curvature, (N, L, L) each."""
-    terms, delta = [], slope
-    for i in reversed(range(len(hidden))):
-        delta = graph.add("MatMul", delta, graph.weight(linears[i + 1].weight))
-        tangent, first, second = hidden[i]
-        bend = graph.add("Mul", delta, second)
-        terms.append(
-            _quadratic(graph, tangent, bend) if tangent else _quadratic_of_weight(graph, linears[i].weight, bend)
-        )
-        delta = graph.add("Mul", delta, first)
-    return terms
-
-
-def _quadratic(graph: Graph, tangent: str, diagonal: str) -> str:
-    """Add the product of a matrix (N, L, H), a diagonal matrix (N, H) and the transposed matrix, (N, L, L)."""
-    scaled = graph.add("Mul", tangent, graph.add("Unsqueeze", diagonal, graph.integers([1])))
-    return graph.add("MatMul", scaled, graph.add("Transpose", tangent, perm=[0, 2, 1]))
-
-
-def _quadratic_of_weight(graph: Graph, weight: Tensor, diagonal: str) -> str:
-    """Add the same for a weight (H, L), transposed, that all rows share."""
-    latent = weight.shape[1]
-    if latent > _MOST_PAIRED:
-        scaled = graph.add("Mul", graph.weight(weight.T[None]), graph.add("Unsqueeze", diagonal, graph.integers([1])))
-        return graph.add("MatMul", scaled, graph.weight(weight))
-    pairs = (weight[:, :, None] * weight[:, None, :]).reshape(-1, latent * latent)
-    product = graph.add("MatMul", diagonal, graph.weight(pairs))
-    return graph.add("Reshape", product, graph.integers([-1, latent, latent]))

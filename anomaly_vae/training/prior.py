@@ -119,12 +119,24 @@ class Normal(TorchPrior):
 class Mixture(TorchPrior):
     """A mixture of C Gaussians with diagonal covariances, all learned."""
 
-    def __init__(self, latent_dim: int, num_components: int) -> None:
-        """Start with means drawn from N(0, I), standard deviations of 1 and equal shares."""
+    def __init__(self, latent_dim: int, num_components: int, num_levels: int = 0) -> None:
+        """Start with means drawn from N(0, I), standard deviations of 1 and equal shares.
+
+        In the first ``num_levels`` dimensions, components stay N(0, 1), and one is wide; see
+        :mod:`anomaly_vae.training.levels`.
+        """
         super().__init__(latent_dim)
-        self.loc = nn.Parameter(torch.randn(num_components, latent_dim))
-        self.raw_log_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
+        loc, log_scale = torch.randn(num_components, latent_dim), torch.zeros(num_components, latent_dim)
+        loc[:, :num_levels] = 0.0
+        log_scale[0, :num_levels] = MAX_LOG_SCALE
+        self.loc, self.raw_log_scale = nn.Parameter(loc), nn.Parameter(log_scale)
         self.logits = nn.Parameter(torch.zeros(num_components))
+        if num_levels:
+            learned = torch.ones(num_components, latent_dim)
+            learned[:, :num_levels] = 0.0
+            for parameter in (self.loc, self.raw_log_scale):
+                # mypy: torch declares no types of hooks
+                parameter.register_hook(lambda slope: slope * learned.to(slope.device))  # type: ignore[no-untyped-call]
 
     @property
     def log_scale(self) -> Tensor:

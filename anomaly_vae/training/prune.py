@@ -50,9 +50,11 @@ def prune_latents(vae: VAE, held_out: Data, seed: int) -> VAE:
     usual = full >= torch.quantile(full, _TRIM)
     least = float(full[usual].mean()) - _MAX_LOSS
     for dim in information.argsort().tolist():
+        if dim < vae.num_levels:
+            continue  # a level is there for the windows that training never had
         without = kept.clone()
         without[dim] = 0.0
-        if without.any() and float(_elbo(vae, rows, noise, without)[usual].mean()) >= least:
+        if without[vae.num_levels :].any() and float(_elbo(vae, rows, noise, without)[usual].mean()) >= least:
             kept = without
     return vae if bool(kept.all()) else _narrowed(vae, torch.nonzero(kept)[:, 0])
 
@@ -64,7 +66,7 @@ def _elbo(vae: VAE, rows: Data, noise: Tensor, kept: Tensor) -> Tensor:
     dims = torch.nonzero(kept)[:, 0]
     prior = vae.prior.kept(dims)
     kl = torch.stack([prior.kl(loc[:, dims], log_var[:, dims], each[:, dims]).sum(dim=-1) for each in noise])
-    return (vae.head.log_prob(rows.x, vae.decoder(z), rows.mask) - kl).mean(dim=0).double()
+    return (vae.head.log_prob(rows.x, vae.decode(z), rows.mask) - kl).mean(dim=0).double()
 
 
 def _narrowed(vae: VAE, kept: Tensor) -> VAE:
@@ -76,7 +78,8 @@ def _narrowed(vae: VAE, kept: Tensor) -> VAE:
     rows = torch.cat([kept, kept + vae.latent_dim])
     mean = vae.prior.mean()
     mean[kept] = 0.0
-    narrow.decoder[0] = _linear(first.weight[:, kept], first.bias + first.weight @ mean)
+    inner = kept[kept >= vae.num_levels] - vae.num_levels
+    narrow.decoder[0] = _linear(first.weight[:, inner], first.bias + first.weight @ mean[vae.num_levels :])
     narrow.prior = vae.prior.kept(kept)
     narrow.encoder.net[-1] = _linear(last.weight[rows], last.bias[rows])
     narrow.latent_dim = len(kept)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomaly_vae.arrays import FloatArray
 
@@ -21,6 +20,9 @@ class DetectionQuality(NamedTuple):
 
 def detection_quality(normal: FloatArray, anomalous: FloatArray) -> DetectionQuality:
     """Return the detection quality of log p(x) of normal and of anomalous rows, each of shape (N,)."""
+    # Only here, so that a training without labels does not import joblib, which makes a semaphore in /dev/shm.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     badness = -np.concatenate([normal, anomalous])
     return DetectionQuality(float(roc_auc_score(truth, badness)), float(average_precision_score(truth, badness)))

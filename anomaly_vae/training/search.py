@@ -16,6 +16,7 @@ from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.criterion import criterion
 from anomaly_vae.training.fit import FittedModel, from_checkpoint, to_checkpoint
 from anomaly_vae.training.loop import Progress
+from anomaly_vae.training.row_source import Rows
 from anomaly_vae.training.team import Team
 
 __all__ = ["SearchResult", "candidate_configs", "search"]
@@ -92,7 +93,7 @@ def _has_open_likelihood(config: TrainConfig) -> bool:
 def search(
     config: TrainConfig,
     schema: Schema,
-    train: FloatArray,
+    train: Rows,
     held_out: FloatArray,
     checkpoint: Checkpoint,
     report: Callable[[str, Progress], None] | None = None,
@@ -105,7 +106,7 @@ def search(
     Args:
         config: Parameters, with sizes and seed resolved.
         schema: The columns.
-        train, held_out: Rows in data units.
+        train, held_out: Rows in data units; training rows may be read batch by batch.
         checkpoint: Has the models and the state to continue from, if any; receives new ones.
         report: Called with the title of a model in training and its progress.
     """

@@ -76,8 +76,10 @@ def with_tails(vae: VAE, schema: Schema, rows: FloatArray) -> tuple[ColumnModel,
         rows: The rows of training and early stopping, data units, NaN where a cell is missing, shape (N, D).
     """
     columns, trained = list(vae.head.columns), vae.head.column_models()
+    if schema.shape is not None:
+        return tuple(columns)  # pixels have a known range, and a window may lie at any level
     typical = load_rows(Features(schema, trained), rows[:_TYPICAL_ROWS], torch.device("cpu"))
-    params = vae.decoder(vae.encoder(*typical)[0]).double().numpy()
+    params = vae.decode(vae.encoder(*typical)[0]).double().numpy()
     for block in vae.head.layout.blocks:
         if not HEADS[block.kind].takes_transform:
             continue

@@ -20,6 +20,7 @@ from anomaly_vae.training.companion import Companion, Job, Outcome
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.fit import FittedModel, fit_model, from_checkpoint
 from anomaly_vae.training.loop import Progress
+from anomaly_vae.training.row_source import LazyRows, Rows
 
 __all__ = ["Team", "num_side_by_side"]
 
@@ -41,7 +42,7 @@ class Team:
     def __init__(
         self,
         schema: Schema,
-        train: FloatArray,
+        train: Rows,
         held_out: FloatArray,
         checkpoint: Checkpoint,
         report_of: Callable[[int], Callable[[Progress], None] | None],
@@ -81,6 +82,8 @@ class Team:
 
     def _companion(self, stack: ExitStack, config: TrainConfig, i: int, threads: int) -> Companion | None:
         """Start a companion; return None if the system allows no more processes."""
+        if isinstance(self._train, LazyRows):
+            return None  # its size keeps companions away; a process could not be sent what is on disk
         job = Job(config, self._schema, self._train, self._held_out, threads)
         try:
             companion = Companion(job, self._report_of(i))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from anomaly_vae.columns.heads import ColumnModel
+from anomaly_vae.training.convolutions import FromPlanes, Plan, conv_decoder
+from anomaly_vae.training.levels import Levels
 from anomaly_vae.training.networks import Encoder, mlp
 from anomaly_vae.training.prior import Mixture, Normal, TorchPrior
 from anomaly_vae.training.torch_heads.table import TableHead
@@ -35,22 +37,42 @@ class VAE(nn.Module):
     """Encoder, decoder and likelihood heads, in model units."""
 
     def __init__(
-        self, columns: Sequence[ColumnModel], hidden: tuple[int, ...], latent_dim: int, components: int = 0
+        self,
+        columns: Sequence[ColumnModel],
+        hidden: tuple[int, ...],
+        latent_dim: int,
+        components: int = 0,
+        plan: Plan | None = None,
     ) -> None:
-        """Make the networks; the prior is a mixture of this many Gaussians, or N(0, I) with 0."""
+        """Make the networks.
+
+        Args:
+            columns: The modelled columns.
+            hidden: Widths of the hidden layers, without convolutions.
+            latent_dim: L.
+            components: The prior is a mixture of this many Gaussians, or N(0, I) with 0.
+            plan: Of convolutions; None for multilayer perceptrons.
+        """
         super().__init__()
         self.latent_dim = latent_dim
         self.head = TableHead(columns)
         layout = self.head.layout
-        self.encoder = Encoder(layout, hidden, latent_dim)
-        self.decoder = mlp([latent_dim, *reversed(hidden), layout.num_params])
-        self.prior: TorchPrior = Mixture(latent_dim, components) if components else Normal(latent_dim)
+        cells = 0 if plan is None else plan.plane[0] * plan.plane[1]
+        self.levels = Levels(layout.blocks, cells) if plan is not None and plan.levels else None
+        self.encoder = Encoder(layout, hidden, latent_dim, plan, self.levels)
+        if plan is None:
+            self.decoder = mlp([latent_dim, *reversed(hidden), layout.num_params])
+        else:
+            self.decoder = conv_decoder(plan, layout.blocks, latent_dim - self.num_levels)
+        self.prior: TorchPrior = Normal(latent_dim)
+        if components:
+            self.prior = Mixture(latent_dim, components, self.num_levels)
 
     @torch.no_grad()
     def init_from_marginals(self, x: Tensor, mask: Tensor) -> None:
         """Set the output biases to the marginals of rows (N, F); zeros are far off for rare categories and counts."""
         last = self.decoder[-1]
-        if isinstance(last, nn.Linear):
+        if isinstance(last, (nn.Linear, FromPlanes)):
             last.bias.add_(self.head.start(x, mask))
 
     def elbo_terms(self, x: Tensor, mask: Tensor, noise: Tensor) -> ElboTerms:
@@ -66,7 +88,20 @@ class VAE(nn.Module):
         loc, log_var = self.encoder(x, mask)
         z = loc + torch.exp(0.5 * log_var) * noise
         kl = self.prior.kl(loc, log_var, noise)
-        return ElboTerms(self.head.log_prob(x, self.decoder(z), mask), kl.sum(dim=-1), kl)
+        return ElboTerms(self.head.log_prob(x, self.decode(z), mask), kl.sum(dim=-1), kl)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the parameters of p(x|z), (..., L) -> (..., P)."""
+        flat = z.reshape(-1, z.shape[-1])
+        params: Tensor = self.decoder(flat[:, self.num_levels :])
+        if self.levels is not None:
+            params = params + flat[:, : self.num_levels] @ self.levels.place
+        return params.reshape(*z.shape[:-1], -1)
+
+    @property
+    def num_levels(self) -> int:
+        """The dimensions of z, its first, that are levels of channels: they do not enter the decoder's layers."""
+        return 0 if self.levels is None else self.levels.number
 
     def log_joint(self, x: Tensor, mask: Tensor, loc: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
         """Return log p(x, z) without the heads' base at z = loc + scale * noise, nats, shape (N, S).
@@ -79,7 +114,7 @@ class VAE(nn.Module):
         z = loc[:, None, :] + scale[:, None, :] * noise
         log_prior = self.prior.log_prob(z)
         x, mask = x[:, None, :], mask[:, None, :]
-        return log_prior + self.head.log_prob(x, self.decoder(z), mask) - self.head.base(x, mask)
+        return log_prior + self.head.log_prob(x, self.decode(z), mask) - self.head.base(x, mask)
 
     @classmethod
     def in_float64(cls, vae: VAE) -> VAE:

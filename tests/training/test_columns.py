@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from anomaly_vae.columns.cells import plan_cells
 from anomaly_vae.columns.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -15,9 +16,11 @@ from anomaly_vae.columns.heads import (
     CountHead,
     GaussianHead,
     LogisticHead,
+    PixelHead,
     StudentTHead,
 )
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.columns.transforms import Standardise, YeoJohnson
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.training.columns import plan_columns, standardise, yeo_johnson
@@ -44,6 +47,7 @@ def planned(column, values=WHOLE, **options):
         (CONTINUOUS, {"likelihood": "logistic"}, GaussianHead),  # its values are not on a grid
         (GRID, {"likelihood": "logistic"}, LogisticHead),
         (GRID, {"likelihood": "count"}, CountHead),
+        (GRID, {"likelihood": "pixel"}, GaussianHead),  # it is no image in bytes
         (Column(name="a", kind="binary"), {"likelihood": "student_t"}, BernoulliHead),
         (Column(name="a", kind="count"), {"likelihood": "student_t"}, CountHead),
         (Column(name="a", kind="categorical", categories=("x", "y")), {}, CategoricalHead),
@@ -54,6 +58,31 @@ def test_the_head_follows_the_kind_of_the_column_and_then_the_options(column, op
     model = planned(column, values, **options)
     assert type(model.head) is head
     assert (model.transform is not None) == head.takes_transform
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "head"),
+    [
+        (ImageShape(height=2, width=2), {"likelihood": "pixel"}, PixelHead),
+        (ImageShape(height=2, width=2), {"likelihood": "logistic"}, LogisticHead),
+        (ImageShape(height=2, width=2), {"decoder_variance": "conditional"}, ConditionalHead),
+        (ImageShape(height=2, width=2, depth="float", high=200.0), {"likelihood": "pixel"}, GaussianHead),
+    ],
+)
+def test_bytes_of_images_may_have_the_head_of_pixels(shape, options, head):
+    rows = np.random.default_rng(0).integers(3, 200, size=(50, 4)).astype(np.float64)
+    models = plan_columns(plan_cells(shape, rows), rows, replace(GAUSSIAN, **options))
+    assert {type(model.head) for model in models} == {head}
+    if head is PixelHead:  # the range is that of bytes, not of the training images
+        assert models[0].head == PixelHead(low=0.0, step=1.0, levels=256)
+        assert models[0].transform == Standardise(center=127.5, scale=127.5)
+
+
+def test_images_of_two_levels_keep_the_head_of_binary_columns():
+    rows = np.random.default_rng(0).integers(2, size=(50, 4)).astype(np.float64)
+    shape = ImageShape(height=2, width=2)
+    models = plan_columns(plan_cells(shape, rows), rows, replace(GAUSSIAN, likelihood="pixel"))
+    assert {type(model.head) for model in models} == {BernoulliHead}
 
 
 def test_a_head_that_does_not_fit_is_refused_with_the_column():

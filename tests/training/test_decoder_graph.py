@@ -40,7 +40,7 @@ def decoded(decoder, z):
 def test_the_parameters_of_each_block_are_the_decoders_output(hidden):
     """The decoder's last layer has a bias, which is added block by block; without hidden layers it is the first too."""
     decoder, given, graph = decoder_of(hidden), arrays(z=(N, S, L)), Graph()
-    output = decoder_params(graph, BLOCKS, decoder, "z")
+    output = decoder_params(graph, BLOCKS, decoder, None, graph.add("Transpose", "z", perm=[0, 2, 1]))
     wanted = decoded(decoder, given["z"])
     for block in BLOCKS:
         of_block = wanted[:, block.params]
@@ -55,7 +55,7 @@ def test_the_parameters_of_each_block_are_the_decoders_output(hidden):
 def test_the_residual_is_x_minus_the_parameters(hidden):
     """The conditional head has two parameters for its column; the residual is of the first, its mean."""
     decoder, given, graph = decoder_of(hidden), arrays(x=(N, 2), z=(N, S, L)), Graph()
-    output = decoder_params(graph, BLOCKS, decoder, "z")
+    output = decoder_params(graph, BLOCKS, decoder, None, graph.add("Transpose", "z", perm=[0, 2, 1]))
     wanted = decoded(decoder, given["z"])
     got = run_graph(graph, output.residual(GAUSSIAN, "x"), **given)
     np.testing.assert_allclose(got, given["x"][:, :, None] - wanted[:, GAUSSIAN.params], rtol=1e-4, atol=1e-5)
@@ -137,4 +137,39 @@ def test_a_weighted_sum_runs_over_the_columns(placed):
 @pytest.mark.parametrize("net", [nn.Sequential(nn.SiLU(), nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2), nn.SiLU())])
 def test_a_decoder_must_begin_and_end_with_a_linear_layer(net):
     with pytest.raises(TypeError, match="a decoder starts and ends with Linear, got SiLU"):
-        decoder_params(Graph(), [], net, "z")
+        decoder_params(Graph(), [], net, None, "z")
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_pieces_of_the_parameters_are_cut_once(bias):
+    """A piece that was cut is not copied again; other parameters still are."""
+    graph, values = Graph(), arrays(products=(N, P, S), params=(N, P), x=(N, 1))
+    given = np.random.default_rng(1).normal(size=P) if bias else None
+    for made, wanted in (
+        (SampleParams(graph, BLOCKS, "products", given), values["products"] + (given[:, None] if bias else 0.0)),
+        (RowParams(graph, BLOCKS, "params"), values["params"]),
+    ):
+        made.cut(CONDITIONAL, [1, 1])
+        of_block = wanted[:, CONDITIONAL.params]
+        for places in (slice(0, 1), slice(1, 2), slice(0, 2)):
+            got = run_graph(graph, made.params(CONDITIONAL, places), **values)
+            np.testing.assert_allclose(got, of_block[:, places], rtol=1e-5, atol=1e-6)
+        assert made.params(GAUSSIAN, slice(0, 1)) != made.params(GAUSSIAN, slice(0, 1))
+        got = run_graph(graph, made.residual(CONDITIONAL, "x", slice(1, 2)), **values)
+        x = values["x"][:, :, None] if got.ndim == 3 else values["x"]
+        np.testing.assert_allclose(got, x - of_block[:, 1:], rtol=1e-5, atol=1e-6)
+    rows = RowParams(graph, BLOCKS, "params")
+    rows.cut(CONDITIONAL, [1, 1])
+    assert rows.params(CONDITIONAL, slice(0, 1)) == rows.params(CONDITIONAL, slice(0, 1))
+
+
+def test_values_of_rows_and_of_columns_take_other_shapes():
+    graph, values = Graph(), arrays(products=(N, P, S), params=(N, P), x=(N, 2))
+    samples, rows = SampleParams(graph, BLOCKS, "products"), RowParams(graph, BLOCKS, "params")
+    np.testing.assert_array_equal(run_graph(graph, samples.rows("x"), **values), values["x"][:, :, None])
+    np.testing.assert_array_equal(run_graph(graph, rows.rows("x"), **values), values["x"])
+    got = run_graph(graph, samples.shaped("products", P, 1), **values)
+    np.testing.assert_array_equal(got, values["products"].reshape(N, P, 1, S))
+    got = run_graph(graph, samples.shaped(samples.shaped("products", P, 1), P), **values)
+    np.testing.assert_array_equal(got, values["products"])
+    np.testing.assert_array_equal(run_graph(graph, rows.shaped("x", 2, 1), **values), values["x"].reshape(N, 2, 1))

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 import anomaly_vae
 from anomaly_vae import VAEDetector
 from anomaly_vae.errors import ConfigError, InvalidInput
-from anomaly_vae.training import detector as module
+from anomaly_vae.training import detector_data as data_module
 from tests.support.data import NAMES, make_rows
 
 
@@ -154,8 +154,8 @@ def test_an_interrupted_fit_warns(monkeypatch):
 
         return train(*arguments, report=stop, **options)
 
-    train = module.train_table
-    monkeypatch.setattr(module, "train_table", interrupted)
+    train = data_module.train_table
+    monkeypatch.setattr(data_module, "train_table", interrupted)
     with pytest.warns(UserWarning, match="interrupted; the best model so far was kept") as warned:
         det = quick(max_steps=1000).fit(make_rows(100))
     assert {each.filename for each in warned} == {__file__}
@@ -254,3 +254,17 @@ def test_markers_of_missing_cells_are_kept_with_the_model():
     det = quick(missing_values=[-999]).fit(gaps)
     assert det.bundle_.manifest.schema.missing_values == ("-999",)
     np.testing.assert_array_equal(det.score_samples(gaps), det.score_samples(np.where(gaps == -999.0, np.nan, gaps)))
+
+
+def test_with_two_tails_the_decision_function_is_negative_beyond_both_thresholds(new_rows):
+    fitted = quick(tail="both", target_fpr=0.3).fit(make_rows(300))
+    rows = np.concatenate([make_rows(200, seed=5), new_rows])
+    rows[4, 4] = 0.0
+    scores, (low, high) = fitted.score_samples(rows), fitted.scorer().thresholds()
+    assert (fitted.offset_, fitted.bundle_.manifest.training.config["tail"]) == (low, "both")
+    is_anomaly = (scores < low) | (scores > high)
+    assert is_anomaly[4]
+    assert (scores > high).any()
+    np.testing.assert_array_equal(fitted.predict(rows) == -1, is_anomaly)
+    np.testing.assert_array_equal(fitted.decision_function(rows) < 0.0, is_anomaly)
+    np.testing.assert_array_equal(fitted.decision_function(rows), np.minimum(scores - low, high - scores))

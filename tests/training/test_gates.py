@@ -68,7 +68,7 @@ def test_columns_that_copy_each_other_fail_the_gate_of_the_floors():
 
 
 def test_a_large_gap_between_elbo_and_log_p_fails_its_gate(trained):
-    model, estimates = trained.members, Scorer(trained.bundle)._estimator.estimate_fixed(make_rows(40), 64)
+    model, estimates = trained.members, Scorer(trained.bundle)._judge.estimator.estimate_fixed(make_rows(40), 64)
     assert gates.importance_gap(model, estimates).passed
     gate = gates.importance_gap(model, estimates._replace(elbo=estimates.elbo - 20.0))
     assert gate.passed is False

@@ -11,6 +11,7 @@ from torch import nn
 
 from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.training.graph import Graph, to_numpy
+from anomaly_vae.training.layer_graphs import add_layers
 from tests.support.graphs import run_graph
 
 X = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
@@ -20,17 +21,6 @@ def three_layers():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(6, 8), nn.SiLU(), nn.Linear(8, 3))
-
-
-def test_layers_compute_what_torch_computes():
-    net, graph = three_layers(), Graph()
-    assert graph.mlp(net, "x", output="y") == "y"
-    np.testing.assert_allclose(run_graph(graph, "y", x=X), net(torch.as_tensor(X)).detach(), rtol=1e-5, atol=1e-6)
-
-
-def test_a_layer_without_a_form_in_onnx_is_refused_by_its_name():
-    with pytest.raises(TypeError, match="no ONNX form for the layer ReLU"):
-        Graph().mlp(nn.Sequential(nn.Linear(6, 2), nn.ReLU()), "x")
 
 
 def test_a_value_is_split_into_its_pieces_in_order():
@@ -94,7 +84,7 @@ def test_the_same_network_gives_the_same_bytes_that_the_reader_of_bundles_accept
     both = []
     for _ in range(2):
         graph = Graph()
-        graph.mlp(three_layers(), "x", output="y")
+        add_layers(graph, three_layers(), "x", (6,), outputs=["y"])
         both.append(graph.bytes("encoder", {"x": ["N", 6]}, {"y": ["N", 3]}))
     assert both[0] == both[1]
     check_graph(both[0], "encoder.onnx")

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from anomaly_vae.columns.cells import plan_cells
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.columns.split import split_of
 from anomaly_vae.errors import GateFailed
 from anomaly_vae.training.gates import refuse_failed
@@ -42,11 +44,30 @@ def test_columns_of_0_and_1_are_changed_only_without_other_numbers():
     np.testing.assert_array_equal(nonsense_rows(Schema(columns=(binary,)), rows[:, :1], rows[:, :1]), [[1000.0]])
 
 
+TABLE = Schema(columns=(Column(name="a", kind="continuous"),))
+
+
 @pytest.mark.parametrize("name", ["categorical", "cyclic"])
 def test_a_table_of_text_or_of_angles_has_no_nonsense(name):
     schema = schema_of(name)
     rows = rows_of(5, name)
     assert len(nonsense_rows(schema, rows, rows)) == 0
+
+
+def test_nonsense_of_images_is_noise_in_their_range():
+    """Their values cannot leave the range: 1,000 times a byte is no byte."""
+    shape = ImageShape(height=5, width=6)
+    rows = np.random.default_rng(1).integers(0, 20, size=(200, 30)).astype(float)
+    schema = plan_cells(shape, rows)
+    noise = nonsense_rows(schema, rows, rows)
+    assert noise.shape == (100, 30)
+    assert (noise == np.round(noise)).all()
+    assert noise.min() < 5.0
+    assert noise.max() > 250.0
+    binary = nonsense_rows(plan_cells(shape, (rows > 9).astype(float)), rows, rows)
+    assert set(np.unique(binary)) == {0.0, 1.0}
+    gate = flags_nonsense(np.arange(100) >= 6, schema)
+    assert gate.detail.startswith("94 of 100 images of noise are flagged")
 
 
 def test_numbers_stay_finite():
@@ -55,17 +76,17 @@ def test_numbers_stay_finite():
 
 
 def test_the_gate_needs_95_percent_flagged_and_says_what_it_found():
-    assert flags_nonsense(np.arange(100) >= 5).passed
-    gate = flags_nonsense(np.arange(100) >= 6)
+    assert flags_nonsense(np.arange(100) >= 5, TABLE).passed
+    gate = flags_nonsense(np.arange(100) >= 6, TABLE)
     assert gate.passed is False
     assert gate.detail.startswith("94 of 100 held-out rows are flagged when their numbers are multiplied by 1,000")
     assert gate.detail.endswith("Look for extreme values, or use more rows")
-    assert flags_nonsense(np.empty(0, bool)).passed is None
+    assert flags_nonsense(np.empty(0, bool), TABLE).passed is None
 
 
 @pytest.mark.parametrize(("missed", "total", "passed"), [(1, 15, True), (2, 15, False), (1, 1, False), (1, 2, True)])
 def test_of_few_rows_one_may_be_missed(missed, total, passed):
-    assert flags_nonsense(np.arange(total) >= missed).passed is passed
+    assert flags_nonsense(np.arange(total) >= missed, TABLE).passed is passed
 
 
 def test_a_sound_model_flags_nonsense(trained):

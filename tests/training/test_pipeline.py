@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from anomaly_vae.columns.rows import to_training_table
+from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.columns.split import split_of
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.training.config import TrainConfig
+from anomaly_vae.training.images import train_images
 from anomaly_vae.training.pipeline import train_model, train_table
 from anomaly_vae.training.quality import detection_quality
 from tests.support.data import NAMES, make_rows
@@ -52,6 +54,27 @@ def test_the_model_states_how_precise_its_scores_are(trained):
     assert (estimator.target_error, estimator.num_samples) == (0.1, 4096)
     held_out = Scorer(trained.bundle).score(make_rows(600)[trained.split.held_out])
     assert 0.0 < np.mean(held_out.score < estimator.careful_below) < 0.15
+
+
+def test_a_table_has_one_tail_unless_the_user_wants_two(trained):
+    assert trained.bundle.manifest.calibration.tail == "low"
+    assert config_of(trained).tail == "low"
+    manifest = train_model(make_rows(300), NAMES, replace(QUICK, tail="both", target_fpr=0.1)).bundle.manifest
+    assert (manifest.calibration.tail, manifest.calibration.rank) == ("both", 3)  # of 60 rows
+    assert manifest.training.config["tail"] == "both"
+
+
+def test_images_have_two_tails_so_plain_images_that_are_too_likely_are_found():
+    """A smooth image is more likely than noisy ones: one tail finds none of them (Nalisnick et al., 2019)."""
+    rng = np.random.default_rng(0)
+    noisy = np.clip(np.round(rng.normal(128.0, 30.0, size=(400, 25))), 0.0, 255.0)
+    config = replace(QUICK_GAUSSIAN, max_steps=60, target_fpr=0.1, contrast="off")
+    scorer = Scorer(train_images(noisy, ImageShape(height=5, width=5), config).bundle)
+    assert (scorer.tail, scorer.bundle.manifest.calibration.rank) == ("both", 4)  # of 80 images
+    plain = np.full((10, 25), 128.0)
+    assert scorer.score_rows(plain).is_anomaly.all()
+    assert scorer.flag_rows(plain).is_anomaly.all()
+    assert not scorer.score_rows(plain, tail="low").is_anomaly.any()
 
 
 def without_time(manifest):

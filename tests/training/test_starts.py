@@ -73,6 +73,12 @@ def test_the_fewest_starts_that_agree_with_the_thorough_search_are_chosen(share,
     assert choose_extra_starts(partial(Scripted, missed, needed), np.zeros((200, 2)), PRECISION) == expected
 
 
+@pytest.mark.parametrize(("needed", "expected"), [(0, 0), (1, 2), (3, 4), (5, 8), (9, 8)])
+def test_images_get_more_starts(needed, expected):
+    maker = partial(Scripted, np.arange(200) < 20, needed)
+    assert choose_extra_starts(maker, np.zeros((200, 2)), PRECISION, images=True) == expected
+
+
 def test_a_single_row_that_differs_by_chance_does_not_count():
     assert choose_extra_starts(partial(Scripted, np.arange(200) < 1, 9), np.zeros((200, 2)), PRECISION) == 0
 
@@ -92,5 +98,5 @@ def test_the_scorer_uses_the_number_in_the_manifest(trained):
         manifest = trained.bundle.manifest
         estimator = structs.replace(manifest.estimator, extra_starts=number)
         bundle = dataclasses.replace(trained.bundle, manifest=structs.replace(manifest, estimator=estimator))
-        costs.append(Scorer(bundle)._estimator._engines[0].most_evaluations(thorough=False))
+        costs.append(Scorer(bundle)._judge.estimator._engines[0].most_evaluations(thorough=False))
     assert costs[0] < costs[1]

@@ -9,6 +9,7 @@ from anomaly_vae.training.torch_heads.conditional import Conditional
 from anomaly_vae.training.torch_heads.count import Count
 from anomaly_vae.training.torch_heads.gaussian import Gaussian
 from anomaly_vae.training.torch_heads.logistic import Logistic
+from anomaly_vae.training.torch_heads.pixel import Pixel
 from anomaly_vae.training.torch_heads.student_t import StudentT
 from anomaly_vae.training.torch_heads.von_mises import VonMises
 
@@ -24,4 +25,5 @@ TORCH_HEADS: dict[str, type[TorchHead]] = {
     "count": Count,
     "categorical": Categorical,
     "von_mises": VonMises,
+    "pixel": Pixel,
 }
