@@ -7,20 +7,20 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.batch.kept import check_keep
-from anomaly_vae.batch.selection import ROW, LowestRow, Selection, order_keys
+from anomaly_vae.batch.scored import OutputOf, ScoredBatch, result_columns, write_scores
+from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.columns.rows import match_columns
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.table import Batch, Table, open_writer
-from anomaly_vae.table.arrow import from_numpy, from_strings, scatter
+from anomaly_vae.table import Batch, Table
 
-__all__ = ["FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "score_table"]
+__all__ = ["CONTRAST", "FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "prepared", "results_of", "score_by", "score_table"]
 
 OUTPUT_SCHEMA = pa.schema(
     [
@@ -37,6 +37,7 @@ OUTPUT_SCHEMA = pa.schema(
         ("score", pa.float64()),
     ]
 )
+CONTRAST = pa.field("contrast", pa.float64())  # only of models that have one
 FLAG_SCHEMA = pa.schema([("is_anomaly", pa.bool_()), ("reason", pa.string()), ("num_samples", pa.int64())])
 
 
@@ -53,6 +54,11 @@ class RowScorer(Protocol):
         """Most decoder evaluations per row in the calibration."""
         ...
 
+    @property
+    def has_contrast(self) -> bool:
+        """Whether rows have a contrast beside the score."""
+        ...
+
     def score_rows(
         self,
         rows: FloatArray,
@@ -60,12 +66,17 @@ class RowScorer(Protocol):
         num_samples: int | None = None,
         max_std_error: float | None = None,
         target_fpr: float | None = None,
+        tail: Tail | None = None,
     ) -> Scores:
         """Score checked rows (N, D)."""
         ...
 
-    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
+    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None, tail: Tail | None = None) -> Flags:
         """Flag checked rows (N, D)."""
+        ...
+
+    def thresholds(self, *, target_fpr: float | None = None, tail: Tail | None = None) -> tuple[float, float | None]:
+        """Return the threshold and the upper one, or None, nats."""
         ...
 
 
@@ -80,6 +91,7 @@ def score_table(
     top: int | None = None,
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
+    on_scores: Callable[[Scores | Flags], None] | None = None,
 ) -> ScoreSummary:
     """Score the rows of a table and write them to a file, in input order.
 
@@ -97,6 +109,7 @@ def score_table(
             and score.
         overwrite: Whether an existing output is replaced.
         on_batch: Called after each batch with the counts so far.
+        on_scores: Called with the scores of each batch.
 
     Raises:
         InvalidInput: A column of the model or of ``keep`` is missing or has the wrong type.
@@ -104,57 +117,64 @@ def score_table(
     """
     options = options or ScoreOptions()
     selection = Selection(only_flagged=only_flagged, top=top)
-    selection.check(options, scorer.num_samples)
-    results = FLAG_SCHEMA if options.flag_only else OUTPUT_SCHEMA
-    numbered = [ROW] if selection.is_partial else []
+    results = results_of(scorer, options, OUTPUT_SCHEMA)
     match_columns(table.names, scorer.schema.names)
-    check_keep(table, keep, output, pa.schema([*numbered, *results]))
-    schema = pa.schema([*numbered, *table.schema_of(keep), *results])
-    # Refuses wrong options before a row is read.
-    nothing = _score(scorer, np.empty((0, len(scorer.schema.columns))), options)
-    warn_uncalibrated(options, scorer.num_samples)
-    has_flags = nothing.is_anomaly is not None
-    summary = ScoreSummary(anomalies=0 if has_flags else None, written=0 if selection.is_partial else None)
-    lowest = LowestRow()
+    check_keep(table, keep, output, pa.schema([*selection.fields, *results]))
+    schema = pa.schema([*table.schema_of(keep), *results])
+    to = prepared(scorer, options, output, schema, selection, overwrite=overwrite)
     batches = table.batches(scorer.schema.reader(), keep)  # refuses a table of other columns before the output opens
-    with open_writer(output, schema, overwrite=overwrite) as writer, selection.writing(writer, summary) as chosen:
-        for batch in batches:
-            usable = np.array([fault is None for fault in batch.faults], dtype=bool)
-            rows, numbers = scorer.schema.expand(batch.rows[usable]), summary.rows + 1 + np.arange(len(usable))
-            scores = _score(scorer, rows, options)
-            keys = order_keys(scores, rows, scorer.schema, numbers[usable])
-            columns = [*([from_numpy(numbers)] if numbered else []), *batch.kept.columns]
-            columns += _columns(scores, results, usable, batch)
-            chosen.write(pa.RecordBatch.from_arrays(columns, schema=schema), usable, scores, keys)
-            summary.note(batch)
-            if summary.anomalies is not None and scores.is_anomaly is not None:
-                summary.anomalies += int(scores.is_anomaly.sum())
-            summary.most_anomalous_row = lowest.update(keys)
-            if on_batch:
-                on_batch(summary)
-    return summary
+    return write_scores((_scored(scorer, batch, results, options) for batch in batches), to, on_batch, on_scores)
 
 
-def _score(scorer: RowScorer, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
+def results_of(scorer: RowScorer, options: ScoreOptions, schema: pa.Schema) -> pa.Schema:
+    """Return the columns of results: those of flags, or the schema, with a contrast where the model has one."""
     if options.flag_only:
-        return scorer.flag_rows(rows, target_fpr=options.target_fpr)
+        return FLAG_SCHEMA
+    return schema.append(CONTRAST) if scorer.has_contrast else schema
+
+
+def prepared(
+    scorer: RowScorer,
+    options: ScoreOptions,
+    output: str,
+    schema: pa.Schema,
+    selection: Selection,
+    *,
+    overwrite: bool,
+) -> OutputOf:
+    """Check the options before a row is read, and return where the scores are written.
+
+    Args:
+        scorer, options, output, overwrite: As for :func:`score_table`.
+        schema: The columns of the output.
+        selection: Which rows are written.
+
+    Raises:
+        ConfigError: An option is wrong.
+    """
+    selection.check(options, scorer.num_samples)
+    nothing = score_by(scorer, np.empty((0, len(scorer.schema.columns))), options)
+    warn_uncalibrated(options, scorer.num_samples)
+    thresholds = scorer.thresholds(target_fpr=options.target_fpr, tail=options.tail)
+    return OutputOf(output, schema, selection, thresholds, nothing.is_anomaly is not None, overwrite)
+
+
+def score_by(scorer: RowScorer, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
+    """Score or flag checked rows (N, D), as the options say."""
+    if options.flag_only:
+        return scorer.flag_rows(rows, target_fpr=options.target_fpr, tail=options.tail)
     return scorer.score_rows(
         rows,
         num_samples=options.num_samples,
         max_std_error=options.max_std_error,
         target_fpr=options.target_fpr,
+        tail=options.tail,
     )
 
 
-def _columns(scores: Scores | Flags, schema: pa.Schema, usable: NDArray[np.bool_], batch: Batch) -> list[pa.Array]:
-    """Return the output columns of a batch, with nulls where there is no value, and one reason per row or null."""
-    reason = iter(scores.reason)
-    reasons = [next(reason) if fault is None else fault.text for fault in batch.faults]
-    columns = []
-    for column in schema:
-        values = getattr(scores, column.name)
-        if column.name == "reason":
-            columns.append(from_strings(reasons))
-        else:
-            columns.append(pa.nulls(len(usable), column.type) if values is None else scatter(values, usable))
-    return columns
+def _scored(scorer: RowScorer, batch: Batch, results: pa.Schema, options: ScoreOptions) -> ScoredBatch:
+    usable = np.array([fault is None for fault in batch.faults], dtype=bool)
+    rows = scorer.schema.expand(batch.rows[usable])
+    scores = score_by(scorer, rows, options)
+    columns = [*batch.kept.columns, *result_columns(results, scores, usable, batch.faults)]
+    return ScoredBatch(columns, batch.faults, usable, scores, scorer.schema.ranks_lowest(rows))

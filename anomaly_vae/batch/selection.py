@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.batch.summary import ScoreSummary
-from anomaly_vae.columns.schema import Schema
+from anomaly_vae.calibration import normality
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores
@@ -42,6 +42,11 @@ class Selection:
         self.is_partial = only_flagged or top is not None
         self._only_flagged = only_flagged
         self._top = None if top is None else _Top(top)
+
+    @property
+    def fields(self) -> list[pa.Field]:
+        """The columns that the choice puts before those of the rows."""
+        return [ROW] if self.is_partial else []
 
     def check(self, options: ScoreOptions, num_samples: int | None = None) -> None:
         """Raise ConfigError if the options of scoring do not give what the choice needs.
@@ -121,24 +126,26 @@ class _Top:
 
 
 def order_keys(
-    scores: Scores | Flags, rows: FloatArray, schema: Schema, numbers: NDArray[np.int64]
+    scores: Scores | Flags,
+    ranks_lowest: NDArray[np.bool_],
+    numbers: NDArray[np.int64],
+    thresholds: tuple[float, float | None],
 ) -> FloatArray | None:
     """Return the keys that sort rows from the most to the least anomalous one, shape (N, 4); None without scores.
 
-    Rows that rank below all others come first. Then p-values decide, where there are any, then scores. Equal rows keep
-    the order of the input.
+    Rows that rank below all others come first. Then p-values decide, where there are any, then scores; with two
+    thresholds the distance beyond the nearer one. Equal rows keep the order of the input.
 
     Args:
         scores: Scores of N rows.
-        rows: The same rows in data units, shape (N, D).
-        schema: The model's columns.
+        ranks_lowest: Which rows rank below all others, shape (N,).
         numbers: Numbers of the rows in the input, shape (N,).
+        thresholds: The threshold and the upper one, or None, nats.
     """
     if isinstance(scores, Flags):
         return None
-    ranks_lowest = schema.lowest_cells(schema.novel_cells(rows)).any(axis=1)
-    p_value = np.zeros(len(rows)) if scores.p_value is None else scores.p_value
-    return np.column_stack([~ranks_lowest, p_value, scores.score, numbers]).astype(np.float64)
+    p_value = np.zeros(len(numbers)) if scores.p_value is None else scores.p_value
+    return np.column_stack([~ranks_lowest, p_value, normality(scores.score, *thresholds), numbers]).astype(np.float64)
 
 
 class LowestRow:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from anomaly_vae.table import Batch
+from anomaly_vae.table import Fault
 
 __all__ = ["ScoreSummary"]
+
+# Why a step of a series has no score although nothing is wrong with its row.
+_EXPECTED = ("warm-up", "gap", "missing", "no window")
+
+
+class _WithFaults(Protocol):
+    @property
+    def faults(self) -> Sequence[Fault | None]: ...
 
 
 @dataclass
@@ -31,8 +40,13 @@ class ScoreSummary:
     written: int | None = None
     most_anomalous_row: int | None = None
 
-    def note(self, batch: Batch) -> None:
-        """Add the rows and faults of a batch."""
+    @property
+    def has_faults(self) -> bool:
+        """Whether rows have no score for another reason than that a series starts or has gaps."""
+        return any(kind not in _EXPECTED for kind in self.unscored)
+
+    def note(self, batch: _WithFaults) -> None:
+        """Add the rows and faults of a batch: one fault or None per row."""
         for i, fault in enumerate(batch.faults):
             if fault is not None:
                 self.unscored[fault.kind] += 1

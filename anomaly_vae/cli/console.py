@@ -17,7 +17,7 @@ from anomaly_vae.batch import ScoreSummary
 from anomaly_vae.progress import Clock, Pace, TimeLeft, spoken
 from anomaly_vae.table import Table
 
-__all__ = ["rows_progress", "shown_log", "table_progress"]
+__all__ = ["images_progress", "rows_progress", "shown_log", "table_progress"]
 
 # Takes the work done, all work (None if it is not known), and the number of rows as text.
 _Show = Callable[[float, float | None, str], None]
@@ -68,6 +68,22 @@ def rows_progress(
             show(done, total, f"{total:,} rows")
 
         yield update
+
+
+@contextlib.contextmanager
+def images_progress(
+    title: str, total: int, *, quiet: bool, clock: Clock = time.monotonic
+) -> Iterator[Callable[[ScoreSummary], None] | None]:
+    """Yield a callback that takes the counts after each batch of images, like :func:`table_progress`.
+
+    Args:
+        title: Shown before the progress.
+        total: Number of images in all.
+        quiet: Yield None instead.
+        clock: Seconds since some moment.
+    """
+    with _shown(title, quiet=quiet, clock=clock) as show:
+        yield None if show is None else lambda summary: show(summary.rows, total, f"{total:,} images")
 
 
 @contextlib.contextmanager

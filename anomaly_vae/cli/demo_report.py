@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,30 @@ from rich.console import Console
 from rich.table import Table
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.plot.canvas import FLAGGED, NORMAL, finished, new_figure, private_fonts
 from anomaly_vae.scorer import Scorer
-from anomaly_vae.storage import atomic_file
 
-__all__ = ["print_report", "save_picture"]
+__all__ = ["next_steps", "print_report", "save_picture"]
 
 # Rows that the printed table has.
 _SHOWN = 10
 _NO_ERROR = "n/a"
+
+# Width and height of the picture.
+_PIXELS = (960, 480)
+
+
+def next_steps(picture: Path, commands: Sequence[str]) -> str:
+    """Return what to look at, and commands of the program to type next."""
+    lines = [f"{_program()} {command}" for command in commands]
+    return f"\nLook at   {picture}\nNext      " + "\n          ".join(lines)
+
+
+def _program() -> str:
+    """Return the command that starts this program, also from an environment that is not active."""
+    if shutil.which("anomaly-vae"):
+        return "anomaly-vae"
+    return f"{sys.executable} -m anomaly_vae" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
@@ -50,7 +67,11 @@ def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
 
 def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
     """Save histograms of log p(x) of benign and malignant rows, with the threshold, as PNG."""
-    pyplot = _pyplot(path.parent)
+    with private_fonts(path.parent):
+        _save(scorer, scores, path)
+
+
+def _save(scorer: Scorer, scores: Path, path: Path) -> None:
     values = _read(scores)
     malignant = values["malignant"] == 1
     log_px = values["log_px"]
@@ -65,9 +86,10 @@ def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
         return np.asarray(center + width * np.sinh(value))
 
     bins = stretch(np.linspace(squeeze(log_px.min()), squeeze(log_px.max()), 50))
-    figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
-    axes.hist(log_px[~malignant], bins, alpha=0.75, color="#2a7f62", label=f"benign ({(~malignant).sum()})")
-    axes.hist(log_px[malignant], bins, alpha=0.65, color="#c8553d", label=f"malignant ({malignant.sum()})")
+    figure = new_figure(*_PIXELS)
+    axes = figure.subplots()
+    axes.hist(log_px[~malignant], bins, alpha=0.75, color=NORMAL, label=f"benign ({(~malignant).sum()})")
+    axes.hist(log_px[malignant], bins, alpha=0.65, color=FLAGGED, label=f"malignant ({malignant.sum()})")
     axes.axvline(scorer.threshold, color="black", linestyle="--", label=f"threshold {scorer.threshold:.1f} nats")
     axes.set_xscale("function", functions=(squeeze, stretch))
     axes.set_xlim(bins[0], bins[-1])
@@ -77,20 +99,7 @@ def save_picture(scorer: Scorer, scores: Path, path: Path) -> None:
     axes.set_ylabel("rows")
     axes.set_title("Held-out rows, malignant tumours never seen in training")
     axes.legend(loc="upper left")
-    with atomic_file(path, overwrite=True) as part:
-        figure.savefig(part, dpi=120, format="png")
-    pyplot.close(figure)
-
-
-def _pyplot(folder: Path) -> Any:
-    """Import matplotlib.pyplot. Its font cache goes to a temporary folder instead of HOME."""
-    with tempfile.TemporaryDirectory(prefix=".matplotlib-", dir=folder) as own:
-        os.environ.setdefault("MPLCONFIGDIR", own)
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    return pyplot
+    finished(figure, path)
 
 
 def _worst_rows(values: dict[str, Any]) -> Table:

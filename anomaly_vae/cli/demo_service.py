@@ -15,7 +15,7 @@ from anomaly_vae.client import Client
 from anomaly_vae.errors import AnomalyVaeError
 from anomaly_vae.table import open_table
 
-__all__ = ["check_service"]
+__all__ = ["check_service", "running_service"]
 
 # Seconds until a service that does not stop is killed. It answers its last calls for 10 s at most (--grace).
 _SECONDS_TO_STOP = 30
@@ -37,7 +37,7 @@ def check_service(model: Path, rows: Path, expected: Path, output: Path, keep: t
     Raises:
         AnomalyVaeError: The service did not start, did not stop, or gave other scores.
     """
-    with _running(model) as address, Client(address) as client:
+    with running_service(model) as address, Client(address) as client:
         start = time.perf_counter()
         summary = score_table(client, open_table(str(rows)), str(output), keep=keep, overwrite=True)
         seconds = time.perf_counter() - start
@@ -47,7 +47,7 @@ def check_service(model: Path, rows: Path, expected: Path, output: Path, keep: t
 
 
 @contextlib.contextmanager
-def _running(model: Path) -> Iterator[str]:
+def running_service(model: Path) -> Iterator[str]:
     """Run ``anomaly-vae serve`` on free ports and yield the address of gRPC."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_VAE_")}
     command = [sys.executable, "-m", "anomaly_vae", "serve", str(model), "--port", "0", "--metrics-port", "0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TimeReading
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.shapes import SeriesShape
 
 __all__ = ["how_inputs_are_read"]
 
@@ -12,7 +13,8 @@ _ORDERS = {"ymd": "year-month-day", "dmy": "day.month.year", "mdy": "month/day/y
 
 def how_inputs_are_read(schema: Schema) -> dict[str, str]:
     """Return how each column is read, in words, by its name; plain numbers and texts are not listed."""
-    found = {each.name: _words(each) for each in schema.inputs}
+    inputs = schema.shape.inputs if isinstance(schema.shape, SeriesShape) else schema.inputs
+    found = {each.name: _words(each) for each in inputs}
     return {name: text for name, text in found.items() if text}
 
 
@@ -22,7 +24,8 @@ def _words(each: Input) -> str:
         return f"left out: {reading.why}"
     if isinstance(reading, TimeReading):
         zone = f" in {reading.zone}" if reading.zone else ""
-        return f"{_ORDERS[reading.order]}{zone}: {', '.join(part.replace('_', ' ') for part in reading.parts)}"
+        parts = ", ".join(part.replace("_", " ") for part in reading.parts)
+        return f"{_ORDERS[reading.order]}{zone}" + (f": {parts}" if parts else "")
     if not isinstance(reading, NumberReading) or reading.is_plain:
         return ""
     if reading.truth:

@@ -13,12 +13,16 @@ import click
 
 from anomaly_vae.cli import options
 from anomaly_vae.cli.inputs import how_inputs_are_read
+from anomaly_vae.cli.inspect_shapes import channel_rows, shape_facts
 from anomaly_vae.cli.mixed_up import refuse_table_as_model
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from anomaly_vae.columns.schema import Column, Schema
+
+# What one row of training is.
+_WHAT = {"table": "rows", "series": "windows", "image": "images"}
 
 # Categories listed per column.
 _SHOWN = 5
@@ -62,15 +66,18 @@ def _print(model: Path, info: dict[str, Any], schema: Schema) -> None:
         "model": str(model),
         "made by": f"{info['created_by']}, {info['created_at']}, format {info['format_version']}",
         "digest": info["bundle_digest"],
+        **shape_facts(schema),
         "networks": "; ".join(_networks(member) for member in info["members"]),
-        "training": f"{training['num_rows']:,} rows, {training['steps']:,} steps, best at {training['best_step']:,}"
-        + (" (interrupted)" if training["interrupted"] else ""),
+        "training": f"{training['num_rows']:,} {_WHAT[schema.kind]}, {training['steps']:,} steps, "
+        f"best at {training['best_step']:,}" + (" (interrupted)" if training["interrupted"] else ""),
         "held-out": f"ELBO {training['held_out_elbo']:.4g} nats, KL {training['held_out_kl']:.4g} nats, "
         f"{training['num_held_out']:,} rows",
         "estimator": _estimator(info["estimator"]),
         "threshold": f"{calibration['threshold']:.6g} nats, "
         f"rank {calibration['rank']} of {calibration['num_rows']:,} rows"
         + (f", {calibration['num_novel']} of them lowest by new values" if calibration["num_novel"] else ""),
+        **_upper_threshold(calibration),
+        **_contrast(calibration, info["contrast"]),
         "false-positive rate": f"at most {calibration['effective_fpr']:.4g}"
         + (f" with confidence {confidence:g}" if confidence else "")
         + f" (requested {calibration['target_fpr']:g})",
@@ -82,7 +89,7 @@ def _print(model: Path, info: dict[str, Any], schema: Schema) -> None:
     console.print(_gates(training["gates"]))
     if len(training["candidates"]) > 1:
         console.print(_candidates(training["candidates"]))
-    console.print(_columns(info))
+    console.print(_columns(info) if schema.shape is None else _channels(info, schema))
     if read := how_inputs_are_read(schema):
         table = _table("input", "read as")
         for name, text in read.items():
@@ -98,13 +105,30 @@ def _estimator(estimator: dict[str, Any]) -> str:
     )
 
 
+def _upper_threshold(calibration: dict[str, Any]) -> dict[str, str]:
+    threshold = calibration["upper_threshold"]
+    text = f"rank {calibration['rank']} from the highest; scores above it are anomalies too"
+    return {} if threshold is None else {"upper threshold": f"{threshold:.6g} nats, {text}"}
+
+
+def _contrast(calibration: dict[str, Any], contrast: dict[str, Any] | None) -> dict[str, str]:
+    if contrast is None:
+        return {}
+    rank, steps = calibration["contrast_rank"], contrast["steps"]
+    return {
+        "contrast": f"threshold {calibration['contrast_threshold']:.6g} nats, rank {rank}; {steps:,} steps against "
+        f"{len(contrast['against'])} kinds of images, held-out loss {contrast['held_out_loss']:.3g} nats"
+    }
+
+
 def _networks(member: dict[str, Any]) -> str:
     architecture = member["architecture"]
     heads = Counter(column["head"]["kind"] for column in member["columns"])
     prior = member["prior"]
     shown = "N(0, I)" if prior["kind"] == "normal" else f"a mixture of {len(prior['log_weights'])} Gaussians"
     return (
-        f"{architecture['kind']}, hidden {architecture['hidden']}, latent dimensions {architecture['latent_dim']}, "
+        f"{architecture['kind']}{', residual blocks' if architecture['residual'] else ''}, "
+        f"hidden {architecture['hidden']}, latent dimensions {architecture['latent_dim']}, "
         f"prior {shown}, "
         f"heads {', '.join(f'{count} {kind}' for kind, count in heads.items())}"
     )
@@ -156,6 +180,16 @@ def _columns(info: dict[str, Any]) -> Table:
         numbers = ["" if math.isnan(number) else f"{number:.6g}" for number in (center, scale)]
         heads = " | ".join(msgspec.convert(model["head"], Head).summary for model in models)
         table.add_row(*facts, _range(models[0]["tails"]), _new_values(column), *numbers, heads)
+    return table
+
+
+def _channels(info: dict[str, Any], schema: Schema) -> Table:
+    """Return a table with the cells of each channel of windows or images."""
+    from rich.markup import escape
+
+    table = _table("channel", "cells", "range", "heads of the cells")
+    for row in channel_rows(schema, info["members"]):
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Arguments that are mixed up: a table where a model is expected, or a model where a table is expected."""
+"""Arguments that are mixed up: a table where a model is expected, a model or images where a table is expected."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import click
 
 from anomaly_vae.errors import ConfigError
 
-__all__ = ["refuse_model_as_table", "refuse_swapped", "refuse_table_as_model"]
+__all__ = ["refuse_images", "refuse_model_as_table", "refuse_swapped", "refuse_table_as_model"]
 
 # The file that makes a directory a model, and the endings of tables. Both are only looked for to explain a mistake.
 _MANIFEST = "manifest.json"
 _TABLES = (".csv", ".parquet", ".arrow", ".feather", ".npy", ".jsonl", ".tsv", ".gz", ".zst")
+
+# Files that may have columns of images beside others.
+_TYPED = (".parquet", ".arrow", ".feather")
 
 
 def refuse_swapped(model: str | Path, input_: str) -> None:
@@ -22,7 +25,9 @@ def refuse_swapped(model: str | Path, input_: str) -> None:
     """
     if _is_model(input_):
         if _is_model(model) or "://" in str(model):
-            raise ConfigError(f"INPUT {input_} is a model; expected a table of rows, such as a .csv or .parquet file")
+            raise ConfigError(
+                f"INPUT {input_} is a model; expected a table of rows, such as a .csv or .parquet file, or images"
+            )
         raise ConfigError(
             f"MODEL and INPUT are swapped: {input_} is a model, {model} is none; run: {_command()} {input_} {model} ..."
         )
@@ -50,6 +55,17 @@ def refuse_model_as_table(input_: str) -> None:
         raise ConfigError(
             f"INPUT {input_} is a model; expected a table of rows, such as a .csv or .parquet file. "
             f"To look at the model: anomaly-vae inspect {input_}"
+        )
+
+
+def refuse_images(input_: str) -> None:
+    """Raise ConfigError if INPUT holds images and no table, in a command that looks at columns; exit code 2."""
+    from anomaly_vae.images import is_image_input
+
+    if input_ != "-" and Path(input_).suffix.lower() not in _TYPED and is_image_input(input_):
+        raise ConfigError(
+            f"INPUT {input_} holds images; {_command()} looks at the columns of a table. Images need no profile: "
+            f"anomaly-vae train {input_} -o model"
         )
 
 

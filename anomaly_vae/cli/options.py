@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from anomaly_vae.cli.reporting import DETAILS
+from anomaly_vae.columns.image_layouts import LAYOUTS
+
+if TYPE_CHECKING:
+    from anomaly_vae.record import Tail
 
 __all__ = [
     "ModelPath",
     "Names",
     "Rate",
     "as_json",
+    "image_column",
+    "image_layout",
     "keep",
     "output_table",
     "overwrite",
+    "plot",
     "quiet",
     "table_path",
+    "tail",
     "threads",
     "verbose",
 ]
+
+# Those of anomaly_vae.record, which imports msgspec: completing a command line must be quick.
+_TAILS: tuple[Tail, ...] = ("low", "both")
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -70,6 +82,12 @@ output_table = click.option(
     "on standard output.",
 )
 keep = click.option("--keep", type=Names(), default="", help="Input columns to copy to the output, comma-separated.")
+plot = click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw the result to this .png, .svg or .pdf file; needs matplotlib, which anomaly_vae[train] has.",
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only: no progress, no summary.")
 as_json = click.option(
@@ -77,6 +95,21 @@ as_json = click.option(
     "as_json",
     is_flag=True,
     help="Print the summary as one JSON object, for programs: on standard output, or on standard error if OUTPUT is -.",
+)
+tail = click.option(
+    "--tail",
+    type=click.Choice(_TAILS),
+    help="low: rows with a low score are anomalies. both: also those with a higher score than normal rows have; each "
+    "side gets half of the target.  [default: that of MODEL]",
+)
+image_layout = click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default="auto",
+    help="Order of the axes of an array of images.  [default: found]",
+)
+image_column = click.option(
+    "--image-column", help="Column of a Parquet or Arrow file that holds images.  [default: found]"
 )
 threads = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Number of compute threads.  [default: all cores]"

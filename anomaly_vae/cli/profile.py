@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anomaly_vae.cli import options
-from anomaly_vae.cli.mixed_up import refuse_model_as_table
+from anomaly_vae.cli.mixed_up import refuse_images, refuse_model_as_table
 from anomaly_vae.cli.summary import print_summary
 from anomaly_vae.cli.table_options import missing_values as missing_values_option
 from anomaly_vae.cli.table_options import read_options
@@ -52,6 +52,8 @@ def command(
     Nothing is trained. The profile shows which columns would be left out, and ends with a configuration that says what
     `train` finds out by itself: change it where it is wrong, and give it to `train --config`.
 
+    A table of time series is looked at as `train` without --window would: row by row.
+
     \b
     anomaly-vae profile data.csv
     anomaly-vae profile data.csv --html data.html --toml settings.toml
@@ -68,6 +70,7 @@ def command(
         if path is not None:
             refuse_file(path, overwrite=overwrite)
     refuse_model_as_table(input_)
+    refuse_images(input_)
     config = TrainConfig(missing_values=missing_values, random_state=0)
     table = open_table(input_, reading)
     selection = Selection(columns=columns, exclude=exclude, label=label)

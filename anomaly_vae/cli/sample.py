@@ -31,10 +31,15 @@ def command(model: Path, num_rows: int, output: str, seed: int, overwrite: bool,
     The rows show what the model considers normal. They are not copies of training rows, but they are not guaranteed to
     protect privacy.
 
+    From a model of images, OUTPUT is a .npy file with an array (N, height, width), and with the channels as a further
+    axis if there are several. From a model of series, it is a .npy file with an array (N, length, channels), or a table
+    with one row per step: the columns window and step count from 0, then come the channels.
+
     \b
     anomaly-vae sample model -n 1000 -o synthetic.csv
+    anomaly-vae sample image-model -n 64 -o images.npy
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
-    from anomaly_vae.batch import sample_table
+    from anomaly_vae.batch import sample_shaped, sample_table
     from anomaly_vae.cli.console import rows_progress
     from anomaly_vae.scorer import load
     from anomaly_vae.storage import refuse_file
@@ -46,7 +51,9 @@ def command(model: Path, num_rows: int, output: str, seed: int, overwrite: bool,
     refuse_table_as_model(model)
     scorer = load(model)
     with rows_progress("sampling", num_rows, quiet=quiet) as on_rows:
-        sample_table(scorer, output, num_rows, seed, overwrite=overwrite, on_rows=on_rows)
+        write = sample_table if scorer.schema.shape is None else sample_shaped
+        write(scorer, output, num_rows, seed, overwrite=overwrite, on_rows=on_rows)
     digest, seconds = scorer.bundle.digest, round(time.monotonic() - start, 3)
     facts = {"rows": num_rows, "seed": seed, "bundle_digest": digest, "seconds": seconds}
-    print_summary(f"{num_rows:,} rows", facts, as_json=as_json, quiet=quiet, output=output)
+    what = {"table": "rows", "series": "windows", "image": "images"}[scorer.schema.kind]
+    print_summary(f"{num_rows:,} {what}", facts, as_json=as_json, quiet=quiet, output=output)

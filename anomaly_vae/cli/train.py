@@ -13,14 +13,14 @@ from anomaly_vae.cli import options
 from anomaly_vae.cli.mixed_up import refuse_model_as_table
 from anomaly_vae.cli.reporting import EXIT_INTERRUPTED, require_training, warn
 from anomaly_vae.cli.summary import print_summary
-from anomaly_vae.cli.table_options import missing_values, read_options, say_how_it_was_read
-from anomaly_vae.errors import ConfigError, GateFailed, InvalidInput
-from anomaly_vae.training.config import LIKELIHOODS, TrainConfig, read_toml
+from anomaly_vae.cli.table_options import missing_values, read_options
+from anomaly_vae.cli.training_options import image_options, model_options, window_options
+from anomaly_vae.errors import ConfigError, GateFailed
+from anomaly_vae.training.config import TrainConfig, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from anomaly_vae.columns.findings import Finding
+    from anomaly_vae.cli.training_job import TrainingJob
+    from anomaly_vae.columns.image_layouts import Layout
     from anomaly_vae.table import ReadOptions
     from anomaly_vae.training.checkpoint import Checkpoint
     from anomaly_vae.training.pipeline import TrainedModel
@@ -42,72 +42,9 @@ if TYPE_CHECKING:
     "--columns", type=options.Names(), default="", help="Columns to train on, comma-separated.  [default: all]"
 )
 @click.option("--exclude", type=options.Names(), default="", help="Columns to leave out, comma-separated.")
-@click.option("--target-fpr", type=options.Rate, help="Share of normal rows that may be flagged.  [default: 0.01]")
-@click.option(
-    "--seed",
-    "random_state",
-    type=click.IntRange(0, 2**32 - 1),
-    help="The same seed gives the same model on one machine.  [default: 0]",
-)
-@click.option(
-    "--latent-dim",
-    type=click.IntRange(1, 1024),
-    help="Number of latent dimensions.  [default: from the number of columns, less those that the model leaves unused]",
-)
-@click.option("--hidden", help="Widths of the hidden layers, such as 128,128.  [default: from the number of columns]")
-@click.option(
-    "--search",
-    type=click.Choice(["off", "fast", "full"]),
-    help="Settings to try: off: one; fast: two, scored as an ensemble; full: up to seven.  [default: fast]",
-)
-@click.option("--ensemble", type=click.Choice(["1", "2", "4", "8", "16"]), help="Number of models in the ensemble.")
-@click.option(
-    "--likelihood", type=click.Choice(LIKELIHOODS), help="Distribution p(x|z) of columns of numbers.  [default: auto]"
-)
-@click.option(
-    "--prior",
-    type=click.Choice(["auto", "normal", "mixture"]),
-    help="p(z): N(0, I), or a mixture of Gaussians that is learned.  [default: auto, the mixture]",
-)
-@click.option(
-    "--decoder-variance",
-    type=click.Choice(["learned", "fixed", "conditional"]),
-    help="Variance of Gaussian columns given z.  [default: learned]",
-)
-@click.option(
-    "--column-transform",
-    type=click.Choice(["auto", "standardise"]),
-    help="auto also transforms skewed columns.  [default: auto]",
-)
-@click.option(
-    "--trim-fraction",
-    type=click.FloatRange(0.0, 0.5),
-    help="Share of INPUT that may be anomalies; these rows are not trained on.  [default: 0]",
-)
-@click.option("--beta", type=click.FloatRange(0.0, 1e3), help="Weight of the KL term in training.  [default: 1]")
-@click.option(
-    "--kl-warmup",
-    type=click.FloatRange(0.0, 1.0),
-    help="Share of steps over which that weight rises from 0.  [default: 0.3]",
-)
-@click.option(
-    "--free-bits",
-    type=click.FloatRange(0.0, 100.0),
-    help="Nats of KL per latent dimension that cost nothing.  [default: 0]",
-)
-@click.option(
-    "--masking", type=click.FloatRange(0.0, 1.0), help="Share of steps that train with missing cells.  [default: 0.1]"
-)
-@click.option(
-    "--max-steps",
-    type=click.IntRange(1),
-    help="Largest number of optimiser steps.  [default: 2.5 for each training row, between 2,000 and 8,000; with "
-    "--search off half of that]",
-)
-@click.option(
-    "--max-epochs", type=click.IntRange(1), help="Largest number of passes over the rows.  [default: no limit]"
-)
-@click.option("--device", help="auto, cpu, cuda or another torch device.  [default: auto]")
+@model_options
+@window_options
+@image_options
 @missing_values
 @read_options
 @click.option("--strict", is_flag=True, help="Refuse an INPUT with columns that cannot be used, naming all of them.")
@@ -133,38 +70,55 @@ def command(
     hidden: str | None,
     ensemble: str | None,
     reading: ReadOptions,
+    layout: Layout,
+    resize: tuple[int, int] | None,
+    channels: str | None,
+    image_column: str | None,
     **parameters: Any,
 ) -> int:
-    """Train a model on the normal rows of INPUT.
+    """Train a model on the normal rows, time series or images of INPUT.
 
     INPUT is a .csv, .tsv, .parquet, .arrow, .feather, .jsonl or .npy file, also .gz or .zst, a folder or a pattern of
-    such files, or - for CSV on standard input.
+    such files, or - for CSV on standard input. Images are a folder of PNG and JPEG files, a .npy array (images, height,
+    width, channels), an idx file or a column of a Parquet file; the kind is found by what INPUT holds.
 
-    Columns may hold numbers (also $1,200.50 or 12 %), text (categories), dates and times; empty cells, NA and the like
-    are missing values. Columns that cannot be learned, such as identifiers and free text, are left out, with one line
-    each; `profile` shows beforehand what happens to each column. To change it, write a [columns] table in the --config
-    file: zip = "categorical", visits = "count", when = ["time_of_day", "trend"], notes = "exclude".
+    \b
+    anomaly-vae train normal.csv -o model
+    anomaly-vae train history.parquet -o model --label is_fraud --exclude id --target-fpr 0.001
+    anomaly-vae train metrics.csv -o model --window 64 --timestamp time --series host
+    anomaly-vae train photos/ -o model --resize 64x64
+
+    TABLES. Columns may hold numbers (also $1,200.50 or 12 %), text (categories), dates and times; empty cells, NA and
+    the like are missing values. Columns that cannot be learned, such as identifiers and free text, are left out, with
+    one line each; `profile` shows beforehand what happens to each column. To change it, write a [columns] table in the
+    --config file: zip = "categorical", visits = "count", when = ["time_of_day", "trend"], notes = "exclude". Rows with
+    unreadable cells are left out with a warning.
+
+    TIME SERIES, with --window. Each row is one step, and each other column a channel of numbers. The model learns
+    windows of consecutive steps; the score of a step is that of the window that ends there. Rows are sorted by time,
+    and a step without a row is missing; no window spans a long gap or two series. Steps with the label 1 are in no
+    window. Calibration windows overlap, so that fewer of them count.
+
+    IMAGES. All have one size, or --resize makes one. Images that cannot be read are left out with a warning. A --label
+    is possible where a Parquet file has such a column.
 
     10 % of the rows decide when to stop, 20 % calibrate the threshold (at most 20,000 rows each), and the rest train
-    the model. The defaults suit most tables. Rows with unreadable cells are left out with a warning. An option on the
-    command line has priority over the --config file.
+    the model. The defaults suit most data. An option on the command line has priority over the --config file.
 
     Ctrl-C stops the training and keeps the best model so far (exit code 130). A long run saves its state beside OUTPUT
     from time to time; if it is cut off, the same command with --resume continues it, with the same result as without
     the interruption. A model that fails a release gate is not written (exit code 5); to write it without training it
     again, add --resume --force.
-
-    \b
-    anomaly-vae train normal.csv -o model
-    anomaly-vae train history.parquet -o model --label is_fraud --exclude id --target-fpr 0.001
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     require_training()
     from anomaly_vae.bundle.files import refuse_output, write_bundle
-    from anomaly_vae.cli.findings import as_json as findings_as_json
-    from anomaly_vae.cli.findings import refuse_left_out, show_findings
-    from anomaly_vae.cli.train_summary import describe, facts_of, quality_of
-    from anomaly_vae.cli.training_input import Selection, read_training_input
-    from anomaly_vae.table import open_table
+    from anomaly_vae.cli.image_training import ImageJob, ImageOptions, holds_images
+    from anomaly_vae.cli.series_training import SeriesJob
+    from anomaly_vae.cli.table_training import TableJob
+    from anomaly_vae.cli.train_summary import describe, facts_of
+    from anomaly_vae.cli.training_input import Selection
+    from anomaly_vae.training.checkpoint import Checkpoint
+    from anomaly_vae.training.progress_bar import training_progress
 
     start = time.monotonic()
     checkpoint_path = output.absolute().parent / f".{output.name}.checkpoint"
@@ -176,44 +130,25 @@ def command(
     settings = _settings(config, hidden, parameters | {"ensemble": None if ensemble is None else int(ensemble)})
     selection = Selection(columns=columns, exclude=exclude, label=label)
     refuse_model_as_table(input_)
-    table = open_table(input_, reading)
-    say_how_it_was_read(table, quiet=quiet)
-    rows = read_training_input(table, settings, selection, quiet=quiet)
-    found: list[Finding] = []
-
-    def on_findings(findings: Sequence[Finding]) -> None:
-        found.extend(findings)
-        try:
-            refuse_left_out(findings, None if strict else frozenset(columns))
-        except InvalidInput as error:
-            facts = {"error": str(error), "findings": findings_as_json(findings)}
-            print_summary("", facts, as_json=as_json, quiet=True)
-            raise
-        show_findings(findings, quiet=quiet)
-
-    from anomaly_vae.training.checkpoint import Checkpoint
-    from anomaly_vae.training.pipeline import train_table
-    from anomaly_vae.training.progress_bar import training_progress
-
+    images = ImageOptions(layout, resize, None if channels is None else int(channels), image_column)
+    job: TrainingJob
+    if holds_images(input_, settings, images):
+        job = ImageJob(input_, settings, images, selection, quiet=quiet)
+    elif settings.window is not None:
+        job = SeriesJob(input_, settings, reading, selection, quiet=quiet)
+    else:
+        job = TableJob(input_, settings, reading, selection, strict=strict, as_json=as_json, quiet=quiet)
     checkpoint = Checkpoint(checkpoint_path, resume=resume)
     with training_progress(enabled=not quiet, terminal=sys.stderr.isatty()) as bars:
-        model = train_table(
-            rows.table,
-            settings,
-            label=label,
-            checkpoint=checkpoint,
-            report=bars.report,
-            on_calibrated=bars.on_calibrated,
-            on_findings=on_findings,
-        )
+        model = job.train(checkpoint, bars)
     interrupted = model.bundle.manifest.training.interrupted
     _check_gates(model, checkpoint, force=force or interrupted)
     write_bundle(model.bundle, output, overwrite=overwrite or resume)
     if not interrupted:
         checkpoint.remove()
-    quality = quality_of(model, rows)
-    facts = facts_of(model, found, quality, round(time.monotonic() - start, 3))
-    text = "" if as_json else describe(model, rows, quality, output)
+    quality = job.quality(model)
+    facts = facts_of(model, job, quality, round(time.monotonic() - start, 3))
+    text = "" if as_json else describe(model, job, quality, output)
     if as_json or not quiet:
         print_summary(text, {"output": str(output), **facts}, as_json=as_json, quiet=quiet)
     if interrupted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,12 @@ class Fault(NamedTuple):
     """The reason that a row cannot be used.
 
     Attributes:
-        kind: "unreadable" (a cell is infinite or cannot be read), or "ragged" (too many or too few cells).
+        kind: "unreadable" (a cell is infinite or cannot be read), or "ragged" (too many or too few cells). Results of
+            series have further ones, such as "warm-up".
         text: The message for the user, with the name of the column.
     """
 
-    kind: Literal["unreadable", "ragged"]
+    kind: str
     text: str
 
 

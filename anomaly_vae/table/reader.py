@@ -38,11 +38,12 @@ class Table:
     Attributes:
         source: The file behind it.
         names: The names of its columns.
+        missing_values: Markers of missing cells beside those of a reader.
     """
 
     def __init__(self, source: Source, missing_values: Sequence[str] = ()) -> None:
         """Read a source; ``missing_values`` are markers beside those of the reader."""
-        self.source, self.names, self._missing_values = source, source.names, tuple(missing_values)
+        self.source, self.names, self.missing_values = source, source.names, tuple(missing_values)
         self._rest: Iterator[RawBatch] = iter(())
         self._first: list[RawBatch] | None = None
 
@@ -70,7 +71,7 @@ class Table:
         Raises:
             InvalidInput: A column is of another type than in training, or the table is damaged.
         """
-        reader = reader.with_markers(self._missing_values)
+        reader = reader.with_markers(self.missing_values)
         self._begin(list(dict.fromkeys([*reader.names, *keep])))
         if not reader.book.grows:
             reader = self._for_this_file(reader)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -86,3 +88,17 @@ def test_progress_is_reported_after_each_batch(tmp_path):
     assert reported[-1] == 2500
     assert len(reported) > 1
     assert reported == sorted(set(reported))
+
+
+def test_a_model_with_a_contrast_adds_a_column(tmp_path):
+    class WithContrast(FakeScorer):
+        has_contrast = True
+
+        def score_rows(self, rows, **options):
+            return replace(super().score_rows(rows, **options), contrast=rows[:, 1] * 2.0)
+
+    table, _ = scored(tmp_path, WithContrast(), text="a,city\n1,Oslo\nhigh,Rome\n3,Rome\n")
+    assert table.column_names == [*OUTPUT_SCHEMA.names, "contrast"]
+    assert table["contrast"].to_pylist() == [2.0, None, 6.0]
+    flags, _ = scored(tmp_path, WithContrast(), options=ScoreOptions(flag_only=True), overwrite=True)
+    assert flags.column_names == FLAG_SCHEMA.names

@@ -58,6 +58,19 @@ def test_without_p_values_the_top_rows_go_by_score(tmp_path):
     assert table["row"].to_pylist() == [6, 5, 3]
 
 
+def test_with_two_tails_the_top_rows_are_farthest_beyond_either_threshold(tmp_path):
+    """The thresholds are 0 and 5: row 7 is 3 nats beyond the upper one, row 4 is 2 below the lower one."""
+    text = "a,city\n4,Oslo\n1,Rome\n5.5,Oslo\n-2,Oslo\n2,Rome\n-1,Rome\n8,Oslo\n"
+    options = ScoreOptions(tail="both")
+    table, summary = scored(tmp_path, text=text, top=5, options=options)
+    assert table["row"].to_pylist() == [7, 4, 6, 3, 1]
+    assert (summary.anomalies, summary.most_anomalous_row) == (4, 7)
+    flags, _ = scored(
+        tmp_path, text=text, only_flagged=True, options=ScoreOptions(tail="both", flag_only=True), overwrite=True
+    )
+    assert flags["row"].to_pylist() == [3, 4, 6, 7]
+
+
 def test_the_top_of_the_flagged_rows(tmp_path):
     table, summary = scored(tmp_path, text=TEXT, top=2, only_flagged=True)
     assert table["row"].to_pylist() == [5, 3]

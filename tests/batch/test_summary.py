@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from anomaly_vae.batch import ScoreSummary
 from tests.support.batches import scored
 
@@ -27,3 +29,11 @@ def test_the_counts_for_programs_name_every_fault(tmp_path):
     }
     assert ScoreSummary(rows=7, written=2).facts()["written"] == 2
     assert ScoreSummary(rows=7, written=2).describe() == "7 rows, 2 written"
+
+
+def test_first_steps_and_gaps_are_no_faults():
+    """Every series has first steps without a window."""
+    assert not ScoreSummary().has_faults
+    assert not ScoreSummary(unscored=Counter({"warm-up": 3, "gap": 1, "missing": 1, "no window": 2})).has_faults
+    assert ScoreSummary(unscored=Counter({"warm-up": 3, "unreadable": 1})).has_faults
+    assert ScoreSummary(unscored=Counter({"no time": 1})).has_faults

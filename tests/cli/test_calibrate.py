@@ -66,3 +66,22 @@ def test_calibrate_counts_a_few_new_values_as_the_lowest_rows_and_a_lower_target
     one_line(done, 2, "target_fpr 0.01 is too low", "4 of the 300 calibration rows", "target is 0.016612")
     done = cli(tmp_path, "score", "new", folder / "new.csv", "-o", tmp_path / "scores.csv", "--target-fpr", "0.016612")
     assert done.returncode == 0, done.stderr
+
+
+def test_calibrate_takes_another_tail_and_keeps_the_one_of_the_model(folder, tmp_path):
+    options = ["--target-fpr", "0.1", "--tail", "both"]
+    done = cli(folder, "calibrate", "model", "train.csv", "-o", tmp_path / "both", *options)
+    assert done.returncode == 0, done.stderr
+    both = load(tmp_path / "both")
+    assert (both.tail, both.bundle.manifest.calibration.rank) == ("both", 35)
+    assert f"upper threshold {both.upper_threshold:.6g} nats (was none), rank 35 of 700 scores" in done.stderr
+    text = cli(tmp_path, "inspect", "both").stdout
+    assert f"upper threshold      {both.upper_threshold:.6g} nats, rank 35 from the highest" in text
+    again = cli(folder, "calibrate", tmp_path / "both", "new.csv", "-o", tmp_path / "again", "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert load(tmp_path / "again").tail == "both"
+    few = cli(folder, "calibrate", tmp_path / "both", "new.csv", "-o", tmp_path / "few", "--target-fpr", "0.01")
+    one_line(few, 2, "--target-fpr 0.01 with --tail both needs at least 199")
+    low = cli(folder, "calibrate", tmp_path / "both", "train.csv", "-o", tmp_path / "low", "--tail", "low")
+    assert low.returncode == 0, low.stderr
+    assert load(tmp_path / "low").upper_threshold is None

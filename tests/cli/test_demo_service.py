@@ -26,7 +26,7 @@ def tables(tmp_path):
 def test_the_same_scores_are_reported_and_other_scores_are_an_error(tables, scorer, monkeypatch):
     """The scorer in this process stands for the service."""
     rows, expected, output = tables
-    monkeypatch.setattr(demo_service, "_running", lambda _model: contextlib.nullcontext("127.0.0.1:5"))
+    monkeypatch.setattr(demo_service, "running_service", lambda _model: contextlib.nullcontext("127.0.0.1:5"))
     monkeypatch.setattr(demo_service, "Client", lambda _address: contextlib.nullcontext(scorer))
     score_table(scorer, open_table(str(rows)), str(expected), keep=("id",))
     line = check_service("model", rows, expected, output, ("id",))
@@ -56,5 +56,5 @@ def test_the_service_is_stopped_and_must_end_with_exit_code_0(monkeypatch, code)
         "while :; do sleep 0.02; done",
     )
     failure = pytest.raises(AnomalyVaeError, match=f"the service ended with exit code {code}")
-    with failure if code else contextlib.nullcontext(), demo_service._running("model") as address:
+    with failure if code else contextlib.nullcontext(), demo_service.running_service("model") as address:
         assert address == "[::1]:55"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from anomaly_vae.cli.inputs import how_inputs_are_read
 from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TextReading, TimeReading
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.shapes import SeriesShape
 
 READINGS = {
     "plain": NumberReading(),
@@ -33,3 +34,17 @@ def test_what_is_not_plain_is_said():
 
 def test_a_model_of_plain_columns_has_nothing_to_say():
     assert how_inputs_are_read(Schema(columns=(Column(name="x", kind="continuous"),))) == {}
+
+
+def test_the_times_of_series_have_no_parts():
+    shape = SeriesShape(
+        length=2,
+        channels=("x",),
+        timestamp="when",
+        inputs=(
+            Input(name="when", reading=TimeReading(order="dmy", zone="UTC")),
+            Input(name="x", reading=NumberReading(decimal=",")),
+        ),
+    )
+    schema = Schema(columns=(), shape=shape)
+    assert how_inputs_are_read(schema) == {"when": "day.month.year in UTC", "x": "numbers, decimal mark ','"}

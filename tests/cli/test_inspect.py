@@ -26,6 +26,7 @@ def test_inspect_shows_the_model_for_people_and_for_programs(folder):
         "rank lowest",
     ):
         assert part in text
+    assert "upper threshold" not in text
     assert "standard error 0.1 nats, at most 4,096 samples a row, 16 scramblings, thorough search below -" in text
     info = json.loads(cli(folder, "inspect", "model", "--json").stdout)
     assert info["bundle_digest"] == load(folder / "model").bundle.digest

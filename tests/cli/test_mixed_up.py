@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from anomaly_vae.cli.mixed_up import refuse_images
 from tests.support.command_line import cli, one_line
 
 
@@ -41,6 +43,14 @@ def test_mixed_up_arguments_are_told_with_the_right_command(mixed, case):
     arguments, text = CASES[case]
     one_line(cli(mixed, *arguments), 2, text)
     assert not (mixed / "out.csv").exists()
+
+
+def test_images_have_no_columns_to_profile(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((9, 8, 8), np.uint8))
+    one_line(cli(tmp_path, "profile", "x.npy"), 2, "INPUT x.npy holds images; anomaly-vae profile looks at the columns")
+    refuse_images("-")
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    refuse_images(str(tmp_path / "t.csv"))
 
 
 def test_a_model_is_no_table_to_train_on(mixed):

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from anomaly_vae.cli import options
 from anomaly_vae.cli.reporting import DETAILS
+from anomaly_vae.record import TAILS
 
 
 def run(option, *arguments):
@@ -67,3 +68,10 @@ def test_verbose_of_the_group_is_not_undone_by_a_command():
 def test_shared_options_have_these_names(option, arguments, value):
     assert list(run(option, *arguments).values()) == [value]
     assert run(options.threads, "--threads", "0").exit_code == 2
+
+
+def test_every_tail_can_be_chosen():
+    """The option lists them itself: see the test of what completing imports."""
+    for tail in TAILS:
+        assert run(options.tail, "--tail", tail) == {"tail": tail}
+    assert f"'{TAILS[-1]}'." in run(options.tail, "--tail", "high").output

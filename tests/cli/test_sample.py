@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from anomaly_vae.bundle.files import write_bundle
 from anomaly_vae.cli import cli
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.scorer import load
 from tests.support.command_line import read_csv
+from tests.support.conv_models import LENGTH, image_bundle, series_bundle
 from tests.support.data import NAMES
 
 
@@ -61,3 +64,13 @@ def test_the_summary_as_json(model_path, scorer, tmp_path):
     assert done.stderr == ""
     done = sample(model_path, "-n", 3, "-o", "-", "--json")
     assert len(read_csv(done.stdout)) == json.loads(done.stderr)["rows"] == 3
+
+
+def test_windows_and_images_are_counted_by_their_names(tmp_path):
+    write_bundle(series_bundle(), tmp_path / "series")
+    write_bundle(image_bundle(), tmp_path / "image")
+    assert sample(tmp_path / "series", "-n", 4, "-o", tmp_path / "w.csv").stderr.endswith("w.csv: 4 windows\n")
+    assert len(read_csv((tmp_path / "w.csv").read_text())) == 4 * LENGTH
+    assert sample(tmp_path / "image", "-n", 4, "-o", tmp_path / "x.npy").stderr.endswith("x.npy: 4 images\n")
+    images = np.load(tmp_path / "x.npy")
+    np.testing.assert_array_equal(images.reshape(4, 64), np.clip(load(tmp_path / "image").sample(4), 0, 255))

@@ -93,6 +93,23 @@ def test_another_target_flags_more(folder):
     assert [float(row["p_value"]) <= 0.5 for row in lax] == [row["is_anomaly"] == "true" for row in lax]
 
 
+def test_with_two_tails_high_scores_are_flagged_too(folder):
+    """By the calibration of the model, which has one tail; --flag-only gives the same flags."""
+    arguments = ["score", "model", "new.csv", "-o", "-", "--tail", "both", "--target-fpr", "0.2"]
+    low, high = load(folder / "model").thresholds(target_fpr=0.2, tail="both")
+    done = cli(folder, *arguments, "--json")
+    rows, facts = read_csv(done.stdout), json.loads(done.stderr.splitlines()[-1])
+    flags, scores = [row["is_anomaly"] == "true" for row in rows], [float(row["score"]) for row in rows]
+    assert flags == [not low <= score <= high for score in scores]
+    assert any(score > high for score in scores)
+    assert (facts["threshold"], facts["upper_threshold"]) == (low, high)
+    only = read_csv(cli(folder, *arguments, "--flag-only").stdout)
+    assert [row["is_anomaly"] == "true" for row in only] == flags
+    done = cli(folder, "score", "model", "new.csv", "-o", "-", "--tail", "both", "--max-std-error", "0.1")
+    one_line(done, 2, "--max-std-error gives no flags; leave out --tail")
+    one_line(cli(folder, "score", "grpc://127.0.0.1:1", "new.csv", "-o", "-", "--tail", "low"), 2, "--tail is set by")
+
+
 def test_flags_only_are_those_of_a_full_run_with_their_cost(folder):
     full = read_csv(cli(folder, "score", "model", "new.csv", "-o", "-").stdout)
     done = cli(folder, "score", "model", "new.csv", "-o", "-", "--flag-only", "--keep", "id")
@@ -142,7 +159,7 @@ BAD_SCORING = {
     "missing column": (["model", "short.csv", "-o", "-"], 2, "columns are missing: 'unit'"),
     "keep clash": (["model", "new.csv", "-o", "-", "--keep", "reason"], 2, "the output has a column of that name"),
     "keep unknown": (["model", "new.csv", "-o", "-", "--keep", "x"], 2, "no such column"),
-    "budget": (["model", "new.csv", "-o", "-", "--num-samples", "1000"], 2, "num_samples must be one of 16, 32"),
+    "budget": (["model", "new.csv", "-o", "-", "--num-samples", "1000"], 2, "--num-samples must be one of 16, 32"),
     "few rows": (["model", "new.csv", "-o", "-", "--target-fpr", "0.0001"], 2, "needs at least 9999 calibration rows"),
     "ending": (["model", "new.csv", "-o", "out.xlsx"], 2, "ending in .csv, .tsv"),
     "top of flags": (["model", "new.csv", "-o", "-", "--top", "3", "--flag-only"], 2, "--top needs scores"),
@@ -170,7 +187,7 @@ def test_a_damaged_bundle_is_exit_3(folder, tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_score_leaves_nothing_behind(folder, tmp_path, number, code):
-    rows = make_rows(30_000, seed=3)
+    rows = make_rows(120_000, seed=3)  # more than are scored before the signal, also on a busy machine
     write_csv(tmp_path / "in.csv", rows)
     process = start(tmp_path, "score", folder / "model", "in.csv", "-o", "out.csv")
     wait_for(lambda: list(tmp_path.glob(".out.csv.*.part")))
@@ -235,6 +252,7 @@ def test_the_summary_as_json_has_the_counts_and_where_the_flags_come_from(folder
         "unscored": {"unreadable": 1},
         "examples": {"unreadable": "row 1: column 'pressure': 'high' is not a number"},
         "threshold": scorer.threshold,
+        "upper_threshold": None,
         "target_fpr": 0.05,
         "bundle_digest": scorer.bundle.digest,
     }

@@ -52,7 +52,7 @@ def test_a_config_file_and_options_that_win_over_it(folder, tmp_path):
     assert load(tmp_path / "m").schema.names == NAMES[:4]
     for text, part in (("latent_dims = 1", "unknown parameter 'latent_dims'; did you mean 'latent_dim'?"),
                        ("latent_dim = 'x'", "latent_dim must be"), ("latent_dim = ", "not a TOML file"),
-                       ("[window]\nlength = 3", "unknown parameter 'window'")):  # fmt: skip
+                       ("[window]\nsteps = 3", "[window]: unknown parameter 'steps'")):  # fmt: skip
         (tmp_path / "c.toml").write_text(text)
         one_line(cli(tmp_path, "train", folder / "train.csv", "-o", "n", "--config", "c.toml"), 2, part)
 

@@ -8,7 +8,7 @@ import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from anomaly_vae.table.base import BATCH_ROWS, Fault, first_line
 from anomaly_vae.table.raw import RawBatch
 from anomaly_vae.table.sources.typed import TypedSource
 
-__all__ = ["NpySource"]
+__all__ = ["NpyHeader", "NpySource", "npy_header"]
 
 _TYPES = {
     "i1": pa.int8(), "i2": pa.int16(), "i4": pa.int32(), "i8": pa.int64(),
@@ -30,8 +30,26 @@ _TYPES = {
 
 # What numpy raises for a damaged header, besides ValueError and its like.
 _HEADER_ERRORS = (tokenize.TokenError, RecursionError, KeyError, AttributeError)
+_ERRORS = (OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError, *_HEADER_ERRORS)
+_DAMAGED = "damaged, or not a file of numpy.save"
 
 _TIME_UNITS = ("s", "ms", "us", "ns")
+
+
+class NpyHeader(NamedTuple):
+    """What a file of numpy.save says about its array.
+
+    Attributes:
+        shape: Sizes of the axes, none negative; the file has all bytes of the array.
+        kind: Type of the values, without Python objects.
+        is_fortran: Whether the first axis changes fastest.
+        start: Bytes before the array.
+    """
+
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
+    is_fortran: bool
+    start: int
 
 
 class NpySource(TypedSource):
@@ -96,39 +114,44 @@ class NpySource(TypedSource):
         return _from_numbers(values, self.type_of(name))
 
 
-def _load(path: Path, where: str) -> NDArray[Any]:
-    """Map the array to memory; raise InvalidInput if it is damaged or holds objects."""
+def npy_header(path: Path, where: str) -> NpyHeader:
+    """Read what a file of numpy.save says about its array.
+
+    Raises:
+        InvalidInput: It is damaged or cut off, or holds objects.
+    """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # files of Python 2
             version = np.lib.format.read_magic(file)
             if version == (1, 0):
-                shape, _, kind = np.lib.format.read_array_header_1_0(file)
+                shape, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
             else:
-                shape, _, kind = np.lib.format.read_array_header_2_0(file)
-            missing = math.prod(shape) * kind.itemsize + file.tell() - path.stat().st_size
+                shape, is_fortran, kind = np.lib.format.read_array_header_2_0(file)
+            start = file.tell()
+            missing = math.prod(shape) * kind.itemsize + start - path.stat().st_size
         if kind.hasobject:
             raise InvalidInput(f"{where}: holds Python objects, which only pickle can read; save numbers")
         if missing > 0 or min(shape, default=0) < 0:
             raise InvalidInput(f"{where}: is cut off: {missing} bytes of an array of shape {shape} are missing")
-        if 0 in shape or kind.itemsize == 0:
-            return np.empty(shape, kind)
+    except InvalidInput:
+        raise
+    except _ERRORS as error:
+        raise InvalidInput(f"{where}: {_DAMAGED}: {first_line(error)}") from error
+    return NpyHeader(shape, kind, is_fortran, start)
+
+
+def _load(path: Path, where: str) -> NDArray[Any]:
+    """Map the array to memory; raise InvalidInput if it is damaged or holds objects."""
+    header = npy_header(path, where)
+    try:
+        if 0 in header.shape or header.kind.itemsize == 0:
+            return np.empty(header.shape, header.kind)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return np.lib.format.open_memmap(path, mode="r")
-    except InvalidInput:
-        raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        TypeError,
-        SyntaxError,
-        OverflowError,
-        MemoryError,
-        *_HEADER_ERRORS,
-    ) as error:
-        raise InvalidInput(f"{where}: damaged, or not a file of numpy.save: {first_line(error)}") from error
+    except _ERRORS as error:
+        raise InvalidInput(f"{where}: {_DAMAGED}: {first_line(error)}") from error
 
 
 def _type(kind: np.dtype[Any], where: str, name: str | None = None) -> pa.DataType:

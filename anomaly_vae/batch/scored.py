@@ -1,0 +1,126 @@
+"""Write scored rows: every row in input order, the flagged ones, or the most anomalous ones. One way for all inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from anomaly_vae.batch.selection import LowestRow, Selection, order_keys
+from anomaly_vae.batch.summary import ScoreSummary
+from anomaly_vae.scores import Flags, Scores
+from anomaly_vae.table import Fault, open_writer
+from anomaly_vae.table.arrow import from_numpy, from_strings, scatter
+
+__all__ = ["OutputOf", "ScoredBatch", "result_columns", "write_scores"]
+
+
+class ScoredBatch(NamedTuple):
+    """Some consecutive rows of the input.
+
+    Attributes:
+        columns: The columns of the output, without the number of the row.
+        faults: One entry per row: why it has no score, or None.
+        usable: Which rows have a score, shape (N,).
+        scores: The scores of these rows.
+        ranks_lowest: Which of these rows rank below all others.
+    """
+
+    columns: list[pa.Array]
+    faults: Sequence[Fault | None]
+    usable: NDArray[np.bool_]
+    scores: Scores | Flags
+    ranks_lowest: NDArray[np.bool_]
+
+
+class OutputOf(NamedTuple):
+    """Where scores are written.
+
+    Attributes:
+        path: The file, or "-" for standard output.
+        schema: The columns of a :class:`ScoredBatch`.
+        selection: Which rows are written.
+        thresholds: The threshold and the upper one, or None, nats.
+        has_flags: Whether the scores have flags.
+        overwrite: Whether an existing file is replaced.
+    """
+
+    path: str
+    schema: pa.Schema
+    selection: Selection
+    thresholds: tuple[float, float | None]
+    has_flags: bool
+    overwrite: bool = False
+
+
+def write_scores(
+    batches: Iterable[ScoredBatch],
+    output: OutputOf,
+    on_batch: Callable[[ScoreSummary], None] | None = None,
+    on_scores: Callable[[Scores | Flags], None] | None = None,
+) -> ScoreSummary:
+    """Write scored rows; the output is opened before the first batch is taken.
+
+    Args:
+        batches: The rows, in input order.
+        output: Where they are written.
+        on_batch: Called after each batch with the counts so far.
+        on_scores: Called with the scores of each batch.
+
+    Raises:
+        ConfigError: The output cannot be written.
+    """
+    selection, lowest = output.selection, LowestRow()
+    schema = pa.schema([*selection.fields, *output.schema])
+    summary = ScoreSummary(anomalies=0 if output.has_flags else None, written=0 if selection.is_partial else None)
+    with (
+        open_writer(output.path, schema, overwrite=output.overwrite) as writer,
+        selection.writing(writer, summary) as chosen,
+    ):
+        for batch in batches:
+            numbers = summary.rows + 1 + np.arange(len(batch.usable))
+            keys = order_keys(batch.scores, batch.ranks_lowest, numbers[batch.usable], output.thresholds)
+            columns = [*([from_numpy(numbers)] if selection.is_partial else []), *batch.columns]
+            chosen.write(pa.RecordBatch.from_arrays(columns, schema=schema), batch.usable, batch.scores, keys)
+            summary.note(batch)
+            if summary.anomalies is not None and batch.scores.is_anomaly is not None:
+                summary.anomalies += int(batch.scores.is_anomaly.sum())
+            summary.most_anomalous_row = lowest.update(keys)
+            if on_scores:
+                on_scores(batch.scores)
+            if on_batch:
+                on_batch(summary)
+    return summary
+
+
+def result_columns(
+    schema: pa.Schema,
+    scores: Scores | Flags,
+    usable: NDArray[np.bool_],
+    faults: Sequence[Fault | None],
+    given: Mapping[str, pa.Array] | None = None,
+) -> list[pa.Array]:
+    """Return the columns of the results, with nulls where there is no value, and one reason per row or null.
+
+    Args:
+        schema: The columns; their names are those of ``Scores``.
+        scores: Scores of the usable rows.
+        usable: Which rows have scores, shape (N,).
+        faults: Why the others have none, N entries.
+        given: Columns that are no fields of the scores, by name.
+    """
+    reason, given = iter(scores.reason), given or {}
+    reasons = [next(reason) if fault is None else fault.text for fault in faults]
+    columns = []
+    for column in schema:
+        if column.name in given:
+            columns.append(given[column.name])
+        elif column.name == "reason":
+            columns.append(from_strings(reasons))
+        else:
+            values = getattr(scores, column.name)
+            columns.append(pa.nulls(len(usable), column.type) if values is None else scatter(values, usable))
+    return columns
