@@ -13,10 +13,10 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.client.calls import Sender
 from anomaly_vae.client.connection import ConnectionSettings, connection_settings
 from anomaly_vae.client.credentials import Tls
-from anomaly_vae.client.requests import schema_of
 from anomaly_vae.client.session import Session, Transport
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import ConfigError, ServiceError
+from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.pb import scoring_pb2 as pb
@@ -101,8 +101,8 @@ class AsyncClient:
         return await self._session.get_model()
 
     async def get_schema(self) -> Schema:
-        """Request the model's columns; ``names`` lists them in order."""
-        return schema_of(await self._session.get_model())
+        """Request the model's columns; ``names`` lists them in order, ``shape`` is the shape of its rows."""
+        return self._session.schema_of(await self._session.get_model())
 
     async def score(
         self,
@@ -111,16 +111,23 @@ class AsyncClient:
         num_samples: int | None = None,
         max_std_error: float | None = None,
         target_fpr: float | None = None,
+        tail: Tail | None = None,
     ) -> Scores:
         """As ``Client.score``."""
-        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr, tail=tail)
         scores = await self._session.score(X, options)
         warn_uncalibrated(options, (await self._session.model()).estimator.num_samples)
         return scores
 
-    async def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (scikit-learn's name)
+    async def flag(
+        self,
+        X: Any,  # noqa: N803 (scikit-learn's name)
+        *,
+        target_fpr: float | None = None,
+        tail: Tail | None = None,
+    ) -> Flags:
         """As ``Client.flag``."""
-        return await self._session.flag(X, target_fpr)
+        return await self._session.flag(X, target_fpr, tail)
 
     async def score_rows(
         self,
@@ -129,14 +136,15 @@ class AsyncClient:
         num_samples: int | None = None,
         max_std_error: float | None = None,
         target_fpr: float | None = None,
+        tail: Tail | None = None,
     ) -> Scores:
         """As ``Client.score_rows``, in the column order of the last requested model."""
-        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr, tail=tail)
         return await self._session.score_rows(rows, options)
 
-    async def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
+    async def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None, tail: Tail | None = None) -> Flags:
         """As ``Client.flag_rows``, in the column order of the last requested model."""
-        return await self._session.flag_rows(rows, target_fpr)
+        return await self._session.flag_rows(rows, target_fpr, tail)
 
 
 class _AsyncTransport(Transport):

@@ -9,9 +9,11 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.client.blocking_transport import BlockingTransport, run_blocking
 from anomaly_vae.client.connection import connection_settings
 from anomaly_vae.client.credentials import Tls
-from anomaly_vae.client.requests import schema_of
+from anomaly_vae.client.requests import refuse_target
 from anomaly_vae.client.session import Session
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.shapes import Shape
+from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.pb import scoring_pb2 as pb
@@ -126,8 +128,13 @@ class Client:
 
     @property
     def schema(self) -> Schema:
-        """The model's columns; ``schema.names`` lists them in order."""
-        return schema_of(self.model)
+        """The model's columns; ``schema.names`` lists them in order, ``schema.shape`` is the shape of its rows."""
+        return self._session.schema_of(self.model)
+
+    @property
+    def shape(self) -> Shape | None:
+        """What a row is: a window of a series or an image; None for a row of a table."""
+        return self.schema.shape
 
     @property
     def num_samples(self) -> int:
@@ -139,6 +146,34 @@ class Client:
         """The threshold, nats in data units: a row is an anomaly if its score is strictly below it."""
         return float(self.model.calibration.threshold)
 
+    @property
+    def upper_threshold(self) -> float | None:
+        """The upper threshold, nats: a row is also an anomaly if its score is strictly above it. None without one."""
+        calibration = self.model.calibration
+        return float(calibration.upper_threshold) if calibration.HasField("upper_threshold") else None
+
+    @property
+    def tail(self) -> Tail:
+        """Whether only low scores are anomalies ("low"), or also high ones ("both")."""
+        return "low" if self.upper_threshold is None else "both"
+
+    @property
+    def has_contrast(self) -> bool:
+        """Whether rows have a contrast beside the score, as those of most models of images have."""
+        return bool(self.model.calibration.HasField("contrast_threshold"))
+
+    def thresholds(self, *, target_fpr: float | None = None, tail: Tail | None = None) -> tuple[float, float | None]:
+        """Return the threshold and the upper one of the model, nats; None without an upper one.
+
+        Args:
+            target_fpr, tail: As for ``score``.
+
+        Raises:
+            ConfigError: One of them is given.
+        """
+        refuse_target(target_fpr, tail)
+        return self.threshold, self.upper_threshold
+
     def score(
         self,
         X: Any,  # noqa: N803 (the name that scikit-learn uses)
@@ -146,39 +181,48 @@ class Client:
         num_samples: int | None = None,
         max_std_error: float | None = None,
         target_fpr: float | None = None,
+        tail: Tail | None = None,
     ) -> Scores:
         """Score every row, with exactly the result of ``Scorer.score``.
 
         Args:
             X: Rows in data units: an array (N, D) in the model's column order, or a DataFrame or Arrow table with its
-                columns in any order.
+                columns in any order. Windows (N, length, channels) and images (N, height, width, channels) for a model
+                of those; with one channel its axis may be left out.
             num_samples: A fixed number of decoder evaluations per row; None for the rule of the calibration, which
                 spends what a row needs. With another number there is no p-value and no flag.
             max_std_error: Another error target, nats: sampling of a row ends when its standard error is at most this.
                 There is no p-value and no flag.
-            target_fpr: Must be None: a service flags at the target of its model.
+            target_fpr, tail: Must be None: a service flags at the target and the tail of its model.
 
         Raises:
-            InvalidInput: A column is missing, a number is expected but text is found, or a value is infinite.
+            InvalidInput: A column is missing, the shape is wrong, a number is expected but text is found, or a value is
+                infinite.
             ConfigError: An option is wrong.
             Overloaded: The service's queue is full.
             ServiceError: The call failed for another reason.
         """
-        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr, tail=tail)
         scores = run_blocking(self._session.score(X, options))
         warn_uncalibrated(options, self.num_samples)
         return scores
 
-    def flag(self, X: Any, *, target_fpr: float | None = None) -> Flags:  # noqa: N803 (the name that scikit-learn uses)
+    def flag(
+        self,
+        X: Any,  # noqa: N803 (the name that scikit-learn uses)
+        *,
+        target_fpr: float | None = None,
+        tail: Tail | None = None,
+    ) -> Flags:
         """Decide which rows are anomalies, with exactly the result of ``Scorer.flag``.
 
         Args:
-            X, target_fpr: As for ``score``.
+            X, target_fpr, tail: As for ``score``.
 
         Raises:
             InvalidInput, ConfigError, Overloaded, ServiceError: As for ``score``.
         """
-        return run_blocking(self._session.flag(X, target_fpr))
+        return run_blocking(self._session.flag(X, target_fpr, tail))
 
     def score_rows(
         self,
@@ -187,11 +231,12 @@ class Client:
         num_samples: int | None = None,
         max_std_error: float | None = None,
         target_fpr: float | None = None,
+        tail: Tail | None = None,
     ) -> Scores:
         """Like ``score``, for float64 rows (N, D) in the order of ``schema``; never warns."""
-        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr)
+        options = ScoreOptions(num_samples=num_samples, max_std_error=max_std_error, target_fpr=target_fpr, tail=tail)
         return run_blocking(self._session.score_rows(rows, options))
 
-    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None) -> Flags:
+    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None, tail: Tail | None = None) -> Flags:
         """Like ``flag``, for float64 rows (N, D) in the order of ``schema``."""
-        return run_blocking(self._session.flag_rows(rows, target_fpr))
+        return run_blocking(self._session.flag_rows(rows, target_fpr, tail))

@@ -35,6 +35,7 @@ def to_scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
         is_anomaly=np.array(reply.is_anomaly, dtype=bool) if calibrated else None,
         num_samples=np.array(reply.num_samples, dtype=np.int64),
         reason=[reason or None for reason in reply.reason],
+        contrast=np.array(reply.contrast, dtype=np.float64) if len(reply.contrast) else None,
     )
     return _checked(scores, num_rows)
 

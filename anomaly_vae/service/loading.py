@@ -21,6 +21,9 @@ __all__ = ["Measured", "load_served", "measure_speed"]
 _ROWS = 32
 # Number of measurements, of which the fastest counts. The first one includes one-time work, such as memory allocation.
 _REPEATS = 2
+# Seconds that one measurement may take. If the batch would take longer, a single row is measured for it. Chosen, not
+# measured: a row of large images may take seconds, and the service should start within some.
+_LONGEST_SECONDS = 4.0
 
 
 class Measured(NamedTuple):
@@ -43,7 +46,7 @@ def load_served(config: ServeConfig, threads: int) -> Served:
         raise ConfigError(
             f"the model is calibrated for {scorer.num_samples} samples a row, max_samples allows {config.max_samples}"
         )
-    if len(scorer.schema.columns) > config.max_columns:
+    if scorer.schema.shape is None and len(scorer.schema.columns) > config.max_columns:  # others come as tensors
         raise ConfigError(
             f"the model has {len(scorer.schema.columns)} columns, max_columns allows {config.max_columns}"
         )
@@ -55,10 +58,14 @@ def measure_speed(served: Served) -> list[Measured]:
     """Score, then flag, the model's golden rows with the calibrated budget, and measure the time."""
     golden = served.scorer.bundle.golden_rows
     rows = np.ascontiguousarray(np.resize(golden, (_ROWS, golden.shape[1])))
-    return [
-        Measured(options, _ROWS, min(_seconds(served, options, rows) for _ in range(_REPEATS)))
-        for options in (served.options(), served.options(flag_only=True))
-    ]
+    return [_measured(served, options, rows) for options in (served.options(), served.options(flag_only=True))]
+
+
+def _measured(served: Served, options: ScoreOptions, rows: FloatArray) -> Measured:
+    one_row = _seconds(served, options, rows[:1])
+    if len(rows) * one_row > _LONGEST_SECONDS:
+        return Measured(options, len(rows), len(rows) * one_row)
+    return Measured(options, len(rows), min(_seconds(served, options, rows) for _ in range(_REPEATS)))
 
 
 def _seconds(served: Served, options: ScoreOptions, rows: FloatArray) -> float:

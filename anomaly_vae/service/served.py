@@ -48,12 +48,13 @@ class Served:
     def compute(self, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
         """Score or flag checked rows, (N, D)."""
         if options.flag_only:
-            return self.scorer.flag_rows(rows, target_fpr=options.target_fpr)
+            return self.scorer.flag_rows(rows, target_fpr=options.target_fpr, tail=options.tail)
         return self.scorer.score_rows(
             rows,
             num_samples=options.num_samples,
             max_std_error=options.max_std_error,
             target_fpr=options.target_fpr,
+            tail=options.tail,
         )
 
 
@@ -77,6 +78,8 @@ def log_start(served: Served, config: ServeConfig, port: int, metrics_port: int)
         "max_rows": config.max_rows,
         "max_queue_rows": config.max_queue_rows,
     }
+    if served.scorer.upper_threshold is not None:
+        facts["upper_threshold"] = served.scorer.upper_threshold
     text = (
         "serving %(model_name)s version %(model_version)s, bundle %(bundle_digest).12s, threshold %(threshold).6g "
         "nats: gRPC on %(host)s port %(port)d, HTTP on %(metrics_host)s port %(metrics_port)d, %(threads)d threads, "

@@ -178,8 +178,8 @@ class ServeConfig:
 
     @property
     def _max_request_bytes(self) -> int:
-        """Most bytes of one request's rows while they wait: a cell takes 2 bytes or more in a message, 8 in memory."""
-        return 4 * self.max_message_bytes
+        """Most bytes of one request's rows while they wait: a cell takes 1 byte or more in a message, 8 in memory."""
+        return 8 * self.max_message_bytes
 
     @property
     def model_name(self) -> str:

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from anomaly_vae.bundle.files import write_bundle
+from anomaly_vae.bundle.files import with_calibration, write_bundle
+from anomaly_vae.calibration import calibrate
 from anomaly_vae.client import AsyncClient, Client
 from anomaly_vae.errors import AnomalyVaeWarning, ConfigError, InvalidInput, Overloaded, ServiceError
 from anomaly_vae.scorer import load
@@ -95,6 +96,7 @@ def test_no_rows_give_no_scores(client, scorer):
 def test_the_schema_and_the_threshold_are_the_model_s(client, scorer):
     assert client.schema == scorer.schema
     assert client.threshold == scorer.threshold
+    assert (client.tail, client.upper_threshold, client.thresholds()) == ("low", None, (scorer.threshold, None))
     assert client.num_samples == scorer.num_samples
     assert client.get_model().name == "model"
 
@@ -244,6 +246,21 @@ def test_a_target_of_its_own_is_refused(client, new_rows):
     for refused in (client.score, client.flag, client.flag_rows):
         with pytest.raises(ConfigError, match="a service flags at the target of its model"):
             refused(new_rows, target_fpr=0.1)
+    for refused in (client.score, client.score_rows, client.flag, client.flag_rows):
+        with pytest.raises(ConfigError, match="a service flags at the tail of its model"):
+            refused(new_rows, tail="low")
+    with pytest.raises(ConfigError, match="a service flags at the tail of its model"):
+        client.thresholds(tail="low")
+
+
+def test_a_model_with_two_thresholds_flags_the_same_rows_behind_a_service(bundle, new_rows, tmp_path):
+    record, scores = calibrate(bundle.calibration, np.zeros(len(bundle.calibration), bool), 0.2, tail="both")
+    write_bundle(with_calibration(bundle, record, scores, ""), tmp_path / "model")
+    here = load(tmp_path / "model", threads=1)
+    with running(tmp_path / "model") as service, Client(service.target) as client:
+        assert (client.tail, client.thresholds()) == ("both", here.thresholds())
+        assert_same_bits(client.score(new_rows), here.score(new_rows))
+        np.testing.assert_array_equal(client.flag(new_rows).is_anomaly, here.flag(new_rows).is_anomaly)
 
 
 def test_a_reply_of_the_wrong_length_is_refused(client, new_rows, monkeypatch):

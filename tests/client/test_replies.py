@@ -45,6 +45,16 @@ def test_every_field_of_a_reply_becomes_the_array_of_the_same_name():
     assert scores.reason == [None, "column 'a' is new", "column 'a' is new"]  # an empty text is no reason
 
 
+def test_a_reply_may_have_contrasts():
+    reply = reply_of(3)
+    assert to_scores(reply, 3).contrast is None
+    reply.contrast.extend([1.5, -2.0, 0.0])
+    np.testing.assert_array_equal(to_scores(reply, 3).contrast, [1.5, -2.0, 0.0], strict=True)
+    reply.contrast.append(1.0)
+    with pytest.raises(ServiceError, match="4 entries of contrast for 3 rows"):
+        to_scores(reply, 3)
+
+
 def test_a_reply_without_p_values_has_no_flags():
     scores = to_scores(reply_of(3, calibrated=False), 3)
     assert scores.p_value is scores.is_anomaly is None

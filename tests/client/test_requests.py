@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 
 from anomaly_vae.client import AsyncClient, Client
-from anomaly_vae.client.requests import schema_of, split_rows
-from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TextReading, TimeReading
-from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.client.requests import score_request, split_rows
+from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.errors import ServiceError
+from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.service.pb import scoring_pb2 as pb
-from anomaly_vae.service.rpc.model_description import _input
 from tests.support.running import assert_same_bits
 from tests.support.scripted import Failure, ask, scripted
 
 KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
 INTERNAL = Failure(grpc.StatusCode.INTERNAL)
+
+
+@pytest.fixture
+def image_schema():
+    return Schema(columns=(), shape=ImageShape(height=1, width=3))
 
 
 @pytest.fixture
@@ -227,51 +232,34 @@ def test_a_call_carries_a_few_seconds_of_work_and_a_megabyte_at_most(num_columns
     assert [len(part) for part in parts] == [num_rows, num_rows, 1]
 
 
-def test_the_columns_of_a_client_are_those_of_the_model():
-    columns = (
-        pb.ModelColumn(name="name", kind="categorical", categories=["a", "b", "c"], rare=[0, 2], novelty="density"),
-        pb.ModelColumn(name="unit", kind="constant", value=7.0, other_share=0.25, novelty="lowest"),
-        pb.ModelColumn(name="is_open", kind="binary", novelty="a rule of a later release"),
-        pb.ModelColumn(name="year", kind="integer", step=2.0, origin=1.0),
-        pb.ModelColumn(name="hour", kind="cyclic", period=24.0),
-    )
-    assert schema_of(pb.Model(columns=columns, label="broken")) == Schema(
-        columns=(
-            Column(name="name", kind="categorical", categories=("a", "b", "c"), rare=(0, 2), novelty="density"),
-            Column(name="unit", kind="constant", value=7.0, other_share=0.25, novelty="lowest"),
-            Column(name="is_open", kind="binary"),
-            Column(name="year", kind="integer", step=2.0, origin=1.0),
-            Column(name="hour", kind="cyclic", period=24.0),
-        ),
-        label="broken",
-    )
+def images(*values):
+    return np.array(values, dtype=np.float64).reshape(1, -1)
 
 
-@pytest.mark.parametrize(
-    "reading",
-    [
-        NumberReading(),
-        NumberReading(decimal=",", thousands=" ", affixes=("()", "€"), truth=True),
-        TextReading(),
-        TimeReading(order="dmy", zone="Europe/Oslo", parts=("time_of_day", "trend")),
-        TimeReading(order="clock", parts=("time_of_day",)),
-        LeftOut(why="numbers the rows"),
-    ],
-)
-def test_a_client_reads_tables_as_the_service_says_that_training_did(reading):
-    """So that a DataFrame gives the same rows here as it would there."""
-    each = Input(name="a", reading=reading)
-    schema = schema_of(pb.Model(inputs=[_input(each)], missing_values=["-999"]))
-    assert schema.inputs == (each,)
-    assert schema.missing_values == ("-999",)
+def test_pixels_are_sent_as_bytes(image_schema):
+    """One byte for each of them instead of 8: the service reads the same doubles."""
+    pixels = np.arange(256.0).reshape(2, 128)
+    tensor = score_request(pixels, ScoreOptions(), 0, image_schema, "", "").tensor
+    assert (tensor.dtype, list(tensor.shape)) == ("UINT8", [2, 128])
+    assert np.frombuffer(tensor.data, np.uint8).astype(np.float64).tobytes() == pixels.tobytes()
 
 
-@pytest.mark.parametrize(
-    "fields", [{"kind": "picture"}, {"kind": "number", "decimal": ";"}, {"kind": "text", "truth": True}, {}]
-)
-def test_a_reading_of_a_later_release_is_refused_with_the_column(fields):
-    with pytest.raises(
-        ServiceError, match="the service reads column 'a' in a way that this release does not"
-    ) as caught:
-        schema_of(pb.Model(inputs=[pb.Input(name="a", **fields)]))
-    assert caught.value.code == "UNIMPLEMENTED"
+@pytest.mark.parametrize("value", [np.nan, 0.5, -1.0, 256.0, -0.0, 1e300])
+def test_other_values_of_images_are_sent_as_doubles(image_schema, value):
+    rows = images(0.0, 255.0, value)
+    tensor = score_request(rows, ScoreOptions(), 0, image_schema, "", "").tensor
+    assert (tensor.dtype, tensor.data) == ("FP64", rows.tobytes())
+
+
+def test_rows_of_tables_are_sent_as_doubles():
+    """Services of older releases read no bytes."""
+    tensor = score_request(images(1.0, 2.0), ScoreOptions(), 0, Schema(columns=()), "", "").tensor
+    assert tensor.dtype == "FP64"
+
+
+@pytest.mark.parametrize(("num_cells", "num_rows"), [(784, 167), (12_288, 10), (16_384, 8)])
+def test_calls_of_images_carry_fewer_rows(num_cells, num_rows):
+    """Each of their rows takes longer; the limit counts doubles, even where bytes are sent."""
+    model = pb.Model(limits=pb.Limits(max_rows=16_384, max_message_bytes=2**24))
+    parts = list(split_rows(np.zeros((num_rows + 1, num_cells)), model, 1_024))
+    assert [len(part) for part in parts] == [num_rows, 1]

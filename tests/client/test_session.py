@@ -144,4 +144,23 @@ def test_wrong_options_are_refused_before_a_row_is_sent():
     ):
         with pytest.raises(ConfigError, match="target_fpr: a service flags at the target of its model"):
             run_blocking(refused)
+    for refused in (
+        session.score(ROWS, ScoreOptions(tail="both")),
+        session.score_rows(ROWS, ScoreOptions(tail="both")),
+        session.flag(ROWS, None, "low"),
+        session.flag_rows(ROWS, None, "low"),
+    ):
+        with pytest.raises(ConfigError, match="tail: a service flags at the tail of its model"):
+            run_blocking(refused)
     assert "Score" not in service.methods()
+
+
+def test_the_columns_are_read_once_for_a_model():
+    """A model of images has thousands; a program that scores row by row reads no description twice."""
+    service = FakeService(model_of("a", "b"))
+    session = session_of(service)
+    model = run_blocking(session.model())
+    schema = session.schema_of(model)
+    assert session.schema_of(run_blocking(session.model())) is schema
+    service.model = model_of("b", "a", digest="two")
+    assert session.schema_of(run_blocking(session.get_model())).names == ("b", "a")

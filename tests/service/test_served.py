@@ -39,8 +39,8 @@ def test_the_options_decide_what_the_scorer_computes():
     served.compute(rows, ScoreOptions(flag_only=True))
     assert [name for name, _, _ in calls] == ["scores", "flags"]
     assert all(found is rows for _, found, _ in calls)
-    assert calls[0][2] == {"num_samples": 64, "max_std_error": 0.5, "target_fpr": None}
-    assert calls[1][2] == {"target_fpr": None}
+    assert calls[0][2] == {"num_samples": 64, "max_std_error": 0.5, "target_fpr": None, "tail": None}
+    assert calls[1][2] == {"target_fpr": None, "tail": None}
 
 
 def test_the_start_is_one_line_with_the_same_facts_as_fields(caplog):
@@ -67,3 +67,10 @@ def test_the_start_is_one_line_with_the_same_facts_as_fields(caplog):
         "max_rows": 7,
         "max_queue_rows": 70,
     }
+
+
+def test_the_start_of_a_model_with_two_thresholds_has_both_as_fields(caplog):
+    caplog.set_level(logging.INFO)
+    log_start(served_model(tail="both"), ServeConfig(model=Path("m")), 1, 2)
+    fields = caplog.records[0].fields
+    assert (fields["threshold"], fields["upper_threshold"]) == (1.0, 97.0)

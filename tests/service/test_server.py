@@ -243,7 +243,7 @@ def test_a_port_in_use_is_exit_4_and_one_line(service, model_path, run_cli, whic
         (["--max-samples", "64"], 2, "calibrated for 4096 samples a row, max_samples allows 64"),
         (["--grace", "nan"], 2, "grace must lie between 0 and 3600"),
         (["--reply-timeout", "0"], 2, "reply_timeout must lie between 0.1 and 3600"),
-        (["--max-queue-bytes", "1000"], 2, "max_queue_bytes must lie between 67108864 and"),
+        (["--max-queue-bytes", "1000"], 2, "max_queue_bytes must lie between 134217728 and"),
         (["--max-calls", "0"], 2, "max_calls must lie between 1 and"),
         (["--name", "a\tb"], 2, "printable"),
         (["--threads", "0"], 2, "threads must lie between 1 and 1024"),

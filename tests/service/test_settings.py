@@ -63,6 +63,14 @@ def test_an_invalid_value_is_refused_with_the_valid_ones(field, value, text):
         ServeConfig(model=Path("models/fraud/3"), **{field: value})
 
 
+def test_the_queue_has_room_for_the_largest_request_of_bytes():
+    """A pixel takes one byte in a message and 8 as a double. Otherwise such a request could never be admitted."""
+    assert ServeConfig(model=Path("m")).queue_bytes == 256 * 2**20
+    assert ServeConfig(model=Path("m"), max_message_bytes=2**26).queue_bytes == 2**29
+    with pytest.raises(ConfigError, match=f"max_queue_bytes must lie between {2**29} and"):
+        ServeConfig(model=Path("m"), max_message_bytes=2**26, max_queue_bytes=2**29 - 1)
+
+
 @pytest.mark.parametrize(
     "url",
     ["collector:4317", "127.0.0.1", "ftp://x:1", "http://:4317", "http://x:0", "http://x:y", "http://x/v1/traces"],

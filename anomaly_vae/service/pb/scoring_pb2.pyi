@@ -59,7 +59,7 @@ class Strings(_message.Message):
     def __init__(self, value: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "pareto_k", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id", "bundle_digest", "reliable", "score")
+    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "pareto_k", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id", "bundle_digest", "reliable", "score", "tail", "upper_threshold", "contrast", "contrast_threshold")
     LOG_PX_FIELD_NUMBER: _ClassVar[int]
     ELBO_FIELD_NUMBER: _ClassVar[int]
     STD_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,10 @@ class ScoreResponse(_message.Message):
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     RELIABLE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    TAIL_FIELD_NUMBER: _ClassVar[int]
+    UPPER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CONTRAST_FIELD_NUMBER: _ClassVar[int]
+    CONTRAST_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     log_px: _containers.RepeatedScalarFieldContainer[float]
     elbo: _containers.RepeatedScalarFieldContainer[float]
     std_error: _containers.RepeatedScalarFieldContainer[float]
@@ -94,7 +98,11 @@ class ScoreResponse(_message.Message):
     bundle_digest: str
     reliable: _containers.RepeatedScalarFieldContainer[bool]
     score: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., pareto_k: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., reliable: _Optional[_Iterable[bool]] = ..., score: _Optional[_Iterable[float]] = ...) -> None: ...
+    tail: str
+    upper_threshold: float
+    contrast: _containers.RepeatedScalarFieldContainer[float]
+    contrast_threshold: float
+    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., pareto_k: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., reliable: _Optional[_Iterable[bool]] = ..., score: _Optional[_Iterable[float]] = ..., tail: _Optional[str] = ..., upper_threshold: _Optional[float] = ..., contrast: _Optional[_Iterable[float]] = ..., contrast_threshold: _Optional[float] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model_name", "model_version")
@@ -105,7 +113,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "bundle_digest", "format_version", "created_by", "created_at", "columns", "label", "calibration", "estimator", "limits", "inputs", "missing_values")
+    __slots__ = ("name", "version", "bundle_digest", "format_version", "created_by", "created_at", "columns", "label", "calibration", "estimator", "limits", "inputs", "missing_values", "shape")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +127,7 @@ class Model(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     MISSING_VALUES_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     bundle_digest: str
@@ -132,7 +141,34 @@ class Model(_message.Message):
     limits: Limits
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
     missing_values: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., format_version: _Optional[int] = ..., created_by: _Optional[str] = ..., created_at: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ModelColumn, _Mapping]]] = ..., label: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., estimator: _Optional[_Union[Estimator, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., missing_values: _Optional[_Iterable[str]] = ...) -> None: ...
+    shape: Shape
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., format_version: _Optional[int] = ..., created_by: _Optional[str] = ..., created_at: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ModelColumn, _Mapping]]] = ..., label: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., estimator: _Optional[_Union[Estimator, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., missing_values: _Optional[_Iterable[str]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ...) -> None: ...
+
+class Shape(_message.Message):
+    __slots__ = ("kind", "sizes", "channels", "step_seconds", "timestamp", "series", "depth", "stride", "inputs", "low", "high")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    STEP_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    channels: _containers.RepeatedScalarFieldContainer[str]
+    step_seconds: float
+    timestamp: str
+    series: str
+    depth: str
+    stride: int
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    low: float
+    high: float
+    def __init__(self, kind: _Optional[str] = ..., sizes: _Optional[_Iterable[int]] = ..., channels: _Optional[_Iterable[str]] = ..., step_seconds: _Optional[float] = ..., timestamp: _Optional[str] = ..., series: _Optional[str] = ..., depth: _Optional[str] = ..., stride: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class Input(_message.Message):
     __slots__ = ("name", "kind", "decimal", "thousands", "affixes", "truth", "order", "zone", "parts", "why")
@@ -183,7 +219,7 @@ class ModelColumn(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., categories: _Optional[_Iterable[str]] = ..., step: _Optional[float] = ..., origin: _Optional[float] = ..., rare: _Optional[_Iterable[int]] = ..., other_share: _Optional[float] = ..., novelty: _Optional[str] = ..., period: _Optional[float] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("threshold", "target_fpr", "effective_fpr", "confidence", "num_rows", "rank", "num_novel")
+    __slots__ = ("threshold", "target_fpr", "effective_fpr", "confidence", "num_rows", "rank", "num_novel", "tail", "upper_threshold", "contrast_threshold")
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     TARGET_FPR_FIELD_NUMBER: _ClassVar[int]
     EFFECTIVE_FPR_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +227,9 @@ class Calibration(_message.Message):
     NUM_ROWS_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUM_NOVEL_FIELD_NUMBER: _ClassVar[int]
+    TAIL_FIELD_NUMBER: _ClassVar[int]
+    UPPER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CONTRAST_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     threshold: float
     target_fpr: float
     effective_fpr: float
@@ -198,7 +237,10 @@ class Calibration(_message.Message):
     num_rows: int
     rank: int
     num_novel: int
-    def __init__(self, threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., effective_fpr: _Optional[float] = ..., confidence: _Optional[float] = ..., num_rows: _Optional[int] = ..., rank: _Optional[int] = ..., num_novel: _Optional[int] = ...) -> None: ...
+    tail: str
+    upper_threshold: float
+    contrast_threshold: float
+    def __init__(self, threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., effective_fpr: _Optional[float] = ..., confidence: _Optional[float] = ..., num_rows: _Optional[int] = ..., rank: _Optional[int] = ..., num_novel: _Optional[int] = ..., tail: _Optional[str] = ..., upper_threshold: _Optional[float] = ..., contrast_threshold: _Optional[float] = ...) -> None: ...
 
 class Estimator(_message.Message):
     __slots__ = ("num_samples", "scramblings", "budgets", "target_error", "careful_below")

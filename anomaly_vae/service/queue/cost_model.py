@@ -13,6 +13,9 @@ __all__ = ["CostKey", "CostModel"]
 _BATCH_SECONDS = 0.01
 # Rows of the smallest full batch. Chosen, not measured: the fixed time of a batch counts more in smaller ones.
 _FEWEST_ROWS = 2 * TILE_ROWS
+# Compute time of a full batch of rows that take long, such as images, seconds: they go in smaller batches. Chosen, not
+# measured: the rows of a default model of a table (3 to 7 ms each) keep the smallest full batch.
+_LONGEST_SECONDS = 0.25
 # Rows of the largest batch. Bounds its memory and the time until its callers get their scores. Chosen, not measured.
 _MOST_ROWS = 1_024
 
@@ -55,13 +58,14 @@ class CostModel:
         """Update the seconds for a row by a measured batch.
 
         A batch of less than a tile takes as long as a full tile. So it only counts if it is the first one measured, and
-        then as a full tile. Larger batches count in proportion to their rows, up to a full batch.
+        then as a full tile; or if it is a full batch. Larger batches count in proportion to their rows, up to a full
+        batch.
         """
         known = self._seconds_per_row.get(key)
         if known is None:
             self._seconds_per_row[key] = seconds / (-(-num_rows // TILE_ROWS) * TILE_ROWS)
-        elif num_rows >= TILE_ROWS:
-            weight = _SMOOTHING * min(num_rows / self.full_batch(key), 1.0)
+        elif num_rows >= min(TILE_ROWS, full := self.full_batch(key)):
+            weight = _SMOOTHING * min(num_rows / full, 1.0)
             self._seconds_per_row[key] = known + weight * (seconds / num_rows - known)
 
     def seconds(self, key: CostKey, num_rows: int) -> float:
@@ -70,6 +74,11 @@ class CostModel:
         return num_rows * (key.num_samples * self._seconds_per_sample if per_row is None else per_row)
 
     def full_batch(self, key: CostKey) -> int:
-        """Return the rows of a full batch: whole tiles that take about :data:`_BATCH_SECONDS`."""
-        tiles = _BATCH_SECONDS / max(self.seconds(key, TILE_ROWS), 1e-9)
-        return int(min(max(tiles, _FEWEST_ROWS / TILE_ROWS), _MOST_ROWS / TILE_ROWS)) * TILE_ROWS
+        """Return the rows of a full batch: whole tiles that take about :data:`_BATCH_SECONDS`, or two tiles.
+
+        If two tiles take longer than :data:`_LONGEST_SECONDS`, as many rows as take that time, and at least one.
+        """
+        seconds = max(self.seconds(key, TILE_ROWS), 1e-9)
+        tiles = min(max(_BATCH_SECONDS / seconds, _FEWEST_ROWS / TILE_ROWS), _MOST_ROWS / TILE_ROWS)
+        tiles = min(tiles, _LONGEST_SECONDS / seconds)
+        return int(tiles) * TILE_ROWS if tiles >= 1.0 else max(int(tiles * TILE_ROWS), 1)

@@ -104,6 +104,8 @@ class FairScheduler:
         room = TILE_ROWS if role is ThreadRole.SHORT else self._batch_rows(first.key, num_idle)
         # A batch that starts with a short request takes no long ones, which would delay it.
         short = role is not ThreadRole.FULL_BATCH and self._suits(first, ThreadRole.SHORT)
+        if short:  # it is taken as a whole, even if its rows take long
+            room = max(room, first.num_waiting)
         taken = self._fill(first.key, room, now, expired, short=short)
         shares = [
             Share(job, job.num_taken - n, job.num_taken, job.rows[job.num_taken - n : job.num_taken])
@@ -265,6 +267,6 @@ class FairScheduler:
         return sum(self.costs.seconds(key.cost, number) for key, number in rows.items())
 
     def _batch_rows(self, key: BatchKey, num_idle: int) -> int:
-        """Return how many rows to take, in whole tiles: a full batch, or an equal part for each idle thread."""
+        """Return how many rows to take: a full batch, or whole tiles as an equal part for each idle thread."""
         share = -(-self._rows[key] // num_idle)
         return min(self.costs.full_batch(key.cost), max(-(-share // TILE_ROWS), 1) * TILE_ROWS)

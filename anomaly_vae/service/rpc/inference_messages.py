@@ -50,15 +50,20 @@ OUTPUTS: Mapping[str, str] = {
 _CALIBRATED = frozenset({"p_value", "is_anomaly"})  # exist for the calibrated budget only
 
 # The typed contents for each data type; all other contents must be empty.
-_CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents"}
+_CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents", "UINT8": "uint_contents"}
 
 _RAW = TensorFields("inputs[0].datatype", "inputs[0].shape", "raw_input_contents[0]", "ModelMetadata")
 _TYPED = _RAW._replace(data="inputs[0].contents")
 # The most fields in a message. Chosen, not measured: twice the parameters that a request or a tensor may have.
 _MOST_FIELDS = 128
+_LARGEST_UINT8 = 255
 # Numbers of fields in inference.proto.
 _INPUTS, _OUTPUTS, _SHAPE, _TENSOR_CONTENTS = 5, 6, 3, 5
-_FLOATS = (6, 7)  # fp32_contents, fp64_contents
+_UINTS = 4  # uint_contents
+_NUMBERS = (_UINTS, 6, 7)  # and fp32_contents, fp64_contents
+# The most bytes of uint_contents. A value takes one byte or two, and four once parsed. Chosen, not measured: they then
+# take no more memory than the largest message of fp32_contents.
+_MOST_UINT_BYTES = 2**22
 
 
 def parse_infer(data: bytes) -> pb.ModelInferRequest:
@@ -177,7 +182,7 @@ def _num_bytes(request: pb.ModelInferRequest) -> int:
 
 def _typed_bytes(contents: pb.InferTensorContents) -> int:
     """Return the bytes that typed values would have as raw contents."""
-    return 4 * len(contents.fp32_contents) + 8 * len(contents.fp64_contents)
+    return 4 * len(contents.fp32_contents) + 8 * len(contents.fp64_contents) + len(contents.uint_contents)
 
 
 def _typed_rows(tensor: pb.ModelInferRequest.InferInputTensor, schema: Schema, limits: ServeConfig) -> FloatArray:
@@ -186,8 +191,11 @@ def _typed_rows(tensor: pb.ModelInferRequest.InferInputTensor, schema: Schema, l
         if wanted and found.name != wanted:
             raise invalid(_TYPED.data, f"has {found.name}, {tensor.datatype} values belong in {wanted}")
     check_claim(tensor.datatype, tensor.shape, _typed_bytes(contents), schema, limits, _TYPED)
-    values = contents.fp32_contents or contents.fp64_contents
-    return np.fromiter(values, dtype=np.float64, count=len(values)).reshape(tuple(tensor.shape))
+    values = contents.fp32_contents or contents.fp64_contents or contents.uint_contents
+    rows = np.fromiter(values, dtype=np.float64, count=len(values)).reshape(tensor.shape[0], -1)
+    if tensor.datatype == "UINT8" and rows.max() > _LARGEST_UINT8:
+        raise invalid(_TYPED.data, f"has {rows.max():.0f} in uint_contents, UINT8 values are 0 to {_LARGEST_UINT8}")
+    return rows
 
 
 def _check_counts(data: bytes) -> None:
@@ -202,8 +210,19 @@ def _check_counts(data: bytes) -> None:
 def _check_input(tensor: bytes) -> None:
     for number, value in limited_fields(tensor, _MOST_FIELDS, "inputs"):
         if number == _SHAPE and isinstance(value, bytes) and len(value) > LONGEST_SHAPE:
-            raise invalid(_RAW.shape, "has too many dimensions, expected 2: rows, columns")
+            raise invalid(_RAW.shape, "has too many dimensions; see ModelMetadata for the shape of a row")
         if number == _TENSOR_CONTENTS and isinstance(value, bytes):
-            for kind, _ in limited_fields(value, _MOST_FIELDS, _TYPED.data):
-                if kind not in _FLOATS:
-                    raise invalid(_TYPED.data, "holds other values than fp32_contents or fp64_contents")
+            _check_contents(value)
+
+
+def _check_contents(contents: bytes) -> None:
+    uint_bytes = 0
+    for kind, values in limited_fields(contents, _MOST_FIELDS, _TYPED.data):
+        if kind not in _NUMBERS:
+            raise invalid(_TYPED.data, "holds other values than fp32_contents, fp64_contents or uint_contents")
+        if kind == _UINTS and isinstance(values, bytes):
+            uint_bytes += len(values)
+    if uint_bytes > _MOST_UINT_BYTES:
+        raise invalid(
+            _TYPED.data, f"has more than {_MOST_UINT_BYTES} bytes in uint_contents; send them in raw_input_contents"
+        )

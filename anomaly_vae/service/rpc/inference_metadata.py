@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anomaly_vae.columns.schema import Schema
 from anomaly_vae.service.pb import inference_pb2 as pb
 from anomaly_vae.service.rpc.inference_messages import INPUT, OUTPUTS
 from anomaly_vae.service.served import Served
@@ -23,14 +24,19 @@ _TRITON_TYPES = {"FP32": pb.TYPE_FP32, "FP64": pb.TYPE_FP64, "BOOL": pb.TYPE_BOO
 def metadata_of(served: Served) -> pb.ModelMetadataResponse:
     """Return the model's tensors, and the main numbers of its calibration."""
     calibration, tensor = served.scorer.bundle.manifest.calibration, pb.ModelMetadataResponse.TensorMetadata
+    others = {
+        "upper_threshold": calibration.upper_threshold,
+        "contrast_threshold": calibration.contrast_threshold,
+    }
     return pb.ModelMetadataResponse(
         name=served.name,
         versions=[served.version],
         platform=PLATFORM,
-        inputs=[tensor(name=INPUT, datatype=_INPUT_TYPE, shape=[-1, len(served.scorer.schema.columns)])],
+        inputs=[tensor(name=INPUT, datatype=_INPUT_TYPE, shape=[-1, *_row_sizes(served.scorer.schema)])],
         outputs=[tensor(name=name, datatype=datatype, shape=[-1]) for name, datatype in OUTPUTS.items()],
         properties={
             "threshold": repr(calibration.threshold),
+            **{name: repr(value) for name, value in others.items() if value is not None},
             "target_fpr": repr(calibration.target_fpr),
             "num_samples": str(served.scorer.num_samples),
             "bundle_digest": served.scorer.bundle.digest,
@@ -45,9 +51,7 @@ def triton_config_of(served: Served, max_rows: int) -> pb.ModelConfig:
         platform=PLATFORM,
         backend=PLATFORM,
         max_batch_size=max_rows,
-        input=[
-            pb.ModelInput(name=INPUT, data_type=_TRITON_TYPES[_INPUT_TYPE], dims=[len(served.scorer.schema.columns)])
-        ],
+        input=[pb.ModelInput(name=INPUT, data_type=_TRITON_TYPES[_INPUT_TYPE], dims=_row_sizes(served.scorer.schema))],
         output=[pb.ModelOutput(name=name, data_type=_TRITON_TYPES[datatype]) for name, datatype in OUTPUTS.items()],
     )
 
@@ -71,6 +75,11 @@ def statistics_of(served: Served, metrics: Metrics) -> pb.ModelStatistics:
             compute_output=_duration(metrics.stage("encode")),
         ),
     )
+
+
+def _row_sizes(schema: Schema) -> tuple[int, ...]:
+    """Return the shape of one row: that of a window or an image, otherwise (D,)."""
+    return (len(schema.columns),) if schema.shape is None else schema.shape.sizes
 
 
 def _duration(series: Series) -> pb.StatisticDuration:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from anomaly_vae.columns.reading.records import Input
 from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.rpc.shape_messages import describe_input, describe_shape
 from anomaly_vae.service.served import Served
 from anomaly_vae.service.settings import ServeConfig
 
@@ -38,15 +36,10 @@ def describe(served: Served, config: ServeConfig) -> pb.Model:
             max_samples=config.max_samples,
             max_message_bytes=config.max_message_bytes,
         ),
-        inputs=map(_input, manifest.schema.inputs),
+        inputs=map(describe_input, manifest.schema.inputs),
         missing_values=manifest.schema.missing_values,
+        shape=describe_shape(manifest.schema.shape),
     )
-
-
-def _input(each: Input) -> pb.Input:
-    """Return an input with the fields of its reading, and its kind."""
-    facts = msgspec.to_builtins(each.reading)
-    return pb.Input(name=each.name, **{field: value for field, value in facts.items() if value is not None})
 
 
 def _columns(served: Served) -> list[pb.ModelColumn]:
@@ -77,4 +70,7 @@ def _calibration(served: Served) -> pb.Calibration:
         num_rows=calibration.num_rows,
         rank=calibration.rank,
         num_novel=calibration.num_novel,
+        tail=calibration.tail,
+        upper_threshold=calibration.upper_threshold,
+        contrast_threshold=calibration.contrast_threshold,
     )

@@ -70,6 +70,9 @@ class ScoreFormat:
             model_version=served.version,
             request_id=message.request_id,
             bundle_digest=served.scorer.bundle.digest,
+            tail=calibration.tail,
+            upper_threshold=calibration.upper_threshold,
+            contrast_threshold=calibration.contrast_threshold,
         )
         fill_reply(reply, scores)
         return bytes(reply.SerializeToString())

@@ -100,6 +100,8 @@ def fill_reply(reply: pb.ScoreResponse, scores: Scores | Flags) -> None:
     reply.ess_ratio.extend(scores.ess_ratio.tolist())
     reply.pareto_k.extend(scores.pareto_k.tolist())
     reply.reliable.extend(scores.reliable.tolist())
+    if scores.contrast is not None:
+        reply.contrast.extend(scores.contrast.tolist())
     if scores.p_value is not None:
         reply.p_value.extend(scores.p_value.tolist())
 
@@ -185,7 +187,7 @@ def _check_counts(data: bytes, limits: ServeConfig) -> None:
 def _check_shape(tensor: bytes) -> None:
     for number, value in limited_fields(tensor, _MOST_FIELDS, "tensor"):
         if number == _SHAPE and isinstance(value, bytes) and len(value) > LONGEST_SHAPE:
-            raise invalid("tensor.shape", "has too many dimensions, expected 2: rows, columns")
+            raise invalid("tensor.shape", "has too many dimensions; see GetModel for the shape of a row")
 
 
 def _check_column(column: bytes, max_rows: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.rows import check_not_infinite
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.shaped_rows import describe_shapes, row_shapes
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.service.call_errors import invalid
 from anomaly_vae.service.settings import ServeConfig
@@ -31,11 +33,14 @@ __all__ = [
 # about 50 bytes once parsed, so that such a message takes about 6 MB at most.
 SMALL_MESSAGE = 2**18
 
-# The most bytes of a packed shape. Two dimensions take at most 20: a varint has at most 10 bytes. Twice that, so that
-# some more dimensions still get the error that counts them.
-LONGEST_SHAPE = 40
+# The most bytes of a packed shape. Four dimensions, of images, take at most 40: a varint has at most 10 bytes. Twice
+# that, so that some more dimensions still get the error that shows them.
+LONGEST_SHAPE = 80
 
-_DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
+# Rows, height, width and channels.
+_MOST_DIMENSIONS = 4
+
+_DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8"), "UINT8": np.dtype("u1")}
 # Characters. Chosen, not measured: a UUID has 36, a trace id with its parent 55.
 _LONGEST_ID = 128
 
@@ -57,9 +62,9 @@ class TensorFields(NamedTuple):
 def claimed_rows(dtype: str, shape: Sequence[int], num_bytes: int) -> int:
     """Return the number of rows that a tensor claims; 0 if the claim does not fit its bytes."""
     found = _DTYPES.get(dtype)
-    if found is None or len(shape) != 2 or min(shape) < 1:
+    if found is None or not 2 <= len(shape) <= _MOST_DIMENSIONS or min(shape) < 1:
         return 0
-    return int(shape[0]) if shape[0] * shape[1] * found.itemsize == num_bytes else 0
+    return int(shape[0]) if math.prod(shape) * found.itemsize == num_bytes else 0
 
 
 def check_claim(
@@ -72,18 +77,29 @@ def check_claim(
     """
     found = _DTYPES.get(dtype)
     if found is None:
-        raise invalid(names.dtype, f"is {dtype[:20]!r}, expected FP32 or FP64")
-    if len(shape) != 2:
-        raise invalid(names.shape, f"has {len(shape)} dimensions, expected 2: rows, columns")
-    num_rows, num_columns = shape
+        raise invalid(names.dtype, f"is {dtype[:20]!r}, expected FP32, FP64 or UINT8")
+    _check_dimensions(shape, schema, names)
+    num_rows = shape[0]
     if not 1 <= num_rows <= limits.max_rows:
         raise invalid(names.shape, f"has {num_rows} rows, a request may have 1 to {limits.max_rows}")
-    if num_columns != len(schema.columns):
-        raise invalid(names.shape, f"has {num_columns} columns, the model has {len(schema.columns)}; see {names.see}")
-    expected = num_rows * num_columns * found.itemsize
+    if tuple(shape[1:]) not in row_shapes(schema):
+        raise invalid(names.shape, f"has {shape[1]} columns, the model has {len(schema.columns)}; see {names.see}")
+    expected = math.prod(shape) * found.itemsize
     if num_bytes != expected:
-        raise invalid(names.data, f"has {num_bytes} bytes, expected {expected}: {num_rows} x {num_columns} {dtype}")
+        sizes = " x ".join(map(str, shape))
+        raise invalid(names.data, f"has {num_bytes} bytes, expected {expected}: {sizes} {dtype}")
     return found
+
+
+def _check_dimensions(shape: Sequence[int], schema: Schema, names: TensorFields) -> None:
+    """Check the number of dimensions, and for windows and images all of them but the number of rows."""
+    if schema.shape is None:
+        if len(shape) != 2:
+            raise invalid(names.shape, f"has {len(shape)} dimensions, expected 2: rows, columns")
+    elif tuple(shape[1:]) not in row_shapes(schema):
+        sizes = ", ".join(map(str, shape[: _MOST_DIMENSIONS + 1]))
+        shown = f"[{sizes}{', ...' if len(shape) > _MOST_DIMENSIONS + 1 else ''}]"
+        raise invalid(names.shape, f"is {shown}, expected {describe_shapes(schema)}; see {names.see}")
 
 
 def matrix_of(
@@ -96,7 +112,7 @@ def matrix_of(
     """
     found = check_claim(dtype, shape, len(data), schema, limits, names)
     with np.errstate(invalid="ignore"):  # a signalling NaN is a missing cell, like any other NaN
-        return np.asarray(np.frombuffer(data, found).reshape(tuple(shape)), dtype=np.float64)
+        return np.asarray(np.frombuffer(data, found).reshape(shape[0], -1), dtype=np.float64)
 
 
 def checked_values(rows: FloatArray, schema: Schema, field: str) -> FloatArray:
@@ -105,10 +121,11 @@ def checked_values(rows: FloatArray, schema: Schema, field: str) -> FloatArray:
     Raises:
         CallError: INVALID_ARGUMENT naming the field, if a value is infinite.
     """
-    try:
-        check_not_infinite(rows, schema.column_names)
-    except InvalidInput as error:
-        raise invalid(field, str(error)) from error
+    if np.isinf(rows).any():
+        try:
+            check_not_infinite(rows, schema.column_names)
+        except InvalidInput as error:
+            raise invalid(field, str(error)) from error
     missing = np.isnan(rows)
     return np.where(missing, np.nan, rows) if missing.any() else rows
 

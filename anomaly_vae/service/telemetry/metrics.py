@@ -105,6 +105,8 @@ class Metrics:
         self._info.labels(name, version, str(scorer.bundle.manifest.format_version)).set(1)
         self._loaded.set(time.time())
         self._threshold.set(calibration.threshold)
+        if calibration.upper_threshold is not None:
+            self._add_upper_threshold().set(calibration.upper_threshold)
         self._expected.set(calibration.effective_fpr)
         self._calibration_rows.set(calibration.num_rows)
 
@@ -215,11 +217,22 @@ class Metrics:
         self._threshold = Gauge(
             "anomaly_vae_threshold_nats", "Rows with a score below it are anomalies.", registry=registry
         )
+        self._upper_threshold: Gauge | None = None
         self._expected = Gauge(
             "anomaly_vae_expected_anomaly_ratio",
             "Largest expected share of flagged rows, while the data are like the calibration rows.",
             registry=registry,
         )
+
+    def _add_upper_threshold(self) -> Gauge:
+        """Add the gauge of the upper threshold, which few models have."""
+        if self._upper_threshold is None:
+            self._upper_threshold = Gauge(
+                "anomaly_vae_upper_threshold_nats",
+                "Rows with a score above it are anomalies as well.",
+                registry=self.registry,
+            )
+        return self._upper_threshold
 
 
 def _code_name(code: grpc.StatusCode) -> str:
@@ -229,8 +242,10 @@ def _code_name(code: grpc.StatusCode) -> str:
 
 
 def _calibration_quantiles(scorer: Scorer) -> list[float]:
-    """Return the distinct quantiles of the calibration scores and the threshold, to six digits, in order."""
+    """Return the distinct quantiles of the calibration scores and the thresholds, to six digits, in order."""
     scores = scorer.bundle.calibration
     quantiles = np.quantile(scores, _QUANTILES).tolist() if len(scores) else []
-    bounds = {float(f"{value:.6g}") for value in [*quantiles, scorer.threshold]}
+    calibration = scorer.bundle.manifest.calibration
+    thresholds = [calibration.threshold, calibration.upper_threshold]
+    bounds = {float(f"{value:.6g}") for value in [*quantiles, *thresholds] if value is not None}
     return sorted(bounds)

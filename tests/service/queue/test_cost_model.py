@@ -27,3 +27,26 @@ def test_the_cost_of_a_new_budget_is_predicted_from_the_expected_seconds_for_a_s
     costs = CostModel()
     costs.expect(2e-6)
     assert costs.seconds(COST._replace(num_samples=4_096), 10) == pytest.approx(10 * 4_096 * 2e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_row", "rows"),
+    [(1e-7, 1_024), (1e-4, 96), (0.005, 32), (0.01, 16), (0.05, 5), (1.0, 1), (100.0, 1)],
+)
+def test_a_full_batch_of_slow_rows_has_few_of_them(seconds_per_row, rows):
+    """A new request waits for the batch before it: about 10 ms, and about 0.25 s where rows take long."""
+    costs = CostModel()
+    costs.learn(COST, 64, 64 * seconds_per_row)
+    assert costs.full_batch(COST) == rows
+
+
+def test_full_batches_of_slow_rows_change_the_prediction():
+    """They have less than a tile of rows. The golden rows that were measured first may take longer than a caller's."""
+    costs = CostModel()
+    costs.learn(COST, 32, 32 * 0.1)
+    for _ in range(100):
+        costs.learn(COST, 1, 1.0)
+    assert costs.seconds(COST, 1) == pytest.approx(0.1)
+    for _ in range(100):
+        costs.learn(COST, costs.full_batch(COST), costs.full_batch(COST) * 0.03)
+    assert costs.seconds(COST, 1) == pytest.approx(0.03, rel=0.01)

@@ -207,11 +207,25 @@ def test_a_batch_takes_about_ten_milliseconds_once_the_cost_is_known():
     scheduler.costs.learn(COST, 64, 64 * 1e-4)
     assert scheduler.next_batch(0.0)[0].num_rows == 96
     for _ in range(200):
-        scheduler.costs.learn(COST, 64, 64 * 1.0)
+        scheduler.costs.learn(COST, 64, 64 * 0.005)
     assert scheduler.next_batch(0.0)[0].num_rows == 2 * TILE  # the least
+    for _ in range(200):
+        scheduler.costs.learn(COST, 64, 64 * 1.0)
+    assert scheduler.next_batch(0.0)[0].num_rows == 1  # of rows that take this long
     for _ in range(400):
         scheduler.costs.learn(COST, 64, 0.0)
     assert scheduler.next_batch(0.0)[0].num_rows == 1_024
+
+
+def test_a_short_request_of_slow_rows_is_one_batch():
+    """A full batch has fewer rows than it: it is taken as a whole all the same, and no other with it."""
+    scheduler = FairScheduler()
+    scheduler.costs.learn(COST, 64, 64 * 0.1)
+    scheduler.add(job(9))
+    scheduler.add(job(9))
+    assert scheduler.costs.full_batch(COST) == 2
+    assert [scheduler.next_batch(0.0)[0].num_rows for _ in range(2)] == [9, 9]
+    assert scheduler.is_empty
 
 
 def test_idle_threads_share_the_waiting_rows():

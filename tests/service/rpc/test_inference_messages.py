@@ -32,6 +32,7 @@ from tests.support.inference_requests import (
 )
 from tests.support.running import INVALID
 from tests.support.served import LIMITS, SCHEMA, scores_of
+from tests.support.shaped import IMAGE, images, schema_with
 from tests.support.wire import entry
 
 SIZE = "inputs[0].parameters.binary_data_size"
@@ -45,8 +46,8 @@ ERRORS = {
     "values twice": ({"raw_input_contents": [raw(), raw()]}, "raw_input_contents", "has 2 entries, expected one"),
     "raw and typed": (typed() | {"raw_input_contents": [raw()]}, "inputs[0].contents", "although raw_input_contents"),
     "raw and empty typed": ({"inputs": [x(contents=pb.InferTensorContents())]}, "inputs[0].contents", "is set"),
-    "no datatype": (shaped(6, 5, datatype=""), "inputs[0].datatype", "is '', expected FP32 or FP64"),
-    "integers": (shaped(6, 5, datatype="INT64"), "inputs[0].datatype", "is 'INT64', expected FP32 or FP64"),
+    "no datatype": (shaped(6, 5, datatype=""), "inputs[0].datatype", "is '', expected FP32, FP64 or UINT8"),
+    "integers": (shaped(6, 5, datatype="INT64"), "inputs[0].datatype", "is 'INT64', expected FP32, FP64 or UINT8"),
     "typed integers": (typed(datatype="INT64", int64_contents=[1] * 30), "inputs[0].datatype", "is 'INT64'"),
     "no shape": (shaped(), "inputs[0].shape", "has 0 dimensions, expected 2"),
     "one dimension": (shaped(30), "inputs[0].shape", "has 1 dimensions"),
@@ -66,6 +67,9 @@ ERRORS = {
     "typed twice": (
         typed(datatype="FP32", fp32_contents=[1.0] * 30, bool_contents=[True]), "inputs[0].contents", "bool_contents"
     ),
+    "a byte too large": (typed(datatype="UINT8", uint_contents=[1] * 29 + [256]), "inputs[0].contents",
+                         "has 256 in uint_contents, UINT8 values are 0 to 255"),
+    "few typed bytes": (typed(datatype="UINT8", uint_contents=[1] * 29), "inputs[0].contents", "has 29 bytes"),
     "infinity": ({"raw_input_contents": [raw(with_cell(np.inf))]}, "raw_input_contents[0]", "row 2, column 'flow'"),
     "typed infinity": (typed(with_cell(-np.inf), "FP32"), "inputs[0].contents", "row 2, column 'flow' is -inf"),
     "shared memory in": ({"inputs": [x(parameters=SHARED)]}, "inputs[0].parameters", "shared_memory"),
@@ -133,6 +137,8 @@ FLOODS = {
     "texts": (entry(5, entry(5, entry(8, b"") * FLOOD)), "inputs[0].contents"),
     "small numbers": (entry(5, entry(5, entry(3, b"\1" * FLOOD))), "inputs[0].contents"),
     "unpacked numbers": (entry(5, entry(5, b"\x35\0\0\0\0" * FLOOD)), "inputs[0].contents"),
+    "bytes": (entry(5, entry(5, entry(4, b"\1" * (2**22 + 1)))), "inputs[0].contents"),
+    "bytes in parts": (entry(5, entry(5, entry(4, b"\1" * 2**21) * 3)), "inputs[0].contents"),
 }
 
 
@@ -158,6 +164,21 @@ def test_rows_come_back_as_they_were_sent(make, datatype, rows):
     assert count_rows(message) == len(rows)
 
 
+@pytest.mark.parametrize("shape", [(6, 12), (6, 3, 4, 1), (6, 3, 4)])
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32", "FP64"])
+@pytest.mark.parametrize("contents", ["raw", "typed"])
+def test_images_are_the_same_rows_in_every_form(shape, datatype, contents):
+    pixels = images(6)
+    values = {"UINT8": "uint_contents", "FP32": "fp32_contents", "FP64": "fp64_contents"}[datatype]
+    given_as = {
+        "raw": shaped(*shape, datatype=datatype, data=pixels.astype(DTYPES[datatype]).tobytes()),
+        "typed": typed(datatype=datatype, shape=shape, **{values: pixels.ravel().tolist()}),
+    }
+    message = parse_infer(request(**given_as[contents]).SerializeToString())
+    assert count_rows(message) == 6
+    np.testing.assert_array_equal(rows_of(message, schema_with(IMAGE), LIMITS), pixels.reshape(6, 12))
+
+
 @pytest.mark.parametrize(
     ("fields", "rows"),
     [
@@ -169,6 +190,10 @@ def test_rows_come_back_as_they_were_sent(make, datatype, rows):
         (shaped(30), 0),
         (shaped(2**62, 2**62), 0),
         (shaped(6, 5, datatype="INT64"), 0),
+        (shaped(6, 5, datatype="UINT8", data=bytes(30)), 6),
+        (typed(datatype="UINT8", uint_contents=[1] * 30), 6),
+        (shaped(6, 5, 1), 6),
+        (shaped(6, 5, 1, 1, 1), 0),
     ],
 )
 def test_rows_are_counted_only_if_the_claim_fits_the_bytes(fields, rows):

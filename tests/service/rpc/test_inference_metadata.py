@@ -8,6 +8,7 @@ from anomaly_vae.service.rpc.inference_metadata import metadata_of, statistics_o
 from anomaly_vae.service.telemetry.metrics import Metrics
 from tests.support.data import NAMES
 from tests.support.served import DIGEST, scores_of, served_model
+from tests.support.shaped import IMAGE, WINDOW, schema_with
 
 SERVED = served_model()
 
@@ -23,11 +24,21 @@ def test_metadata_describes_inputs_and_outputs():
     assert float(model.properties["target_fpr"]) == calibration.target_fpr
     assert model.properties["num_samples"] == "1024"
     assert model.properties["bundle_digest"] == DIGEST
+    assert "upper_threshold" not in model.properties
+    both = metadata_of(served_model(tail="both")).properties
+    assert (both["threshold"], both["upper_threshold"]) == ("1.0", "97.0")
 
 
-def test_triton_s_configuration_agrees_with_the_metadata():
+@pytest.mark.parametrize(("shape", "expected"), [(IMAGE, [-1, 3, 4, 1]), (WINDOW, [-1, 4, 2])])
+def test_windows_and_images_have_their_shape(shape, expected):
+    (described,) = metadata_of(served_model(schema_with(shape))).inputs
+    assert (described.name, described.datatype, described.shape) == ("x", "FP32", expected)
+
+
+@pytest.mark.parametrize("served", [SERVED, served_model(schema_with(IMAGE))])
+def test_triton_s_configuration_agrees_with_the_metadata(served):
     """Its dims leave out the batch: with the rows added they are the shapes of the metadata."""
-    config, model = triton_config_of(SERVED, 1_000), metadata_of(SERVED)
+    config, model = triton_config_of(served, 1_000), metadata_of(served)
     assert (config.name, config.backend, config.max_batch_size) == ("model", "anomaly_vae", 1_000)
     for tensors, described in ((config.input, model.inputs), (config.output, model.outputs)):
         found = [(t.name, pb.DataType.Name(t.data_type), [-1, *t.dims]) for t in tensors]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import msgspec
 
+from anomaly_vae.client.model_schema import schema_of as schema_of_model
 from anomaly_vae.columns.reading.records import Input, LeftOut, NumberReading, TimeReading
 from anomaly_vae.columns.schema import Column, Schema
+from anomaly_vae.columns.shapes import MOST_CELLS, ImageShape, cell_names
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.rpc.model_description import describe
 from anomaly_vae.service.served import Served
@@ -24,9 +26,11 @@ def test_get_model_returns_what_inspect_prints(scorer):
     assert model.columns[4].value == 7.0
     assert not model.columns[0].HasField("value")
     assert model.label == "broken"
-    for name in ("threshold", "target_fpr", "effective_fpr", "num_rows", "rank", "num_novel"):
+    for name in ("threshold", "target_fpr", "effective_fpr", "num_rows", "rank", "num_novel", "tail"):
         assert getattr(model.calibration, name) == info["calibration"][name]
     assert not model.calibration.HasField("confidence")
+    assert not model.calibration.HasField("upper_threshold")
+    assert not model.calibration.HasField("contrast_threshold")
     for name in ("num_samples", "target_error", "careful_below", "scramblings"):
         assert getattr(model.estimator, name) == info["estimator"][name]
     assert tuple(model.estimator.budgets) == scorer.budgets
@@ -73,19 +77,40 @@ def test_the_limits_are_those_of_the_settings(scorer):
     assert list(limits.estimator.budgets) == [16, 64]
 
 
+def with_schema(scorer, schema):
+    """Serve a model with these columns."""
+    manifest = msgspec.structs.replace(scorer.bundle.manifest, schema=schema)
+    bundle = Replaced(scorer.bundle, manifest=manifest)
+    return Served("model", "1", Replaced(scorer, schema=schema, bundle=bundle), scorer.budgets)
+
+
+def test_a_model_of_a_table_has_no_shape(scorer):
+    model = describe(Served("model", "1", scorer, scorer.budgets), ServeConfig(model=Path("model")))
+    assert not model.HasField("shape")
+
+
+def test_the_largest_images_fit_into_the_default_message_of_every_client(scorer):
+    """gRPC clients refuse replies above 4 MiB by default; each pixel is a column with every field of a number."""
+    shape = ImageShape(height=128, width=128)
+    columns = tuple(
+        Column(name=name, kind="continuous", step=1.0, origin=0.5, other_share=1e-5, novelty="density")
+        for name in cell_names(shape)
+    )
+    model = describe(with_schema(scorer, Schema(columns=columns, shape=shape)), ServeConfig(model=Path("model")))
+    assert len(model.columns) == MOST_CELLS
+    assert model.ByteSize() < 4 * 2**20
+    assert schema_of_model(model) == Schema(columns=columns, shape=shape)
+
+
 def test_get_model_says_how_the_columns_of_a_table_are_read(scorer):
     """Also those that the model does not use, so that a caller can leave them out."""
-    manifest = scorer.bundle.manifest
     inputs = (
         Input(name="row", reading=LeftOut(why="numbers the rows")),
         Input(name="price", reading=NumberReading(decimal=",", thousands=".", affixes=("€",))),
         Input(name="when", reading=TimeReading(order="dmy", zone="Europe/Oslo", parts=("time_of_day", "trend"))),
     )
-    schema = msgspec.structs.replace(manifest.schema, inputs=inputs, missing_values=("-999",))
-    bundle = Replaced(scorer.bundle, manifest=msgspec.structs.replace(manifest, schema=schema))
-    model = describe(
-        Served("model", "1", Replaced(scorer, bundle=bundle), scorer.budgets), ServeConfig(model=Path("model"))
-    )
+    schema = msgspec.structs.replace(scorer.schema, inputs=inputs, missing_values=("-999",))
+    model = describe(with_schema(scorer, schema), ServeConfig(model=Path("model")))
     assert list(model.inputs) == [
         pb.Input(name="row", kind="left out", why="numbers the rows"),
         pb.Input(name="price", kind="number", decimal=",", thousands=".", affixes=["€"]),

@@ -1,5 +1,7 @@
 """ScoreRequest as a message format: the model, the options, the rows and the reply of a request."""
 
+from dataclasses import replace
+
 import grpc
 import numpy as np
 import pytest
@@ -83,16 +85,27 @@ def reply_to(scores):
     return pb.ScoreResponse.FromString(FORMAT.write_reply(SERVED, message, FORMAT.options(SERVED, message), scores))
 
 
-def test_a_reply_holds_every_field_of_the_scores_and_names_its_model():
-    scores = scores_of(5)
+@pytest.mark.parametrize("contrast", [None, np.linspace(-2.0, 2.0, 5)], ids=["without a contrast", "with one"])
+def test_a_reply_holds_every_field_of_the_scores_and_names_its_model(contrast):
+    scores = replace(scores_of(5), contrast=contrast)
     reply, calibration = reply_to(scores), SERVED.scorer.bundle.manifest.calibration
     for name, expected in vars(scores).items():
-        if name != "reason":
+        if expected is None:
+            assert (name, len(reply.contrast)) == ("contrast", 0)
+        elif name != "reason":
             assert np.array(getattr(reply, name), expected.dtype).tobytes() == expected.tobytes(), name
     assert [reason or None for reason in reply.reason] == scores.reason
     assert (reply.threshold, reply.target_fpr) == (calibration.threshold, calibration.target_fpr)
+    assert (reply.tail, reply.HasField("upper_threshold")) == ("low", False)
     assert (reply.model_name, reply.model_version, reply.bundle_digest) == ("model", "3", DIGEST)
     assert reply.request_id == "order 66"
+
+
+def test_a_reply_of_a_model_with_two_thresholds_tells_both():
+    served, message = served_model(tail="both"), pb.ScoreRequest()
+    data = FORMAT.write_reply(served, message, FORMAT.options(served, message), scores_of(5))
+    reply = pb.ScoreResponse.FromString(data)
+    assert (reply.tail, reply.threshold, reply.upper_threshold) == ("both", 1.0, 97.0)
 
 
 def test_a_reply_without_calibration_has_no_p_values_and_one_with_decisions_has_no_scores():

@@ -58,7 +58,7 @@ def text_column(d):
 
 ERRORS = {
     "no rows": ({}, "rows", "set tensor or columns"),
-    "no dtype": ({"tensor": pb.Tensor(data=b"", shape=[1, 5])}, "tensor.dtype", "is '', expected FP32 or FP64"),
+    "no dtype": ({"tensor": pb.Tensor(data=b"", shape=[1, 5])}, "tensor.dtype", "is '', expected FP32, FP64 or UINT8"),
     "integers": ({"tensor": reshaped(6, 5, dtype="INT64")}, "tensor.dtype", "is 'INT64'"),
     "no shape": ({"tensor": reshaped()}, "tensor.shape", "has 0 dimensions, expected 2"),
     "one dimension": ({"tensor": reshaped(30)}, "tensor.shape", "has 1 dimensions"),

@@ -1,5 +1,7 @@
 """Matrices in messages: what a request claims, and the rows that it gives."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -19,46 +21,53 @@ from anomaly_vae.service.rpc.tensors import (
 from anomaly_vae.wire import WireError
 from tests.support.running import INVALID
 from tests.support.served import LIMITS, SCHEMA
+from tests.support.shaped import IMAGE, images, schema_with
 from tests.support.wire import entry
 
+SHAPED = schema_with(IMAGE)
 NAMES = TensorFields("the type", "the shape", "the data", "the method")
 
 claims = st.tuples(
-    st.sampled_from(["FP32", "FP64", "INT64", ""]),
-    st.lists(st.sampled_from([-5, 0, 1, 5, 6, 1_000, 1_001, 2**62]), max_size=3),
-    st.sampled_from([0, 100, 120, 200, 240, 20_000, 40_000]),
+    st.sampled_from(["FP32", "FP64", "UINT8", "INT64", ""]),
+    st.lists(st.sampled_from([-5, 0, 1, 3, 4, 5, 6, 12, 1_000, 1_001, 2**62]), max_size=5),
+    st.sampled_from([0, 30, 72, 100, 120, 200, 240, 288, 576, 20_000, 40_000]),
 )
 
 
-@given(claims)
-@example(("FP64", [6, 5], 240))
-def test_a_claim_that_passes_has_the_rows_that_were_counted(claim):
+@given(claims, st.sampled_from([SCHEMA, SHAPED]))
+@example(("FP64", [6, 5], 240), SCHEMA)
+@example(("UINT8", [6, 5], 30), SCHEMA)
+@example(("UINT8", [6, 3, 4, 1], 72), SHAPED)
+@example(("FP32", [6, 3, 4], 288), SHAPED)
+def test_a_claim_that_passes_has_the_rows_that_were_counted(claim, schema):
     """Both functions read a claim by themselves: rows are counted before the claim is checked."""
     dtype, shape, num_bytes = claim
     try:
-        found = check_claim(dtype, shape, num_bytes, SCHEMA, LIMITS, NAMES)
+        found = check_claim(dtype, shape, num_bytes, schema, LIMITS, NAMES)
     except CallError:
         return
     assert claimed_rows(dtype, shape, num_bytes) == shape[0] > 0
-    assert shape[0] * shape[1] * found.itemsize == num_bytes
+    assert math.prod(shape) * found.itemsize == num_bytes
+    assert math.prod(shape[1:]) == len(schema.columns)
 
 
 @given(claims)
 @example(("FP32", [-5, -5], 100))
 @example(("FP64", [6, 5], 240))
+@example(("UINT8", [6, 5, 1, 1, 1], 30))
 def test_rows_are_counted_only_if_they_fill_the_bytes(claim):
     dtype, shape, num_bytes = claim
-    size = {"FP32": 4, "FP64": 8}.get(dtype, 0)
+    size = {"FP32": 4, "FP64": 8, "UINT8": 1}.get(dtype, 0)
     if num_rows := claimed_rows(dtype, shape, num_bytes):
         assert num_rows == shape[0] > 0
-        assert len(shape) == 2
-        assert num_rows * shape[1] * size == num_bytes
+        assert 2 <= len(shape) <= 4
+        assert math.prod(shape) * size == num_bytes
 
 
 @pytest.mark.parametrize(
     ("dtype", "shape", "num_bytes", "field", "text"),
     [
-        ("INT8", (6, 5), 240, "the type", "is 'INT8', expected FP32 or FP64"),
+        ("INT8", (6, 5), 240, "the type", "is 'INT8', expected FP32, FP64 or UINT8"),
         ("FP64" * 9_000, (6, 5), 240, "the type", f"is '{'FP64' * 5}', expected"),
         ("FP64", (30,), 240, "the shape", "has 1 dimensions, expected 2: rows, columns"),
         ("FP64", (0, 5), 0, "the shape", "has 0 rows, a request may have 1 to 1000"),
@@ -66,6 +75,7 @@ def test_rows_are_counted_only_if_they_fill_the_bytes(claim):
         ("FP64", (10, 3), 240, "the shape", "has 3 columns, the model has 5; see the method"),
         ("FP64", (6, 5), 239, "the data", "has 239 bytes, expected 240: 6 x 5 FP64"),
         ("FP32", (6, 5), 240, "the data", "has 240 bytes, expected 120: 6 x 5 FP32"),
+        ("UINT8", (6, 5), 240, "the data", "has 240 bytes, expected 30: 6 x 5 UINT8"),
     ],
 )
 def test_a_wrong_claim_is_refused_with_its_field(dtype, shape, num_bytes, field, text):
@@ -82,6 +92,41 @@ def test_rows_of_any_bits_are_read_as_little_endian_doubles(bits):
     expected = bits.view(np.float64)
     np.testing.assert_array_equal(np.isnan(rows), np.isnan(expected))
     np.testing.assert_array_equal(rows[~np.isnan(rows)], expected[~np.isnan(expected)])
+
+
+@pytest.mark.parametrize("shape", [(6, 12), (6, 3, 4, 1), (6, 3, 4)])
+@pytest.mark.parametrize(("dtype", "kind"), [("UINT8", "u1"), ("FP32", "<f4"), ("FP64", "<f8")])
+def test_images_are_the_same_rows_in_every_shape_and_type(shape, dtype, kind):
+    pixels = images(6)
+    rows = matrix_of(pixels.astype(kind).tobytes(), dtype, shape, SHAPED, LIMITS, NAMES)
+    assert rows.dtype == np.float64
+    np.testing.assert_array_equal(rows, pixels.reshape(6, 12))
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        ((), "[]"),
+        ((72,), "[72]"),
+        ((12, 6), "[12, 6]"),
+        ((6, 4, 3, 1), "[6, 4, 3, 1]"),
+        ((6, 1, 3, 4), "[6, 1, 3, 4]"),
+        ((3, 4, 1), "[3, 4, 1]"),
+        ((-6, -12), "[-6, -12]"),
+        ((6, 3, 4, 1, 1), "[6, 3, 4, 1, 1]"),
+        ((6, 12) + (1,) * 100_000, "[6, 12, 1, 1, 1, ...]"),
+    ],
+)
+def test_another_shape_of_images_is_refused_with_those_that_are_accepted(shape, found):
+    with pytest.raises(CallError) as error:
+        check_claim("UINT8", shape, 72, SHAPED, LIMITS, NAMES)
+    assert (error.value.code, error.value.field) == (INVALID, "the shape")
+    assert error.value.text == f"is {found}, expected [N, 12], [N, 3, 4, 1] or [N, 3, 4]; see the method"
+
+
+def test_many_images_are_refused_as_many_rows():
+    with pytest.raises(CallError, match="has 1001 rows, a request may have 1 to 1000"):
+        check_claim("UINT8", (1_001, 3, 4, 1), 12_012, SHAPED, LIMITS, NAMES)
 
 
 def test_signalling_nan_of_float32_become_nan_without_a_warning():

@@ -15,9 +15,14 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
+from anomaly_vae.bundle.files import with_calibration
+from anomaly_vae.calibration import calibrate
+from anomaly_vae.scorer import Scorer
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
+from anomaly_vae.service.telemetry.metrics import Metrics
 from tests.support.data import make_rows
 from tests.support.running import fault_of, running, score, tensor
 
@@ -87,8 +92,23 @@ def test_the_model_s_gauges(service, scorer):
     assert service.metric("anomaly_vae_threshold_nats") == calibration["threshold"]
     assert service.metric("anomaly_vae_expected_anomaly_ratio") == calibration["effective_fpr"]
     assert service.metric("anomaly_vae_calibration_rows") == calibration["num_rows"]
-    assert service.metric("anomaly_vae_model_info", model_name="model", model_version="1", format_version="6") == 1
+    assert service.metric("anomaly_vae_model_info", model_name="model", model_version="1", format_version="7") == 1
     assert abs(service.metric("anomaly_vae_model_loaded_timestamp_seconds") - time.time()) < 600
+
+
+def test_a_model_with_two_thresholds_shows_both(bundle):
+    """The buckets of log p(x) end at them. A model with one threshold has no gauge of the upper one."""
+    record, scores = calibrate(bundle.calibration, np.zeros(len(bundle.calibration), bool), 0.1, tail="both")
+    scorer, metrics = Scorer(with_calibration(bundle, record, scores, ""), threads=1), Metrics(10, 10)
+    assert b"upper_threshold" not in generate_latest(metrics.registry)
+    metrics.serve_model("model", "1", scorer)
+    text = generate_latest(metrics.registry).decode()
+    gauges = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(gauges["anomaly_vae_threshold_nats"]) == scorer.threshold
+    assert float(gauges["anomaly_vae_upper_threshold_nats"]) == scorer.upper_threshold
+    assert float(gauges["anomaly_vae_expected_anomaly_ratio"]) == record.effective_fpr == 12 / 121
+    bounds = [float(le) for le in re.findall(r'anomaly_vae_log_px_nats_bucket\{le="([^"+]+)"', text)]
+    assert {float(f"{value:.6g}") for value in (scorer.threshold, scorer.upper_threshold)} <= set(bounds)
 
 
 def test_calls_are_counted_as_go_grpc_does(model_path):
