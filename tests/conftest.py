@@ -13,6 +13,7 @@ from anomaly_vae.scorer import Scorer
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
+from tests.support.pictures import picture_model
 from tests.support.running import running
 
 torch.set_num_threads(1)  # the workers of a parallel run share the cores
@@ -45,6 +46,17 @@ def bundle(trained):
 @pytest.fixture(scope="session")
 def scorer(bundle):
     return Scorer(bundle, threads=2)
+
+
+@pytest.fixture(scope="session")
+def picture_bundle():
+    """A model of images with a contrast."""
+    return picture_model().bundle
+
+
+@pytest.fixture(scope="session")
+def picture_scorer(picture_bundle):
+    return Scorer(picture_bundle, threads=2)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "anomaly_vae"
 TESTS = ROOT / "tests"
 
 # The most packages and root modules that the picture in docs/architecture.md can hold.
-MOST_NODES = 24
+MOST_NODES = 28
 
 # Folders of tests that go over the borders of modules.
 WHOLE = {"benchmarks", "docs", "fuzz", "load", "support", "system"}
@@ -84,6 +84,7 @@ FORBIDDEN = {
     "client/new_of_client.py": "from anomaly_vae.service import server",
     "training/new_of_training.py": "def f():\n    from anomaly_vae import batch",
     "cli/new_of_cli.py": "import onnxruntime",
+    "images/new_of_images.py": "from PIL import Image",
 }
 
 

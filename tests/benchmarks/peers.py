@@ -17,7 +17,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -238,21 +238,35 @@ def agreement(name: str, values: FloatArray, reference: FloatArray, reference_er
     }
 
 
-def environment(folder: Path) -> Path | None:
-    """Return the interpreter of a virtual environment with the peers; create it if needed; None if that fails."""
+def environment(
+    folder: Path,
+    requirements: str = "peers.txt",
+    modules: Sequence[str] = ("pyod", "pythae"),
+    options: Sequence[str] = (),
+) -> Path | None:
+    """Return the interpreter of a virtual environment with peers; create it if needed; None if that fails.
+
+    Args:
+        folder: The environment.
+        requirements: The file beside this one with the packages.
+        modules: What must be importable in it.
+        options: Of pip.
+    """
     python = folder / "bin" / "python"
-    if python.exists() and subprocess.run([python, "-c", "import pyod, pythae"], capture_output=True).returncode == 0:
+    check = [python, "-c", f"import {', '.join(modules)}"]
+    if python.exists() and subprocess.run(check, capture_output=True).returncode == 0:
         return python
-    requirements = Path(__file__).with_name("peers.txt")
+    packages = Path(__file__).with_name(requirements)
     steps = (
         [sys.executable, "-m", "venv", "--clear", folder],
-        [python, "-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "60", "-r", requirements],
+        [python, "-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "60", *options, "-r", packages],
+        check,
     )
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
-            print(f"pythae and PyOD are left out: cannot create their environment {folder}: {reason}")
+            print(f"{' and '.join(modules)}: left out: cannot create the environment {folder}: {reason}")
             return None
     (folder / ".gitignore").write_text("*\n")
     return python

@@ -12,7 +12,19 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import accuracy, adbench, cascade, default_path, errors, fit_time, memory, serving, speed
+from tests.benchmarks import (
+    accuracy,
+    adbench,
+    cascade,
+    default_path,
+    errors,
+    fit_time,
+    images,
+    memory,
+    serving,
+    speed,
+    tsb,
+)
 from tests.benchmarks.tables import DATA
 
 
@@ -41,7 +53,12 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
         "memory": lambda: memory.main([]),
         "serving": lambda: serving.main(["--out", str(folder)]),
         "errors": lambda: errors.main(["--out", str(folder / "errors.json")]),
+        "images": lambda: images.main(["--out", str(folder / "images.csv")]),
     }
+    if (DATA / "nab" / "windows.json").exists():
+        runs["tsb"] = lambda: tsb.main([str(DATA / "nab"), "--out", str(folder / "tsb.csv")])
+    else:
+        print("tsb is skipped: set ANOMALY_VAE_DATA to a folder with labelled series, nab/windows.json and its files")
     tables = DATA / "adbench"
     if not tables.is_dir():
         print("other benchmarks are skipped: set ANOMALY_VAE_DATA to a folder with the ADBench tables, adbench/*.npz")

@@ -14,6 +14,8 @@ Carlo error. The contenders take turns, because the speed of machines drifts; th
     pythae no_grad  the same without recording gradients; get_nll itself does not switch them off
     pythae default  get_nll in its default blocks of 100; it draws whole blocks, so the time is scaled to K
     floor           the decoder's matrix products alone, in onnxruntime, in tiles of 2,048 pairs of row and sample
+
+Then windows and images with convolutions: see tests.benchmarks.speed_convolutions, which is also a command.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ import argparse
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -31,7 +32,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -46,13 +46,13 @@ from anomaly_vae.density.runtime import OnnxNetwork
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.noise import sobol_normal
 from anomaly_vae.training.vae import VAE
-from tests.benchmarks import peers, plots
+from tests.benchmarks import peers, plots, speed_convolutions
 from tests.benchmarks.floor import Floor
+from tests.benchmarks.turns import compare, timed
 
-# The cases: K, threads; and the timed turns of each contender.
+# The cases: K and threads.
 NUM_SAMPLES = (64, 256, 1024)
 THREADS = (1, 2)
-TURNS = 3
 
 # Targets in one case (model, K, threads): our rows a second over those of the contender.
 TARGET_CASE = ("A", 256, 2)
@@ -151,13 +151,13 @@ def contenders(
     passes = work.pairs // (4 * peers.MINIBATCH)
     estimator = _ours(bench, max(NUM_SAMPLES) // _SCRAMBLINGS, threads)
     runs = {
-        "ours": _timed(rows, partial(estimator.estimate_fixed, bench.rows[:rows], num_samples)),
-        "torch": _timed(half, partial(peers.whole_batch, model, bench.x[:half], num_samples)),
-        "scvi": _timed(
+        "ours": timed(rows, partial(estimator.estimate_fixed, bench.rows[:rows], num_samples)),
+        "torch": timed(half, partial(peers.whole_batch, model, bench.x[:half], num_samples)),
+        "scvi": timed(
             peers.MINIBATCH * passes / num_samples,
             partial(peers.pass_per_sample, model, bench.x[: peers.MINIBATCH], passes),
         ),
-        "floor": _timed(rows, partial(bench.floor.run, rows * num_samples, threads)),
+        "floor": timed(rows, partial(bench.floor.run, rows * num_samples, threads)),
     }
     if pythae:
         blocks = max(1, num_samples // peers.BLOCK)
@@ -169,34 +169,11 @@ def contenders(
     return runs
 
 
-def _timed(rows: float, work: Callable[[], object]) -> Callable[[], float]:
-    def turn() -> float:
-        start = time.perf_counter()
-        work()
-        return rows / (time.perf_counter() - start)
-
-    return turn
-
-
 def time_case(bench: Bench, pythae: peers.Pythae | None, num_samples: int, threads: int) -> dict[str, Any]:
     """Return the best rows a second of every contender after a turn to warm up, and ours over theirs."""
     torch.set_num_threads(threads)
-    runs = contenders(bench, pythae, num_samples, threads)
-    start, wall = _foreign_seconds(), time.perf_counter()
-    turns = [{name: run() for name, run in runs.items()} for _ in range(1 + TURNS)][1:]
-    best = {name: max(turn[name] for turn in turns) for name in runs}
-    ratios = {name: best["ours"] / rate for name, rate in best.items() if name != "ours"}
-    foreign = (_foreign_seconds() - start) / (time.perf_counter() - wall)
-    case = {"workload": bench.workload.name, "num_samples": num_samples, "threads": threads, "foreign_cores": foreign}
-    return case | {"rows_per_second": best, "ratio": ratios}
-
-
-def _foreign_seconds() -> float:
-    """Return the processor seconds used so far by other processes or by the machine's host."""
-    total = psutil.cpu_times()
-    me = psutil.Process()
-    ours = sum(sum(process.cpu_times()[:2]) for process in (me, *me.children()))
-    return total.user + total.nice + total.system + getattr(total, "steal", 0.0) - ours
+    case = {"workload": bench.workload.name, "num_samples": num_samples, "threads": threads}
+    return case | compare(contenders(bench, pythae, num_samples, threads))
 
 
 def targets(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -266,7 +243,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 cases = [(k, threads) for threads in THREADS for k in NUM_SAMPLES]
                 figures["cases"] += [time_case(bench, pythae, *case) for case in cases]
     figures["targets"] = targets(figures["cases"])
+    figures["convolutions"] = speed_convolutions.measure()
     show(figures)
+    speed_convolutions.show(figures["convolutions"])
     (options.out / "speed.json").write_text(json.dumps(figures, indent=2, default=float))
     chart(options.out / "speed.png", figures["cases"])
     return figures

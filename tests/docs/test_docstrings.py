@@ -14,6 +14,8 @@ import pytest
 import anomaly_vae
 from anomaly_vae import client, errors
 from anomaly_vae.scores import FlagRow, ScoreRow
+from anomaly_vae.series.live import StepResult
+from anomaly_vae.series.results import SeriesRow, SeriesScores
 
 # Everything that a program imports by name.
 PUBLIC = {
@@ -24,6 +26,10 @@ PUBLIC = {
     "Flags": anomaly_vae.Flags,
     "FlagRow": FlagRow,
     "VAEDetector": anomaly_vae.VAEDetector,
+    "SeriesScorer": anomaly_vae.SeriesScorer,
+    "StepResult": StepResult,
+    "SeriesScores": SeriesScores,
+    "SeriesRow": SeriesRow,
     "Client": client.Client,
     "AsyncClient": client.AsyncClient,
     "Tls": client.Tls,
@@ -64,7 +70,9 @@ def test_docstrings_are_there_without_markup(name):
         assert len(re.sub(r"``[^`\n]+``", "", text).split("`")) == 1, f"{path}: mixed backticks"
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in {"ScoreRow", "FlagRow", *errors.__all__}])
+@pytest.mark.parametrize(
+    "name", [name for name in PUBLIC if name not in {"ScoreRow", "FlagRow", "SeriesRow", *errors.__all__}]
+)
 def test_every_parameter_is_described(name):
     """A row says whose fields it has, and an error is not made by users."""
     for path, of in documented(name).items():
@@ -80,7 +88,7 @@ def test_every_parameter_is_described(name):
 @EVERY_NAME
 def test_every_field_is_described(name):
     of = PUBLIC[name]
-    if is_dataclass(of) and of not in (ScoreRow, FlagRow):  # which say whose fields they have
+    if is_dataclass(of) and of not in (ScoreRow, FlagRow, SeriesRow):  # which say whose fields they have
         described = re.findall(r"^    (\w+): ", inspect.getdoc(of), re.MULTILINE)
         assert [field.name for field in fields(of)] == described
 

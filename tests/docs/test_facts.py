@@ -6,7 +6,9 @@ import tomllib
 
 import pytest
 
-from anomaly_vae.batch import OUTPUT_SCHEMA
+from anomaly_vae.batch.scoring import CONTRAST, OUTPUT_SCHEMA
+from anomaly_vae.bundle.file_arrays import CONTRAST_ARRAY
+from anomaly_vae.bundle.files import CONTRAST_GRAPH
 from anomaly_vae.bundle.manifest import graph_names
 from anomaly_vae.errors import AnomalyVaeError
 from tests.support.documents import (
@@ -89,7 +91,7 @@ def test_every_target_of_make_that_a_page_names_exists(page):
 
 def test_the_table_of_scores_lists_the_columns_of_the_output():
     listed = codes_of([row[0] for row in table_of(DOCS / "scores.md", "Columns")])
-    assert sorted(listed) == sorted(OUTPUT_SCHEMA.names)
+    assert sorted(listed) == sorted([*OUTPUT_SCHEMA.names, CONTRAST.name])
 
 
 def test_the_table_of_exit_codes_lists_those_of_the_errors():
@@ -98,16 +100,19 @@ def test_the_table_of_exit_codes_lists_those_of_the_errors():
 
 
 def test_the_table_of_metrics_lists_what_the_service_has(service):
-    """With the metric of TLS, which a service without it has not."""
+    """With the metrics of TLS and of a second threshold, which a service without them has not."""
     listed = set(codes_of([row[0] for row in table_of(DOCS / "operations.md", "Metrics")]))
     types = re.findall(r"^# TYPE (\S+) \w+$", service.get("/metrics")[1], re.MULTILINE)
     ours = {name for name in types if name.startswith(("anomaly_vae_", "grpc_"))}
-    assert listed == ours | {"anomaly_vae_tls_certificate_expiry_timestamp_seconds"}
+    others = {"anomaly_vae_tls_certificate_expiry_timestamp_seconds", "anomaly_vae_upper_threshold_nats"}
+    assert listed == ours | others
 
 
 def test_the_table_of_files_lists_those_of_a_bundle(model_path):
     listed = set(codes_of([row[0] for row in table_of(DOCS / "bundle.md", "The bundle")]))
-    assert listed - {path.name for path in model_path.iterdir()} == set(graph_names(2)) - set(graph_names(1))
+    of_images = {CONTRAST_GRAPH, CONTRAST_ARRAY}
+    further = set(graph_names(2)) - set(graph_names(1)) | of_images
+    assert listed - {path.name for path in model_path.iterdir()} == further
     assert {path.name for path in model_path.iterdir()} <= listed
 
 

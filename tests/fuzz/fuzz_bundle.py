@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["anomaly_vae"]):
     import onnx
     from google.protobuf.message import DecodeError
 
-    from anomaly_vae.bundle.files import ARRAYS
+    from anomaly_vae.bundle.file_arrays import ARRAYS
     from anomaly_vae.bundle.manifest import graph_names
     from tests.fuzz.mutations import changed_json, changed_message
     from tests.fuzz.seeds import small_bundle

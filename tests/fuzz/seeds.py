@@ -46,6 +46,7 @@ def request_seeds() -> list[pb.ScoreRequest]:
         pb.Tensor(data=rows.astype(kind).tobytes(), dtype=name, shape=rows.shape)
         for kind, name in (("<f4", "FP32"), ("<f8", "FP64"))
     ]
+    tensors.append(pb.Tensor(data=_bytes(rows).tobytes(), dtype="UINT8", shape=rows.shape))
     columns = pb.Columns()
     for d, column in enumerate(SCHEMA.columns):
         if column.name == "pressure":
@@ -83,7 +84,20 @@ def infer_seeds() -> list[inference_pb2.ModelInferRequest]:
         raw.raw_input_contents.append(rows.astype(kind).tobytes())
         getattr(typed.inputs[0].contents, f"{name.lower()}_contents").extend(rows.ravel().tolist())
         found += [raw, typed]
+    for request in found[:2]:
+        as_bytes = inference_pb2.ModelInferRequest.FromString(request.SerializeToString())
+        as_bytes.inputs[0].datatype = "UINT8"
+        if request.raw_input_contents:
+            as_bytes.raw_input_contents[0] = _bytes(rows).tobytes()
+        else:
+            as_bytes.inputs[0].ClearField("contents")
+            as_bytes.inputs[0].contents.uint_contents.extend(_bytes(rows).ravel().tolist())
+        found.append(as_bytes)
     return found
+
+
+def _bytes(rows: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(np.clip(rows, 0.0, 255.0)).astype(np.uint8)
 
 
 def _rows(n: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly_vae.bundle.files import ARRAYS
+from anomaly_vae.bundle.file_arrays import ARRAYS
 from anomaly_vae.bundle.manifest import graph_names
 from tests.fuzz.mutations import changed_bytes, changed_json, changed_message
 from tests.fuzz.seeds import small_bundle

@@ -24,15 +24,16 @@ SCHEMA = Schema(
 
 
 class FakeScorer:
-    """log p(x) is the number in column a, 0 where it is missing; rows below 0 are anomalies."""
+    """log p(x) is the number in column a, 0 where it is missing. Anomalies are below 0; with two tails also above 5."""
 
     schema = SCHEMA
     num_samples = 64
+    has_contrast = False
 
     def __init__(self):
         self.seen = []
 
-    def score_rows(self, rows, *, num_samples=None, max_std_error=None, target_fpr=None):
+    def score_rows(self, rows, *, num_samples=None, max_std_error=None, target_fpr=None, tail=None):
         if num_samples not in (None, 16, 64):
             raise ConfigError("num_samples must be one of 16, 64")
         self.seen.append(rows)
@@ -42,17 +43,23 @@ class FakeScorer:
             std_error=np.where(value == 1.5, np.nan, 0.25),
             reliable=value < 9.0,
             p_value=np.full(len(rows), target_fpr or 0.5) if calibrated else None,
-            is_anomaly=value < 0.0 if calibrated else None,
+            is_anomaly=self._beyond(value, 0.0, tail) if calibrated else None,
             num_samples=np.full(len(rows), num_samples or 64),
             reason=["city is new" if code == -1.0 else None for code in rows[:, 0]],
         )
 
-    def flag_rows(self, rows, *, target_fpr=None):
+    def flag_rows(self, rows, *, target_fpr=None, tail=None):
         return Flags(
-            is_anomaly=rows[:, 1] < (target_fpr or 0.0),
+            is_anomaly=self._beyond(rows[:, 1], target_fpr or 0.0, tail),
             num_samples=np.full(len(rows), 16),
             reason=[None] * len(rows),
         )
+
+    def thresholds(self, *, target_fpr=None, tail=None):
+        return target_fpr or 0.0, 5.0 if tail == "both" else None
+
+    def _beyond(self, value, low, tail):
+        return (value < low) | (value > 5.0) if tail == "both" else value < low
 
     def encode_rows(self, rows):
         return np.column_stack([rows[:, 1], -rows[:, 1], rows[:, 0]])

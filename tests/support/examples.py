@@ -74,6 +74,12 @@ class Examples:
         pd.concat([marked, odd]).to_parquet(self._folder / "history.parquet")
         if not re.search(r"^anomaly-vae train .* -o model\b(?!-)", text_of(self._page), re.MULTILINE):
             shutil.copytree(bundle, self._folder / "model")
+        if "metrics.csv" in text_of(self._page):
+            _series("2024-01-01", 700, seed=0).to_csv(self._folder / "metrics.csv", index=False)
+            _series("2024-04-01", 60, seed=1).to_csv(self._folder / "new_metrics.csv", index=False)
+        if "normal.npy" in text_of(self._page):
+            np.save(self._folder / "normal.npy", _images(90, seed=0))
+            np.save(self._folder / "new.npy", _images(12, seed=1))
         authority = Authority()
         (self._folder / "ca.pem").write_bytes(authority.pem)
         key, certificate = authority.issue()
@@ -163,3 +169,26 @@ def _table(num_rows: int, seed: int) -> pd.DataFrame:
     table = pd.DataFrame(make_rows(num_rows, seed), columns=list(NAMES))
     table.insert(0, "id", np.arange(num_rows))
     return table
+
+
+def _series(start: str, num_steps: int, seed: int) -> pd.DataFrame:
+    """Hourly steps of two series with two channels, of which one hour is missing."""
+    rng = np.random.default_rng(seed)
+    hours = np.arange(num_steps)
+    parts = []
+    for host, phase in (("north", 0.0), ("south", 1.0)):
+        day = np.sin(2 * np.pi * hours / 24 + phase)
+        load = 0.5 + 0.2 * day + 0.03 * rng.normal(size=num_steps)
+        flow = 10 + 2 * day + 0.3 * rng.normal(size=num_steps)
+        times = pd.date_range(start, periods=num_steps, freq="h")
+        parts.append(pd.DataFrame({"time": times, "host": host, "load": load, "flow": flow}).drop(index=30))
+    return pd.concat(parts)
+
+
+def _images(count: int, seed: int) -> np.ndarray:
+    """Grey images of 8 x 8 pixels with a bright square at some place."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 40, size=(count, 8, 8))
+    for image, (y, x) in zip(images, rng.integers(0, 5, size=(count, 2)), strict=True):
+        image[y : y + 4, x : x + 4] += rng.integers(150, 200)
+    return images.astype(np.uint8)

@@ -83,6 +83,46 @@ def bomb(*nodes, **arrays):
     return change
 
 
+def images(model, *nodes, pixels=28, **arrays):
+    """Add a constant image of one channel, and nodes that take it."""
+    bomb(*nodes, image=np.ones((1, 1, pixels, pixels), np.float32), **arrays)(model)
+
+
+def layer(operator="Conv", **attributes):
+    """Add a convolution of an image with a kernel of 3 x 3 pixels."""
+
+    def change(model):
+        images(model, kernel=np.ones((1, 1, 3, 3), np.float32))
+        model.graph.node.append(helper.make_node(operator, ["image", "kernel"], ["b"], **attributes))
+
+    return change
+
+
+def layers(operator, times):
+    """Add many convolutions of an image, whose values are few."""
+
+    def change(model):
+        outputs = [(operator, ["image", "kernel"], [f"b{i}"]) for i in range(times)]
+        images(model, *outputs, pixels=64, kernel=np.ones((1, 1, 60, 60), np.float32))
+
+    return change
+
+
+def stretched(model):
+    """Repeat an image in strides: 16 times as high and wide with each layer."""
+    images(model, kernel=np.ones((1, 1, 1, 1), np.float32))
+    for i in range(4):
+        names = ["image" if not i else f"s{i}", "kernel"]
+        model.graph.node.append(helper.make_node("ConvTranspose", names, [f"s{i + 1}"], strides=[16, 16]))
+
+
+def of_data(model):
+    """Take a value as the kernel."""
+    images(model)
+    model.graph.node.append(helper.make_node("Conv", ["image", "image2"], ["b"]))
+    model.graph.node.insert(0, helper.make_node("Exp", ["image"], ["image2"]))
+
+
 def doubled(times):
     return [("Concat", [f"d{i}", f"d{i}"], [f"d{i + 1}"]) for i in range(times)]
 
@@ -163,6 +203,19 @@ GRAPHS = {
     "a shape doubled again and again": (bomb(*doubled(60), d0=np.ones(2, np.int64)), "its values need more than"),
     "a shape made of data": (bomb(("Mul", ["two", "two"], ["s"]), ("Reshape", ["z", "s"], ["b"]), two=[2, 2]),
                              "not known before it runs"),
+    "an automatic padding": (layer(auto_pad="SAME_UPPER"), "attribute 'auto_pad' that a model does not use"),
+    "a given size": (layer("ConvTranspose", output_shape=[99, 99]), "attribute 'output_shape' that a model does not"),
+    "groups": (layer(group=2), "of 2 groups"),
+    "strides as text": (layer(strides="1"), "attribute strides of a node Conv is 0, expected a list"),
+    "huge strides": (layer("ConvTranspose", strides=[2**40, 1]), "expected 1 to 16"),
+    "huge dilations": (layer(dilations=[1, 2**62]), "expected 1 to 16"),
+    "huge padding": (layer(pads=[2**62] * 4), "expected less than the kernel's extents"),
+    "negative padding": (layer("ConvTranspose", pads=[-(2**62)] * 4), "expected less than the kernel's extents"),
+    "huge output padding": (layer("ConvTranspose", output_padding=[2**31, 0]), "expected less than strides"),
+    "a kernel of another size": (layer(kernel_shape=[5, 5]), "kernel_shape"),
+    "a kernel of data": (of_data, "input 1 of a node Conv is not a weight"),
+    "an image stretched again and again": (stretched, "its values need more than"),
+    "many large kernels": (layers("ConvTranspose", 200), "its nodes need more than"),
     "nodes out of order": (node("Log", ["params"], ["b"]), "not the output of an earlier node"),
     "a name twice": (bomb(("Log", ["z"], ["params"])), "given twice"),
     "a weight twice": (lambda m: m.graph.initializer.append(m.graph.initializer[0]), "given twice"),

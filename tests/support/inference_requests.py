@@ -37,7 +37,7 @@ SHARED = {
     "shared_memory_region": pb.InferParameter(string_param="secret"),
     "shared_memory_byte_size": pb.InferParameter(int64_param=240),
 }
-DTYPES = {"FP32": "<f4", "FP64": "<f8", "BOOL": "?"}
+DTYPES = {"FP32": "<f4", "FP64": "<f8", "BOOL": "?", "UINT8": "u1"}
 
 
 def x(rows=ROWS, datatype="FP64", shape=None, name="x", **fields):

@@ -14,6 +14,7 @@ from anomaly_vae.columns.heads import (
     CountHead,
     GaussianHead,
     LogisticHead,
+    PixelHead,
     StudentTHead,
     VonMisesHead,
 )
@@ -70,6 +71,10 @@ COLUMNS: dict[str, tuple[Column, ColumnModel]] = {
     "cyclic": (
         Column(name="hour", kind="cyclic", period=24.0),
         ColumnModel(head=VonMisesHead(period=24.0, limit=100.0)),
+    ),
+    "pixel": (
+        Column(name="brightness", kind="integer", step=1.0, origin=0.0),
+        ColumnModel(head=PixelHead(low=0.0, step=1.0, levels=11), transform=Standardise(center=5.0, scale=5.0)),
     ),
 }
 
@@ -138,5 +143,6 @@ def rows_of(n: int, *names: str, seed: int = 0) -> np.ndarray:
         "bernoulli": rng.integers(2, size=n),
         "count": rng.poisson(2.0, size=n),
         "cyclic": 12.0 / np.pi * rng.vonmises(2.0, 1.5, size=n) % 24.0,
+        "pixel": rng.integers(11, size=n),
     }
     return np.column_stack([made[name] for name in names]).astype(np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_vae.arrays import standard_normal_log_prob
-from anomaly_vae.density.network import Posterior
+from anomaly_vae.density.network import CallSizes, Posterior
 
 __all__ = ["FunctionNetwork", "Network"]
 
@@ -15,6 +15,8 @@ _FIRST, _SECOND = 1e-5, 1e-4
 
 class Network:
     """A model of a few sums; its bits can be made to depend on the shape of a call."""
+
+    call_sizes = CallSizes()
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class FunctionNetwork:
     """
 
     batch_invariant = False
+    call_sizes = CallSizes()
 
     def __init__(self, decoder, likelihood, encoder=None):
         self.decoder, self.of_params, self.encoder = decoder, likelihood, encoder

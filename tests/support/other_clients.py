@@ -28,13 +28,13 @@ def require_client(package, statement):
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
 
 
-def ask_by(package, model_path, rows, folder, timeout):
-    """Run tests/support/ask_by_PACKAGE.py against a service; return its arrays by "call.output", and its facts."""
+def ask_by(package, model_path, rows, folder, timeout, script="ask_by"):
+    """Run tests/support/SCRIPT_PACKAGE.py against a service; return its arrays by "call.output", and its facts."""
     np.save(folder / "rows.npy", rows)
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ANOMALY_VAE_"))}
     with running(model_path) as service:
-        script = ROOT / "tests" / "support" / f"ask_by_{package}.py"
-        command = [python_of(package), script, service.target, folder]
+        path = ROOT / "tests" / "support" / f"{script}_{package}.py"
+        command = [python_of(package), path, service.target, folder]
         done = subprocess.run(command, capture_output=True, text=True, env=own, timeout=timeout, check=False)
         assert done.returncode == 0, done.stderr
     with np.load(folder / "arrays.npz") as arrays:

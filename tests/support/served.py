@@ -26,13 +26,14 @@ LIMITS = ServeConfig(model=Path("model"), max_rows=1_000, max_columns=50)
 DIGEST = "0123456789abcdef" * 4
 
 
-def served_model(schema=SCHEMA, budgets=(16, 64, 1_024), **scorer):
+def served_model(schema=SCHEMA, budgets=(16, 64, 1_024), tail="low", **scorer):
     """Return a model calibrated for 1,024 samples, with the threshold of 99 calibration scores 0, 1, ..., 98: the
-    fifth, since 0.055 times 100 is 5.5."""
-    calibration = calibrate(np.arange(99.0), np.zeros(99, bool), 0.055)[0]
+    fifth, since 0.055 times 100 is 5.5. With two tails, each has half of it: the second and the second last score."""
+    calibration = calibrate(np.arange(99.0), np.zeros(99, bool), 0.055, tail=tail)[0]
     manifest = SimpleNamespace(calibration=calibration, schema=schema)
     bundle = SimpleNamespace(manifest=manifest, digest=DIGEST)
     given = {"schema": schema, "num_samples": 1_024, "bundle": bundle, "threshold": calibration.threshold}
+    given |= {"upper_threshold": calibration.upper_threshold}
     return Served("model", "3", SimpleNamespace(**given | scorer), budgets)
 
 

@@ -64,7 +64,7 @@ def test_the_server_and_its_model_are_live_and_ready_and_no_other(facts):
     [
         ("model", "NOT_FOUND", "model_name: 'other' is not served here, 'model' is"),
         ("infinity", "INVALID_ARGUMENT", "raw_input_contents[0]: row 2, column 'flow' is inf"),
-        ("integers", "INVALID_ARGUMENT", "inputs[0].datatype: is 'INT64', expected FP32 or FP64"),
+        ("integers", "INVALID_ARGUMENT", "inputs[0].datatype: is 'INT64', expected FP32, FP64 or UINT8"),
         ("size", "INVALID_ARGUMENT", "inputs[0].parameters.binary_data_size: is 2992, the values have 3000 bytes"),
         ("shared memory", "INVALID_ARGUMENT", "inputs[0].parameters: 'shared_memory_"),
         ("output", "INVALID_ARGUMENT", "outputs[0].name: is 'log_p', expected one of log_px"),

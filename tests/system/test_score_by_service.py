@@ -54,7 +54,7 @@ def test_another_budget_gives_the_same_file_or_is_refused_by_the_service(service
         "score", f"grpc://{service.target}", table, "-o", "x.csv", "--keep", "id", "--num-samples", "65", code=2
     )
     (line,) = done.stderr.decode().splitlines()
-    assert "num_samples must be one of 16, 32" in line
+    assert "--num-samples must be one of 16, 32" in line
     assert not (tmp_path / "x.csv").exists()
 
 

@@ -122,7 +122,7 @@ def test_metadata_and_configuration_describe_the_model(facts, new_rows):
         ("model", "NOT_FOUND", "model_name: 'other' is not served here, 'model' is"),
         ("version", "NOT_FOUND", "version: '2' is not served here, '1' is"),
         ("infinity", "INVALID_ARGUMENT", "raw_input_contents[0]: row 2, column 'flow' is inf"),
-        ("integers", "INVALID_ARGUMENT", "inputs[0].datatype: is 'INT64', expected FP32 or FP64"),
+        ("integers", "INVALID_ARGUMENT", "inputs[0].datatype: is 'INT64', expected FP32, FP64 or UINT8"),
         ("shared memory", "INVALID_ARGUMENT", "inputs[0].parameters: 'shared_memory_"),
         ("classes", "INVALID_ARGUMENT", "outputs[0].parameters: 'classification' is not offered here"),
         ("output", "INVALID_ARGUMENT", "outputs[0].name: is 'log_p', expected one of log_px"),
