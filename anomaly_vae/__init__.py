@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from anomaly_vae.version import __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from anomaly_vae import plot
     from anomaly_vae.scorer import Flags, Scorer, Scores, load
+    from anomaly_vae.series.live import SeriesScorer
     from anomaly_vae.training.detector import VAEDetector
 
-__all__ = ["Flags", "Scorer", "Scores", "VAEDetector", "__version__", "load"]
+__all__ = ["Flags", "Scorer", "Scores", "SeriesScorer", "VAEDetector", "__version__", "load", "plot"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,6 +30,12 @@ def __getattr__(name: str) -> Any:
             text = f"VAEDetector needs torch and scikit-learn: pip install 'anomaly_vae[train]' ({error})"
             raise ModuleNotFoundError(text, name=error.name) from error
         return VAEDetector
+    if name == "SeriesScorer":
+        from anomaly_vae.series.live import SeriesScorer
+
+        return SeriesScorer
+    if name == "plot":
+        return importlib.import_module("anomaly_vae.plot")
     if name in ("Flags", "Scorer", "Scores", "load"):
         from anomaly_vae import scorer
 
