@@ -139,7 +139,7 @@ _MODEL = (
         "--max-steps",
         type=click.IntRange(1),
         help="Largest number of optimiser steps.  [default: 2.5 for each training row, between 2,000 and 8,000; with "
-        "--search off half of that]",
+        "--search off half of that; for windows 1,000 to 2,000, for images 1,000 to 4,000]",
     ),
     click.option(
         "--max-epochs", type=click.IntRange(1), help="Largest number of passes over the rows.  [default: no limit]"

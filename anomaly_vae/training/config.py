@@ -88,7 +88,7 @@ class TrainConfig:
             may be more likely than those of the training, and "low" for tables and series.
         max_epochs: Limit in passes over the training rows, or None for no limit.
         max_steps: Limit in optimiser steps; "auto" uses 2.5 for each training row, between 2,000 and 8,000; half of
-            that without a search.
+            that without a search. Windows get 1,000 to 2,000 steps, images 1,000 to 4,000.
         device: "auto" (CUDA if available, else the CPU), or the name of a torch device such as "cpu".
         random_state: Seed of the split, the weights and the noise; None uses a random seed.
     """

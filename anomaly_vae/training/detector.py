@@ -71,7 +71,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         normalisation: "batch": convolutions have batch normalisation in training. "none".
         max_epochs: Limit in passes over the training rows, or None.
         max_steps: Limit in optimiser steps; "auto" takes 2.5 for each training row, between 2,000 and 8,000; half of
-            that without a search.
+            that without a search. Windows get 1,000 to 2,000 steps, images 1,000 to 4,000.
         device: "auto" (CUDA if available, else the CPU) or the name of a torch device.
         random_state: Seed, RandomState or None (a random seed). The same seed gives the same model on the same machine.
         verbose: 0, or 1 to show a progress bar on standard error.

@@ -15,8 +15,9 @@ from anomaly_vae.errors import InvalidInput
 from anomaly_vae.images import open_images
 from anomaly_vae.images.raw import is_idx_start
 from tests.support.array_attacks import ARRAYS
+from tests.support.data import DATA
 
-MNIST = Path("/work/shared/data/mnist/t10k-images-idx3-ubyte.gz")
+MNIST = DATA / "mnist" / "t10k-images-idx3-ubyte.gz"
 RNG = np.random.default_rng(3)
 COLOURS = RNG.integers(0, 256, (9, 8, 7, 3), dtype=np.uint8)
 GREY = COLOURS[..., 0]
@@ -193,7 +194,7 @@ def test_first_bytes_of_idx():
         assert not is_idx_start(other)
 
 
-@pytest.mark.skipif(not MNIST.exists(), reason="needs MNIST")
+@pytest.mark.skipif(not MNIST.exists(), reason=f"no {MNIST}: set ANOMALY_VAE_DATA")
 def test_mnist():
     source = open_images(MNIST)
     assert (len(source), source.shape.sizes) == (10_000, (28, 28, 1))
