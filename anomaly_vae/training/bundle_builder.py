@@ -32,11 +32,12 @@ from anomaly_vae.training.contrast import Contrast as FittedContrast
 from anomaly_vae.training.contrast import contrast_graph, corruption_names, fit_contrast
 from anomaly_vae.training.export import export_graphs
 from anomaly_vae.training.fit import FittedModel, network_sizes
-from anomaly_vae.training.gates import check_onnx, run_gates
+from anomaly_vae.training.gates import run_gates
 from anomaly_vae.training.loop import Progress
 from anomaly_vae.training.missing_cells import fit_adjustment
 from anomaly_vae.training.noise import sobol_normal
 from anomaly_vae.training.nonsense import flags_nonsense, nonsense_rows
+from anomaly_vae.training.onnx_check import check_onnx
 from anomaly_vae.training.row_source import Parts, typical
 from anomaly_vae.training.search import SearchResult
 from anomaly_vae.training.starts import choose_extra_starts

@@ -23,7 +23,7 @@ from anomaly_vae.density.estimator import DensityEstimator
 from anomaly_vae.density.member import Member
 from anomaly_vae.density.noise import Noise
 from anomaly_vae.density.sampler import EncoderSampler, Rows
-from anomaly_vae.training.gates import log_px_in_float64
+from anomaly_vae.training.onnx_check import log_px_in_float64
 from tests.benchmarks.adbench import split
 from tests.benchmarks.tables import MODELS, SEARCH_HELP, train
 
