@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
@@ -26,6 +28,9 @@ __all__ = ["DelimitedSource"]
 
 # Bytes that pyarrow reads at a time; also the longest row. Chosen, not measured: it bounds the memory.
 _BLOCK_BYTES = 2**20
+
+# Longest wait for pyarrow's thread, which at most finishes one read. Chosen: a pipe may never end that read.
+_RELEASE_SECONDS = 5.0
 
 # The line that Excel understands before the header.
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?(?:\r\n?|\n)', re.IGNORECASE)
@@ -114,8 +119,9 @@ class DelimitedSource(TextSource):
             null_values=[""],
         )
         start = self._handed
+        released = threading.Event()
         try:
-            with pyarrow.csv.open_csv(_Blocks(self._stream), read, parse, convert) as reader:
+            with pyarrow.csv.open_csv(_Blocks(self._stream, released), read, parse, convert) as reader:
                 for number, batch in enumerate(reader):
                     for first in range(0, batch.num_rows, BATCH_ROWS):
                         part = batch.slice(first, BATCH_ROWS)
@@ -125,7 +131,11 @@ class DelimitedSource(TextSource):
             if "Empty CSV file" not in str(error):
                 raise InvalidInput(f"{self.where}: {_explain(error)}") from error
         except OSError as error:
+            released.set()  # the read is over, and the error holds the file
             raise InvalidInput(f"{self.where}: cannot be read: {error.strerror or error}") from error
+        finally:
+            reader = None  # pyarrow's reader holds the file
+            released.wait(_RELEASE_SECONDS)
 
     def _read_header(self, text: str) -> tuple[list[str], int]:
         """Return the first row that is not blank, and the length of the text to its end."""
@@ -161,10 +171,15 @@ class DelimitedSource(TextSource):
 
 
 class _Blocks(io.RawIOBase):
-    """The text of a stream as a file for pyarrow."""
+    """The text of a stream as a file for pyarrow.
 
-    def __init__(self, stream: TextStream) -> None:
+    pyarrow reads it from a thread of its own, also after its reader is closed, and a thread that needs the interpreter
+    while the process ends aborts the process. ``released`` is set as soon as no thread has this file any more.
+    """
+
+    def __init__(self, stream: TextStream, released: threading.Event) -> None:
         self._stream = stream
+        weakref.finalize(self, released.set).atexit = False
 
     def readable(self) -> bool:
         return True

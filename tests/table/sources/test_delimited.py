@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import time
+import weakref
 
 import pytest
 
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.errors import InvalidInput
+from anomaly_vae.table.sources import delimited
 from anomaly_vae.table.sources.delimited import DelimitedSource
 from anomaly_vae.table.sources.encoding import TextStream
 from anomaly_vae.table.sources.streams import ByteStream
@@ -209,3 +212,27 @@ def test_a_read_error_names_the_input():
     data = b"a,b\n" + b"1,2\n" * 1_000_000
     with pytest.raises(InvalidInput, match=r"text: cannot be read: .*Input/output error"):
         cells(DelimitedSource(TextStream(ByteStream(Failing(data), "text", 8)), ReadOptions()))
+
+
+@pytest.mark.parametrize("rows_read", ["some", "all"])
+def test_no_thread_reads_once_the_rows_are_closed(rows_read, monkeypatch):
+    # A thread that reads while the process ends aborts the process.
+    files = []
+
+    class SlowBlocks(delimited._Blocks):
+        def __init__(self, *args):
+            super().__init__(*args)
+            files.append(weakref.ref(self))
+
+        def read(self, size=-1):
+            time.sleep(0.1)
+            return super().read(size)
+
+    monkeypatch.setattr(delimited, "_Blocks", SlowBlocks)
+    source = source_of("a,b\n" + f"{'x' * 999},2\n" * 2**12)
+    batches = source.batches(source.names)
+    next(batches)
+    if rows_read == "all":
+        assert sum(raw.columns.num_rows for raw in batches) > 2**11
+    batches.close()
+    assert [file() for file in files] == [None]
