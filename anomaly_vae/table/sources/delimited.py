@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import io
 import re
@@ -30,7 +31,10 @@ __all__ = ["DelimitedSource"]
 _BLOCK_BYTES = 2**20
 
 # Longest wait for pyarrow's thread, which at most finishes one read. Chosen: a pipe may never end that read.
-_RELEASE_SECONDS = 5.0
+_RELEASE_SECONDS = 1.0
+
+# Wait for a read that finds the end of a file that nobody has closed. Chosen: it takes milliseconds.
+_LAST_READ_SECONDS = 0.5
 
 # The line that Excel understands before the header.
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?(?:\r\n?|\n)', re.IGNORECASE)
@@ -130,8 +134,11 @@ class DelimitedSource(TextSource):
         except pa.ArrowInvalid as error:
             if "Empty CSV file" not in str(error):
                 raise InvalidInput(f"{self.where}: {_explain(error)}") from error
-        except OSError as error:
+        except InvalidInput:  # from the stream
             released.set()  # the read is over, and the error holds the file
+            raise
+        except OSError as error:
+            released.set()
             raise InvalidInput(f"{self.where}: cannot be read: {error.strerror or error}") from error
         finally:
             reader = None  # pyarrow's reader holds the file
@@ -178,14 +185,34 @@ class _Blocks(io.RawIOBase):
     """
 
     def __init__(self, stream: TextStream, released: threading.Event) -> None:
-        self._stream = stream
+        self._stream, self._released = stream, released
+        self._reading, self._is_stopped = threading.Lock(), False
         weakref.finalize(self, released.set).atexit = False
+        _OPEN.add(self)
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        return self._stream.read(size)
+        with self._reading:
+            return b"" if self._is_stopped else self._stream.read(size)
+
+    def stop(self) -> None:
+        """Wait for the end of a read; the next one finds the end of the file, so that there is no other."""
+        self._is_stopped = True
+        if self._reading.acquire(timeout=_RELEASE_SECONDS):
+            self._reading.release()
+            self._released.wait(_LAST_READ_SECONDS)
+
+
+# Files that nobody has closed when the process ends.
+_OPEN: weakref.WeakSet[_Blocks] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_reading() -> None:
+    for blocks in list(_OPEN):
+        blocks.stop()
 
 
 def _check(options: ReadOptions) -> None:
