@@ -14,11 +14,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from anomaly_vae import plot
+    from anomaly_vae.explained import Why
     from anomaly_vae.scorer import Flags, Scorer, Scores, load
     from anomaly_vae.series.live import SeriesScorer
     from anomaly_vae.training.detector import VAEDetector
 
-__all__ = ["Flags", "Scorer", "Scores", "SeriesScorer", "VAEDetector", "__version__", "load", "plot"]
+__all__ = ["Flags", "Scorer", "Scores", "SeriesScorer", "VAEDetector", "Why", "__version__", "load", "plot"]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,6 +35,10 @@ def __getattr__(name: str) -> Any:
         from anomaly_vae.series.live import SeriesScorer
 
         return SeriesScorer
+    if name == "Why":
+        from anomaly_vae.explained import Why
+
+        return Why
     if name == "plot":
         return importlib.import_module("anomaly_vae.plot")
     if name in ("Flags", "Scorer", "Scores", "load"):

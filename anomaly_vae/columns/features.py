@@ -156,6 +156,18 @@ class Features:
         values = rows[:, d][~np.isnan(rows[:, d])]
         return _levels_of(self.schema.columns[d], values)
 
+    def part(self, columns: Sequence[int]) -> tuple[Features, NDArray[np.intp]]:
+        """Return the features of some modelled columns alone, and their places in the decoder's output.
+
+        Args:
+            columns: Indices of the columns of the schema, increasing.
+        """
+        models = dict(zip(self._columns.tolist(), self._models, strict=True))
+        chosen = tuple(self.schema.columns[d] for d in columns)
+        places = {d: m for m, d in enumerate(self.schema.modelled.tolist())}
+        part = Features(Schema(columns=chosen), [models[d] for d in columns])
+        return part, self.layout.params_of(np.array([places[d] for d in columns]))
+
     def decode(self, values: FloatArray, rng: np.random.Generator | None = None) -> FloatArray:
         """Convert values (N, M) in model units, in the order of the layout, to rows (N, D) in data units.
 

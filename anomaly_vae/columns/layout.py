@@ -76,6 +76,17 @@ class Layout:
         """Indices of the modelled columns in the order of their blocks, shape (M,)."""
         return np.concatenate([block.columns for block in self.blocks])
 
+    def params_of(self, columns: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the places of the parameters of some modelled columns, in the order of a layout of these alone."""
+        found = []
+        for block in self.blocks:
+            chosen = np.flatnonzero(np.isin(block.columns, columns))
+            ends = block.starts + np.array(block.sizes)
+            of_features = [np.arange(start, end) for start, end in zip(block.starts[chosen], ends[chosen], strict=True)]
+            for j in range(block.num_params // block.num_features if len(chosen) else 0):
+                found += [block.params.start + j * block.num_features + places for places in of_features]
+        return np.concatenate(found)
+
     @property
     def column_of_feature(self) -> NDArray[np.intp]:
         """For each feature, the index of its column in :attr:`order`, shape (F,)."""

@@ -15,11 +15,12 @@ from anomaly_vae.density.cascade import is_clearly_normal
 from anomaly_vae.density.estimates import Estimates
 from anomaly_vae.density.fitting import Effort, ProposalFitter
 from anomaly_vae.density.importance import summarise
-from anomaly_vae.density.network import Network
+from anomaly_vae.density.network import Float32Array, Network
 from anomaly_vae.density.noise import Noise
 from anomaly_vae.density.prior import NORMAL, Prior
 from anomaly_vae.density.proposals import Mixture
 from anomaly_vae.density.sampler import EncoderSampler, Mask, MixtureSampler, Rows, Sampler
+from anomaly_vae.density.samples import Samples
 
 __all__ = ["FIRST_POINTS", "PILOT_POINTS", "Engine", "Screened", "estimates_of"]
 
@@ -131,6 +132,49 @@ class Engine:
         sampler = self.encoder_sampler(self.encode(inputs))
         sampler.extend(num_samples // self.scramblings)
         return estimates_of(sampler).shifted(inputs.base)
+
+    def posterior_samples(self, inputs: Inputs, num_points: int, *, thorough: bool) -> Samples:
+        """Return samples of a proposal fitted to p(z|x).
+
+        Args:
+            inputs: The rows.
+            num_points: n, points of every scrambling.
+            thorough: Whether to search with many starts.
+        """
+        if self.fitter is None:
+            raise ValueError("this engine does not fit proposals")
+        rows = self.encode(inputs)
+        pilot = self.encoder_sampler(rows)
+        pilot.extend(PILOT_POINTS)
+        fit = self.fitter.fit(rows, rows.loc, self.fitter.thorough if thorough else self.fitter.quick)
+        num_rows, count = len(rows.x), num_points * self.scramblings
+        found = Samples(
+            z=np.empty((num_rows, count, rows.loc.shape[1])),
+            log_weights=np.empty((num_rows, count)),
+            estimates=Estimates.empty(num_rows),
+        )
+        for where, sampler in self.mixture_samplers(rows, fit.mixture, pilot.log_joint(), heavy=thorough):
+            sampler.extend(num_points)
+            log_weights = sampler.log_weights()[0].reshape(len(where), count)
+            found.put(where, Samples(sampler.samples(), log_weights, estimates_of(sampler)))
+        return Samples(found.z, found.log_weights + inputs.base[:, None], found.estimates.shifted(inputs.base))
+
+    def quick_fit(self, inputs: Inputs, near: Float32Array | None = None) -> tuple[FloatArray, Float32Array]:
+        """Return what a quick fit without samples says of log p(x), nats in data units, (N,), and its modes (N, L).
+
+        Args:
+            inputs: The rows.
+            near: Where modes may be, shape (N, L): the fit starts there if that is better than the encoder's mean.
+        """
+        if self.fitter is None:
+            raise ValueError("this engine does not fit proposals")
+        rows = self.encode(inputs)
+        start = rows.loc
+        if near is not None:
+            log_joint = tiles.log_joint_at(self._network, rows.x, rows.mask, np.stack([start, near], axis=1))
+            start = np.where((log_joint[:, 1] > log_joint[:, 0])[:, None], near, start)
+        fit = self.fitter.fit(rows, start, self.fitter.quick)
+        return fit.log_evidence + inputs.base, fit.mixture.loc[:, 0].astype(np.float32)
 
     def joint_mismatch(self, inputs: Inputs) -> FloatArray:
         """Compare log p(x, z) of the graphs with that of decoder and likelihood, at the encoder's means z.

@@ -201,6 +201,10 @@ class MixtureSampler:
             _largest_term(log_joint), _largest_term(log_q)
         )
 
+    def samples(self) -> FloatArray:
+        """Return z of the samples, in the order of the log-weights, shape (N, R n, L)."""
+        return np.ascontiguousarray(np.swapaxes(self._z.reshape(*self._z.shape[:2], -1), 1, 2), dtype=np.float64)
+
     def refitted(self) -> Mixture:
         """Return proposals that also have a component with the mean and covariance of the samples under their weights.
 

@@ -48,3 +48,16 @@ def test_columns_with_one_kind_of_head_keep_their_order():
     (block,) = Layout(columns_of(*names)).blocks
     np.testing.assert_array_equal(block.columns, [0, 1, 2, 3])
     assert block.heads == tuple(COLUMNS[name][1].head for name in names)
+
+
+def test_the_parameters_of_some_columns_are_those_of_a_layout_of_these_alone():
+    from tests.support.models import ALL, columns_of
+
+    columns = columns_of(*ALL)
+    layout = Layout(columns)
+    taken = [layout.params_of(np.array([d])) for d in range(len(columns))]
+    assert sorted(np.concatenate(taken).tolist()) == list(range(layout.num_params))
+    for d, places in enumerate(taken):
+        assert len(places) == Layout([columns[d]]).num_params
+    some = np.array([0, 3, 7])
+    np.testing.assert_array_equal(np.sort(layout.params_of(some)), np.sort(np.concatenate([taken[d] for d in some])))

@@ -53,6 +53,12 @@ class CategoricalLikelihood:
         kept = (log_total * mask[..., self._starts]).sum(axis=-1)
         return np.asarray((x * logits * mask).sum(axis=-1) - kept)
 
+    def log_levels(self, params: FloatArray) -> FloatArray:
+        """Return the log-probability of every category of every column, nats, (..., P) -> (..., P)."""
+        logits = np.clip(params, -LOGIT_LIMIT, LOGIT_LIMIT)
+        log_total = np.log(np.add.reduceat(np.exp(logits), self._starts, axis=-1))
+        return np.asarray(logits - log_total[..., self._column_of_feature])
+
     def slope(self, x: FloatArray, mask: FloatArray, params: FloatArray) -> FloatArray:
         """See :class:`~.base.Likelihood`."""
         return (x - self._probabilities(params)) * mask
