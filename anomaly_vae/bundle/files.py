@@ -42,6 +42,7 @@ from anomaly_vae.bundle.npy import npy_bytes
 from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.calibration import Calibration
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.statistics import RowStatistics
 from anomaly_vae.errors import BundleError
 from anomaly_vae.storage import STRAY_NAMES, read_file, refuse_directory, write_directory
 
@@ -122,6 +123,7 @@ def with_calibration(
     created_at: str,
     schema: Schema | None = None,
     contrast: FloatArray | None = None,
+    statistics: RowStatistics | None = None,
 ) -> Bundle:
     """Return the same model with another calibration, and with the schema that the calibration chose, if given.
 
@@ -132,9 +134,14 @@ def with_calibration(
         created_at: The time, ISO 8601.
         schema: The columns.
         contrast: The sorted contrasts of the calibration, nats; None for a model without a contrast.
+        statistics: What the columns of the calibration rows held; None if that is not known.
     """
     manifest = msgspec.structs.replace(
-        bundle.manifest, calibration=calibration, created_at=created_at, schema=schema or bundle.manifest.schema
+        bundle.manifest,
+        calibration=calibration,
+        created_at=created_at,
+        schema=schema or bundle.manifest.schema,
+        statistics=statistics,
     )
     arrays = {"calibration.npy": npy_bytes(scores)}
     if contrast is not None:

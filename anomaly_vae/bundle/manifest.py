@@ -10,15 +10,18 @@ from anomaly_vae.calibration import Calibration
 from anomaly_vae.columns.adjustment import Adjustment
 from anomaly_vae.columns.heads import ColumnModel
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.statistics import RowStatistics
 from anomaly_vae.density.prior import NORMAL, Prior
 from anomaly_vae.record import Count, Positive, Record
 
 __all__ = [
     "FORMAT_VERSION",
     "GRAPHS",
+    "MOST_POINTS",
     "Architecture",
     "Candidate",
     "ContrastRecord",
+    "Curve",
     "Estimator",
     "FileRecord",
     "Gate",
@@ -30,6 +33,9 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 7
+
+# Points of a curve of the training, at most. Chosen, not measured: more cannot be told apart in a picture.
+MOST_POINTS = 200
 
 # The graphs of a member. encoder: q(z|x). decoder: the parameters of p(x|z). log_joint: log p(x, z) of samples.
 # posterior: log p(x, z) with its derivatives in z. likelihood: log p(x|z) at given parameters.
@@ -108,6 +114,21 @@ class Gate(Record):
     detail: str
 
 
+class Curve(Record):
+    """How a training went: what some of its evaluations found, evenly spread.
+
+    Attributes:
+        steps: Optimiser steps done, increasing.
+        training: Mean of the objective over the training batches since the evaluation before, nats in data units: the
+            ELBO, with the weights and the trimming of the training.
+        held_out: Mean ELBO over the held-out rows, nats in data units.
+    """
+
+    steps: Annotated[tuple[Positive, ...], Meta(max_length=MOST_POINTS)]
+    training: Annotated[tuple[float, ...], Meta(max_length=MOST_POINTS)]
+    held_out: Annotated[tuple[float, ...], Meta(max_length=MOST_POINTS)]
+
+
 class Candidate(Record):
     """One model that the search trained.
 
@@ -117,12 +138,14 @@ class Candidate(Record):
             those of other rows; None if there was only one candidate.
         held_out_elbo: Mean over held-out rows, nats in data units.
         chosen: Whether it is a member of the ensemble.
+        curve: How its training went; None in bundles of before.
     """
 
     settings: dict[str, Any]
     criterion: float | None
     held_out_elbo: float
     chosen: bool
+    curve: Curve | None = None
 
 
 class Training(Record):
@@ -170,7 +193,11 @@ class ContrastRecord(Record):
 
 
 class Manifest(Record):
-    """Everything in manifest.json."""
+    """Everything in manifest.json.
+
+    ``statistics`` are those of the calibration rows of a table, which the columns of new rows are compared with. None
+    for series and images, and in bundles of before.
+    """
 
     format_version: int = FORMAT_VERSION
     created_by: str
@@ -182,6 +209,7 @@ class Manifest(Record):
     calibration: Calibration
     training: Training
     contrast: ContrastRecord | None = None
+    statistics: RowStatistics | None = None
     files: dict[str, FileRecord]
 
 

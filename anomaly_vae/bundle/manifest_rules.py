@@ -34,6 +34,8 @@ def rules(manifest: Manifest) -> _Rules:
     yield from _rules_of_estimator(manifest.estimator, len(manifest.members))
     yield from _rules_of_calibration(manifest.calibration)
     yield from _rules_of_contrast(manifest)
+    statistics = manifest.statistics
+    yield statistics is None or statistics.fits(schema), "statistics must fit schema.columns"
 
 
 def _rules_of_texts(manifest: Manifest) -> _Rules:
@@ -52,6 +54,9 @@ def _rules_of_texts(manifest: Manifest) -> _Rules:
     texts += [str(part) for each in settings for pair in each.items() for part in pair]
     yield all(text.isprintable() for text in texts), "names must be printable"
     yield all(set(each) == set(settings[0]) for each in settings), "training.candidates must have equal settings"
+    curves = [each.curve for each in manifest.training.candidates if each.curve is not None]
+    sizes = [{len(each.steps), len(each.training), len(each.held_out)} for each in curves]
+    yield all(len(each) == 1 for each in sizes), "the parts of a curve in training.candidates must have one length"
 
 
 def _rules_of_schema(schema: Schema) -> _Rules:

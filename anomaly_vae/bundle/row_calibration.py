@@ -12,6 +12,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.calibration import Calibration, calibrate, caveats, usable_rank
 from anomaly_vae.columns.novelty import demote_frequent, frequent_novelties
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.columns.statistics import RowStatistics, statistics_of
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.record import Tail
 
@@ -29,6 +30,7 @@ class RowCalibration(NamedTuple):
         used: Which calibration rows were used, shape (N,): those with anything to judge.
         warnings: What the user should know.
         contrast: The contrasts for ``contrast.npy``, sorted, nats; None for a model without a contrast.
+        statistics: What the columns of a table held; None for series and images.
     """
 
     calibration: Calibration
@@ -38,6 +40,7 @@ class RowCalibration(NamedTuple):
     used: NDArray[np.bool_]
     warnings: list[str]
     contrast: FloatArray | None = None
+    statistics: RowStatistics | None = None
 
 
 def usable_schema(
@@ -93,4 +96,5 @@ def calibrate_rows(
     record, kept = calibrate(scores[used], lowest[used], target_fpr, confidence, tail, of_used)
     frequent = frequent_novelties(schema, rows[used & (lowest | (scores <= record.threshold))])
     warnings = caveats(record) + (list(demotions) or frequent)
-    return RowCalibration(record, kept, schema, lowest, used, warnings, of_used)
+    statistics = statistics_of(schema, rows) if schema.shape is None else None
+    return RowCalibration(record, kept, schema, lowest, used, warnings, of_used, statistics)

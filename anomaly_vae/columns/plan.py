@@ -36,7 +36,10 @@ _LEAST_STEPS_OF_ONE = 0.5
 
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
 
-_NAME_OF_ID = re.compile(r"(?i:(^|[^a-z])(id|ids|uuid|guid|rowid|row_?num(ber)?|index)$)|[a-z](ID|Id|UUID)$")
+_NAME_OF_ID = re.compile(
+    r"(?i:(^|[^a-z])(id|ids|uuid|guid|rowid|row_?num(ber)?|index)$)|[a-z](ID|Id|UUID)$"
+    r"|^(__index_level_\d+__|Unnamed: \d+)$"  # the index that pandas writes to Parquet, and to CSV twice
+)
 
 
 def recognise_inputs(

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.schema import Schema
 
-__all__ = ["RowState", "reasons_of", "row_state"]
+__all__ = ["NOTHING_TO_JUDGE", "RowState", "reasons_of", "row_state"]
+
+# The reason of a row with nothing to judge.
+NOTHING_TO_JUDGE = "every cell is missing: there is nothing to judge"
 
 
 class RowState(NamedTuple):
@@ -44,5 +47,5 @@ def reasons_of(schema: Schema, state: RowState, rows: FloatArray) -> list[str | 
     """Return for each row a text about its new values, or that it has none at all; None for other rows."""
     reasons = schema.describe(state.novel, rows)
     for i in np.flatnonzero(state.is_empty):
-        reasons[i] = "every cell is missing: there is nothing to judge"
+        reasons[i] = NOTHING_TO_JUDGE
     return reasons

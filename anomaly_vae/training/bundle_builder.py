@@ -153,6 +153,7 @@ class BundleBuilder:
             calibration=calibrated.calibration,
             training=self._training_record(onnx_error, gates),
             contrast=self._contrast_record(),
+            statistics=calibrated.statistics,
             files={},
         )
         return make_bundle(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.assessment import detection_quality
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.training.data import Data, load_rows
 from anomaly_vae.training.fit import FittedModel
@@ -45,7 +46,10 @@ def criterion(model: FittedModel, schema: Schema, held_out: FloatArray, seed: in
     if len(rows) < _MIN_ROWS:
         return 0.5
     normal = _log_px(model, rows, seed)
-    aurocs = [_auroc(normal, _log_px(model, shuffle_cells(rows, schema, share, rng), seed)) for share in _SHARES]
+    aurocs = [
+        detection_quality(normal, _log_px(model, shuffle_cells(rows, schema, share, rng), seed)).auroc
+        for share in _SHARES
+    ]
     return float(np.mean(aurocs))
 
 
@@ -80,10 +84,3 @@ def _log_weight_sum(model: FittedModel, data: Data, points: torch.Tensor) -> tor
     scale = torch.exp(0.5 * log_var)
     log_q = -0.5 * (points**2).sum(-1) - torch.log(scale).sum(-1, keepdim=True)
     return torch.logsumexp(model.vae.log_joint(*data, loc, scale, points) - log_q, dim=-1)
-
-
-def _auroc(normal: FloatArray, anomalous: FloatArray) -> float:
-    """Return the share of (normal, anomalous) pairs in which the anomaly has the lower score; ties count half."""
-    order = np.sort(normal)
-    twice_below = np.searchsorted(order, anomalous, side="left") + np.searchsorted(order, anomalous, side="right")
-    return float(1.0 - 0.5 * twice_below.mean() / len(order))

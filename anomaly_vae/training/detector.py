@@ -17,10 +17,11 @@ from anomaly_vae.bundle.files import Bundle, write_bundle
 from anomaly_vae.calibration import margins
 from anomaly_vae.caller import warn_caller
 from anomaly_vae.columns.plan import Wanted
+from anomaly_vae.explained import Why
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.series.grid import Panel
 from anomaly_vae.training.config import TrainConfig
-from anomaly_vae.training.detector_data import fit_data, rows_of, scores_of_series
+from anomaly_vae.training.detector_data import explanations_of_series, fit_data, rows_of, scores_of_series
 from anomaly_vae.training.gates import refuse_failed
 from anomaly_vae.training.progress_bar import training_progress
 
@@ -234,6 +235,20 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(rows, Panel):
             return np.where(scores_of_series(scorer, rows, self.offset_).is_anomaly, -1, 1)
         return np.where(scorer.flag_rows(rows).is_anomaly, -1, 1)
+
+    def explain(self, X: Any, *, top: int = 3) -> list[list[Why]]:  # noqa: N803
+        """Say why rows are anomalies, as ``anomaly_vae.Scorer.explain``: for each row its columns, most to blame first.
+
+        Args:
+            X: As for ``score_samples``. Only few rows: each costs as much as many scores. A row of a series has the
+                list of the window that ends there, or of the next one; it is empty if there is none.
+            top: Columns of each row.
+        """
+        scorer = self.scorer()
+        rows = rows_of(X, scorer.schema, type(self).__name__)
+        if isinstance(rows, Panel):
+            return explanations_of_series(scorer, rows, top)
+        return scorer.explain_rows(rows, top=top)
 
     def score(self, X: Any, y: object = None) -> float:  # noqa: N803, ARG002
         """Return the mean of ``score_samples``, nats, so that ``cross_val_score`` and ``GridSearchCV`` work.

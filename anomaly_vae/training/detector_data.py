@@ -13,17 +13,19 @@ from anomaly_vae.columns.rows import collected, column_names, to_rows, to_traini
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.columns.shapes import ImageShape, SeriesShape
 from anomaly_vae.errors import ConfigError, InvalidInput
+from anomaly_vae.explained import Why
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.series.grid import Panel
 from anomaly_vae.series.scoring import score_panel
 from anomaly_vae.series.tables import to_panel, to_training_panel
+from anomaly_vae.series.windows import all_windows, rows_at_ends, window_rows
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.images import train_images
 from anomaly_vae.training.pipeline import TrainedModel, train_table
 from anomaly_vae.training.progress_bar import ProgressCallbacks
 from anomaly_vae.training.windows import train_series, train_windows
 
-__all__ = ["Fitted", "StepScores", "fit_data", "rows_of", "scores_of_series"]
+__all__ = ["Fitted", "StepScores", "explanations_of_series", "fit_data", "rows_of", "scores_of_series"]
 
 
 class Fitted(NamedTuple):
@@ -134,13 +136,38 @@ def scores_of_series(scorer: Scorer, panel: Panel, threshold: float) -> StepScor
         raise InvalidInput(f"no row can be scored with windows of {shape.length} steps: row 0: {reason}")
     flags = np.zeros(len(found), dtype=bool) if found.is_anomaly is None else found.is_anomaly
     score, flag = np.full(len(found), threshold), np.zeros(len(found), dtype=bool)
+    source = _next_windows(panel, found.has_window)
+    known = source >= 0
+    score[known], flag[known] = found.score[source[known]], flags[source[known]]
+    return StepScores(score, flag)
+
+
+def explanations_of_series(scorer: Scorer, panel: Panel, top: int) -> list[list[Why]]:
+    """Return why each row of series is an anomaly: it has the window that :func:`scores_of_series` takes for it.
+
+    A row of a series without any window has an empty list.
+    """
+    shape = scorer.schema.shape
+    if not isinstance(shape, SeriesShape):
+        raise TypeError("the model is not of series")
+    segments = panel.segments(shape.length)
+    places = all_windows(segments, shape.length)
+    ends, has_window = rows_at_ends(segments, places), np.zeros(len(panel.values), dtype=bool)
+    windows = window_rows(segments, places, shape.length) if len(places) else np.empty((0, shape.num_cells))
+    found = dict(zip(ends.tolist(), scorer.explain_rows(windows, top=top), strict=True))
+    has_window[ends] = True
+    return [found.get(row, []) for row in _next_windows(panel, has_window).tolist()]
+
+
+def _next_windows(panel: Panel, has_window: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return for each row the row where the next window of its series ends, or the last one; -1 without any, (N,)."""
+    found = np.full(len(has_window), -1, dtype=np.intp)
     for series in panel.series:
-        places = np.flatnonzero(found.has_window[series.rows])
+        places = np.flatnonzero(has_window[series.rows])
         if len(places):
             nearest = np.minimum(np.searchsorted(places, np.arange(len(series.rows))), len(places) - 1)
-            source = series.rows[places[nearest]]
-            score[series.rows], flag[series.rows] = found.score[source], flags[source]
-    return StepScores(score, flag)
+            found[series.rows] = series.rows[places[nearest]]
+    return found
 
 
 def _sizes(data: Any) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.data import Streamed, load_rows
 from anomaly_vae.training.defaults import plan_of, resolve_convolutions
 from anomaly_vae.training.folding import folded
+from anomaly_vae.training.history import Point
 from anomaly_vae.training.loop import Evaluation, FitResult, Progress, TrainingLoop
 from anomaly_vae.training.row_source import LazyRows, Rows, typical
 from anomaly_vae.training.tails import with_tails
@@ -159,7 +160,13 @@ def from_checkpoint(
     vae.load_state_dict(saved["state"])
     steps, best_step, best = saved["result"]
     interrupted = bool(saved.get("interrupted"))
-    result = FitResult(steps=steps, best_step=best_step, held_out=Evaluation(*best), interrupted=interrupted)
+    result = FitResult(
+        steps=steps,
+        best_step=best_step,
+        held_out=Evaluation(*best),
+        interrupted=interrupted,
+        history=tuple(Point(*point) for point in saved.get("history", ())),
+    )
     return _fitted(config, schema, vae, result, train, held_out)
 
 
@@ -170,6 +177,7 @@ def to_checkpoint(fitted: FittedModel) -> dict[str, Any]:
         "state": fitted.vae.state_dict(),
         "result": [result.steps, result.best_step, list(result.held_out)],
         "interrupted": result.interrupted,
+        "history": [list(point) for point in result.history],
     }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.data import BATCH_SIZE, Batches, Data, Streamed, hide_cells
+from anomaly_vae.training.history import Point
 from anomaly_vae.training.objective import kl_weight, negative_elbo, trim
 from anomaly_vae.training.vae import VAE
 
@@ -92,12 +93,14 @@ class FitResult:
         best_step: The step with the best held-out ELBO.
         held_out: Means over the held-out rows at that step.
         interrupted: Whether KeyboardInterrupt ended the training.
+        history: What every evaluation found, in order.
     """
 
     steps: int
     best_step: int
     held_out: Evaluation
     interrupted: bool
+    history: tuple[Point, ...] = ()
 
 
 class TrainingLoop:
@@ -132,7 +135,7 @@ class TrainingLoop:
         self._columns = torch.as_tensor(vae.head.layout.column_of_feature, device=train.device)
         self._best, self._best_step = Evaluation(-math.inf, math.nan, math.nan), 0
         self._best_state = copy.deepcopy(vae.state_dict())
-        self._step = 0
+        self._step, self._history = 0, list[Point]()
 
     def run(
         self,
@@ -165,7 +168,13 @@ class TrainingLoop:
         if not math.isfinite(self._best.elbo):
             raise FloatingPointError(f"the held-out ELBO is {self._best.elbo} after {self._step} steps")
         self._vae.load_state_dict(self._best_state)
-        return FitResult(steps=self._step, best_step=self._best_step, held_out=self._best, interrupted=interrupted)
+        return FitResult(
+            steps=self._step,
+            best_step=self._best_step,
+            held_out=self._best,
+            interrupted=interrupted,
+            history=tuple(self._history),
+        )
 
     def _take_steps(self, report: Callable[[Progress], None] | None, on_check: Callable[[], None] | None) -> None:
         loss_sum, steps = torch.zeros((), device=self._held_out.x.device), 0
@@ -175,9 +184,10 @@ class TrainingLoop:
             steps += 1
             if self._step % _STEPS_PER_CHECK and self._step != self._max_steps:
                 continue
-            now = self._check()
+            now, loss = self._check(), float(loss_sum) / steps
+            self._history.append(Point(self._step, -loss, now.elbo))
             if report:
-                report(Progress(self._step, self._max_steps, float(loss_sum) / steps, now, self._best.elbo))
+                report(Progress(self._step, self._max_steps, loss, now, self._best.elbo))
             loss_sum.zero_()
             steps = 0
             if on_check:
@@ -195,12 +205,14 @@ class TrainingLoop:
             "schedule": dict(self._schedule.state_dict()),
             "generator": self._generator.get_state(),
             "batches": self._batches.state(),
+            "history": [list(point) for point in self._history],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state that :meth:`state` returned."""
         self._step, self._best_step = state["step"], state["best_step"]
         self._best, self._best_state = Evaluation(*state["best"]), state["best_state"]
+        self._history = [Point(*point) for point in state.get("history", ())]
         self._vae.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])

@@ -15,6 +15,7 @@ from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.criterion import criterion
 from anomaly_vae.training.fit import FittedModel, from_checkpoint, to_checkpoint
+from anomaly_vae.training.history import curve_of
 from anomaly_vae.training.loop import Progress
 from anomaly_vae.training.row_source import Rows
 from anomaly_vae.training.team import Team
@@ -165,6 +166,7 @@ def _choose_members(
             criterion=values[i],
             held_out_elbo=model.result.held_out.elbo + model.elbo_offset,
             chosen=i in chosen,
+            curve=curve_of(model.result.history, model.elbo_offset),
         )
         for i, model in enumerate(models)
     )

@@ -13,7 +13,7 @@ import torch
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.schema import Schema
-from anomaly_vae.density.estimator import default_threads
+from anomaly_vae.density.blocks import default_threads
 from anomaly_vae.errors import AnomalyVaeError
 from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.companion import Companion, Job, Outcome

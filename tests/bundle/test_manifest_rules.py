@@ -149,6 +149,19 @@ def test_settings_of_candidates_must_be_the_same(bundle):
         decode_manifest(json.dumps(text).encode(), "manifest.json")
 
 
+def test_the_parts_of_a_curve_have_one_length_and_older_bundles_have_none(bundle):
+    text = json.loads(encode_manifest(bundle.manifest))
+    (candidate,) = text["training"]["candidates"]
+    candidate["curve"]["held_out"].pop()
+    with pytest.raises(BundleError, match=r"parts of a curve in training\.candidates must have one length"):
+        decode_manifest(json.dumps(text).encode(), "manifest.json")
+    candidate["curve"] |= {name: [1] * 201 for name in ("steps", "training", "held_out")}
+    with pytest.raises(BundleError, match="length <= 200"):
+        decode_manifest(json.dumps(text).encode(), "manifest.json")
+    del candidate["curve"]
+    assert decode_manifest(json.dumps(text).encode(), "manifest.json").training.candidates[0].curve is None
+
+
 def test_a_bundle_from_before_loads_and_its_new_values_rank_lowest(bundle, scorer, new_rows):
     """It has no rare categories, shares or novelty. A changed constant adds nothing to log p(x) there."""
     text = json.loads(encode_manifest(bundle.manifest))

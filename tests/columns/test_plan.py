@@ -35,6 +35,8 @@ def planned(columns, wanted=None):
         ("user_id", RNG.permutation(N), "identifier", "a different whole number in every row and is named like"),
         ("userID", RNG.permutation(N), "identifier", "named like an identifier"),
         ("index", RNG.permutation(N), "identifier", "named like an identifier"),
+        ("__index_level_0__", RNG.permutation(N), "identifier", "named like an identifier"),
+        ("Unnamed: 0", RNG.permutation(N), "identifier", "named like an identifier"),
         ("note", [f"remark {i}" for i in range(N)], "names or free text", "120 different texts in 120 rows"),
         ("gap", [None] * N, "empty", "is empty in all 120 training rows: left out"),
         ("gap", [np.nan] * N, "empty", "is empty"),

@@ -49,6 +49,7 @@ def test_an_interrupted_run_resumes_and_gives_the_same_model(tmp_path, monkeypat
     ).bundle
     assert steps[0] == (("model 1 of 2", 150) if interrupted_in == "first" else ("model 2 of 2", 150))
     assert resumed.files == uninterrupted.files
+    assert resumed.manifest.training.candidates == uninterrupted.manifest.training.candidates
 
 
 def test_a_checkpoint_of_other_rows_or_parameters_is_refused(tmp_path, monkeypatch):

@@ -268,3 +268,12 @@ def test_with_two_tails_the_decision_function_is_negative_beyond_both_thresholds
     np.testing.assert_array_equal(fitted.predict(rows) == -1, is_anomaly)
     np.testing.assert_array_equal(fitted.decision_function(rows) < 0.0, is_anomaly)
     np.testing.assert_array_equal(fitted.decision_function(rows), np.minimum(scores - low, high - scores))
+
+
+def test_rows_are_explained_as_by_the_scorer(fitted):
+    rows = make_rows(3, seed=5)
+    rows[1, 4] = 8.0
+    found = fitted.explain(rows, top=2)
+    assert found == fitted.scorer().explain(rows, top=2)
+    assert isinstance(found[1][0], anomaly_vae.Why)
+    assert found[1][0].is_novel

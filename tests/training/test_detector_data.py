@@ -10,6 +10,7 @@ from anomaly_vae import VAEDetector
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.series.scoring import score_panel
 from anomaly_vae.series.tables import to_panel
+from anomaly_vae.training.detector_data import explanations_of_series
 from tests.support.pictures import short_contrast
 from tests.support.series import machines
 from tests.support.shaped import images, windows
@@ -109,3 +110,39 @@ def test_bytes_have_the_head_of_pixels_as_on_the_command_line():
     options = {name: value for name, value in QUICK.items() if name != "likelihood"} | {"max_steps": 2}
     (member,) = VAEDetector(**options, contrast="off").fit(pictures).bundle_.manifest.members
     assert {type(column.head).__name__ for column in member.columns} == {"PixelHead"}
+
+
+class NamedWindows:
+    """Explains a window by its last cell."""
+
+    def __init__(self, scorer):
+        self.schema = scorer.schema
+
+    def explain_rows(self, rows, *, top):
+        return [[float(value)] * top for value in rows[:, -1]]
+
+
+def test_each_row_of_series_is_explained_by_the_window_that_it_has_its_score_of(of_machines):
+    """The last cell of a window is the last channel at the step where it ends."""
+    new = machines(40, seed=1)
+    few = pd.concat([new, new[new.host == "a"].head(5).assign(host="d")], ignore_index=True)
+    scorer = of_machines.scorer()
+    panel = to_panel(few, scorer.schema.shape)
+    found = explanations_of_series(NamedWindows(scorer), panel, 2)
+    has_window = score_panel(scorer.score_rows, panel, 8).has_window
+    last = panel.values[:, -1]
+    assert [each for each, is_end in zip(found, has_window, strict=True) if is_end] == [
+        [value] * 2 for value in last[has_window]
+    ]
+    assert found[-5:] == [[]] * 5
+    for series in panel.series[:3]:
+        assert found[series.rows[0]] == found[series.rows[7]]
+
+
+def test_a_detector_explains_as_its_scorer_does(of_machines):
+    new = machines(12, seed=1)
+    new = new[new.host == "a"]
+    panel = to_panel(new, of_machines.scorer().schema.shape)
+    found = of_machines.explain(new, top=1)
+    assert found == explanations_of_series(of_machines.scorer(), panel, 1)
+    assert all(found)

@@ -23,6 +23,12 @@ ROWS = make_rows(300)
 PAIR = TrainConfig(random_state=3, max_steps=150, target_fpr=0.05)
 
 
+@pytest.fixture(scope="module")
+def files():
+    """The files of the same model, whose candidates trained one after the other."""
+    return train_model(ROWS, NAMES, PAIR).bundle.files
+
+
 @pytest.fixture
 def side_by_side(monkeypatch):
     """Two cores, and trainings of any length get a companion."""
@@ -30,12 +36,11 @@ def side_by_side(monkeypatch):
     monkeypatch.setattr(teams, "_cores", lambda: 2)
 
 
-def test_models_trained_side_by_side_have_the_same_bits(side_by_side, monkeypatch):
+def test_models_trained_side_by_side_have_the_same_bits(side_by_side, files):
     titles = set()
     found = train_model(ROWS, NAMES, PAIR, report=lambda title, _progress: titles.add(title))
     assert titles == {"model 1 of 2", "model 2 of 2"}
-    monkeypatch.setattr(teams, "_cores", lambda: 1)
-    assert found.bundle.files == train_model(ROWS, NAMES, PAIR).bundle.files
+    assert found.bundle.files == files
 
 
 def test_ctrl_c_in_this_process_ends_both_trainings_with_their_best_models(side_by_side):
@@ -71,26 +76,23 @@ def test_ctrl_c_before_the_first_model_stops_the_companion(side_by_side, monkeyp
     assert [process.poll() is not None for process in started] == [True]
 
 
-def test_a_companion_that_dies_is_replaced_by_this_process(side_by_side, monkeypatch):
-    expected = train_model(ROWS, NAMES, PAIR).bundle.files
+def test_a_companion_that_dies_is_replaced_by_this_process(side_by_side, files, monkeypatch):
     monkeypatch.setattr(companions.sys, "executable", "/bin/false")
-    assert train_model(ROWS, NAMES, PAIR).bundle.files == expected
+    assert train_model(ROWS, NAMES, PAIR).bundle.files == files
 
 
-def test_no_process_to_start_is_no_reason_to_fail(side_by_side, monkeypatch):
-    expected = train_model(ROWS, NAMES, PAIR).bundle.files
+def test_no_process_to_start_is_no_reason_to_fail(side_by_side, files, monkeypatch):
 
     def refuse(*_args, **_options):
         raise OSError("no more processes")
 
     monkeypatch.setattr(companions.subprocess, "Popen", refuse)
-    assert train_model(ROWS, NAMES, PAIR).bundle.files == expected
+    assert train_model(ROWS, NAMES, PAIR).bundle.files == files
 
 
-def test_a_run_that_is_killed_in_the_fallback_resumes_with_the_same_result(side_by_side, monkeypatch, tmp_path):
+def test_a_run_that_is_killed_in_the_fallback_resumes_with_the_same_result(side_by_side, files, monkeypatch, tmp_path):
     """The checkpoint has the first model as finished before the second one trains in this process."""
     monkeypatch.setattr(checkpoints, "_SAVE_INTERVAL_S", 0.0)
-    expected = train_model(ROWS, NAMES, PAIR).bundle.files
     monkeypatch.setattr(companions.sys, "executable", "/bin/false")
 
     def kill(title, progress):
@@ -100,7 +102,7 @@ def test_a_run_that_is_killed_in_the_fallback_resumes_with_the_same_result(side_
     path = tmp_path / ".checkpoint"
     with pytest.raises(RuntimeError):
         train_model(ROWS, NAMES, PAIR, checkpoint=Checkpoint(path, resume=False), report=kill)
-    assert train_model(ROWS, NAMES, PAIR, checkpoint=Checkpoint(path, resume=True)).bundle.files == expected
+    assert train_model(ROWS, NAMES, PAIR, checkpoint=Checkpoint(path, resume=True)).bundle.files == files
 
 
 def test_ctrl_c_in_the_wait_for_a_companion_keeps_both_models(side_by_side, monkeypatch):
