@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ __all__ = [
     "STEP",
     "TEXT",
     "THRESHOLD",
+    "axes_of",
     "finished",
+    "literal",
     "new_figure",
     "private_fonts",
     "refuse_format",
@@ -53,6 +56,32 @@ def new_figure(width: int, height: int) -> Any:
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def axes_of(axes: Any, width: int, height: int) -> Any:
+    """Return the axes to draw on: the given ones, or those of a new figure of this size, pixels.
+
+    Notebooks show new ones as their picture: without pyplot they would print a name only.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    if axes is not None:
+        return axes
+    axes = new_figure(width, height).subplots()
+    axes._repr_png_ = lambda: _as_png(axes.figure)
+    return axes
+
+
+def _as_png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def literal(text: str) -> str:
+    """Return a text of the user's data so that matplotlib shows it as it is: between two "$" it reads formulas."""
+    return text.replace("$", r"\$")
 
 
 @contextlib.contextmanager

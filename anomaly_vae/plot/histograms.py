@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from anomaly_vae.arrays import FloatArray
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.plot.canvas import FLAGGED, NORMAL, QUIET, TEXT, THRESHOLD, finished, new_figure, refuse_format, tidy
 from anomaly_vae.plot.nats import NatsAxis
 from anomaly_vae.scores import Scores
 
-__all__ = ["plot_scores"]
+__all__ = ["draw_scores", "plot_scores"]
 
 _WIDTH, _HEIGHT = 1600, 620
 
@@ -40,39 +41,51 @@ def plot_scores(
     known = ~np.isnan(scores.score)
     if not known.any():
         raise InvalidInput("scores: no row has a score, so there is nothing to draw", field="scores")
-    flagged = np.zeros(len(scores), dtype=bool) if scores.is_anomaly is None else scores.is_anomaly.astype(bool)
-    flagged &= known
     figure = new_figure(_WIDTH, _HEIGHT)
-    with_p = scores.p_value is not None
-    panels = figure.subplots(1, 2 if with_p else 1, squeeze=False, width_ratios=[2, 1] if with_p else None)[0]
-    scale = NatsAxis(scores.score[known], threshold, upper_threshold)
-    visible = np.clip(scores.score, scale.low, scale.high)
-    parts = [visible[known & ~flagged], visible[flagged]]
-    labels = [f"not flagged ({len(parts[0]):,})", f"flagged ({len(parts[1]):,})"]
-    panels[0].hist(parts, scale.even(_BINS), stacked=True, color=[NORMAL, FLAGGED], label=labels, log=_is_uneven(parts))
-    for nats, side in ((threshold, "threshold"), (upper_threshold, "upper threshold")):
-        if nats is not None and np.isfinite(nats):
-            panels[0].axvline(nats, color=THRESHOLD, linestyle="--", linewidth=1.5, label=f"{side} {nats:,.2f} nats")
-    scale.apply(panels[0], "x")
-    panels[0].set_xlabel("score, nats: higher is more normal", fontsize=12, color=TEXT)
-    panels[0].set_ylabel("rows", fontsize=12, color=TEXT)
-    panels[0].set_title("Scores", loc="left", fontsize=14, color=TEXT)
-    panels[0].legend(loc="upper left", fontsize=11, frameon=False)
-    if scores.p_value is not None:
-        p_value = scores.p_value[known]
-        panels[1].hist(p_value, np.linspace(0, 1, _P_BINS + 1), color=NORMAL)
-        even = f"normal rows alone: {len(p_value) / _P_BINS:,.4g} in each bar"
-        panels[1].axhline(len(p_value) / _P_BINS, color=THRESHOLD, linestyle="--", linewidth=1.5, label=even)
-        panels[1].set_xlabel("p-value", fontsize=12, color=TEXT)
-        panels[1].set_xlim(0, 1)
-        panels[1].set_ylim(0, 1.15 * panels[1].get_ylim()[1])  # room for the legend
-        panels[1].set_title("p-values", loc="left", fontsize=14, color=TEXT)
-        panels[1].legend(loc="upper right", fontsize=11, frameon=False)
+    p_value = scores.p_value
+    panels = figure.subplots(
+        1, 1 if p_value is None else 2, squeeze=False, width_ratios=None if p_value is None else [2, 1]
+    )[0]
+    draw_scores(panels[0], scores, threshold, upper_threshold)
+    if p_value is not None:
+        _draw_p_values(panels[1], p_value[known])
     for axes in panels:
         tidy(axes)
     if (left_out := len(scores) - int(known.sum())) > 0:
         figure.text(0.01, 0.005, f"{left_out:,} rows have no score", fontsize=10, color=QUIET)
     return finished(figure, path)
+
+
+def draw_scores(axes: Any, scores: Scores, threshold: float | None, upper_threshold: float | None) -> None:
+    """Draw the histogram of the scores, of which one exists at least; flagged rows have their own colour."""
+    known = ~np.isnan(scores.score)
+    flagged = np.zeros(len(scores), dtype=bool) if scores.is_anomaly is None else scores.is_anomaly.astype(bool)
+    flagged = flagged & known
+    scale = NatsAxis(scores.score[known], threshold, upper_threshold)
+    visible = np.clip(scores.score, scale.low, scale.high)
+    parts = [visible[known & ~flagged], visible[flagged]]
+    labels = [f"not flagged ({len(parts[0]):,})", f"flagged ({len(parts[1]):,})"]
+    axes.hist(parts, scale.even(_BINS), stacked=True, color=[NORMAL, FLAGGED], label=labels, log=_is_uneven(parts))
+    for nats, side in ((threshold, "threshold"), (upper_threshold, "upper threshold")):
+        if nats is not None and np.isfinite(nats):
+            axes.axvline(nats, color=THRESHOLD, linestyle="--", linewidth=1.5, label=f"{side} {nats:,.2f} nats")
+    scale.apply(axes, "x")
+    axes.set_xlabel("score, nats: higher is more normal", fontsize=12, color=TEXT)
+    axes.set_ylabel("rows", fontsize=12, color=TEXT)
+    axes.set_title("Scores", loc="left", fontsize=14, color=TEXT)
+    axes.legend(loc="upper left", fontsize=11, frameon=False)
+
+
+def _draw_p_values(axes: Any, p_value: FloatArray) -> None:
+    # Multiples of 1 / (n + 1): one on a border belongs to the bar that ends there.
+    axes.hist(p_value * (1.0 - 1e-12), np.linspace(0, 1, _P_BINS + 1), color=NORMAL)
+    even = f"normal rows alone: {len(p_value) / _P_BINS:,.4g} in each bar"
+    axes.axhline(len(p_value) / _P_BINS, color=THRESHOLD, linestyle="--", linewidth=1.5, label=even)
+    axes.set_xlabel("p-value", fontsize=12, color=TEXT)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])  # room for the legend
+    axes.set_title("p-values", loc="left", fontsize=14, color=TEXT)
+    axes.legend(loc="upper right", fontsize=11, frameon=False)
 
 
 def _is_uneven(parts: list[Any]) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.plot.canvas import FLAGGED, NORMAL, QUIET, TEXT, finished, new_figure, refuse_format, tidy
+from anomaly_vae.plot.canvas import FLAGGED, NORMAL, QUIET, TEXT, finished, literal, new_figure, refuse_format, tidy
 
 __all__ = ["plot_latent"]
 
@@ -87,7 +87,7 @@ def plot_latent(
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("first latent dimension", fontsize=12, color=TEXT)
     axes.set_ylabel("second latent dimension", fontsize=12, color=TEXT)
-    axes.set_title(title or f"{len(latents):,} rows in the latent space", loc="left", fontsize=14, color=TEXT)
+    axes.set_title(literal(title) or f"{len(latents):,} rows in the latent space", loc="left", fontsize=14, color=TEXT)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=11, labelcolor=TEXT, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return finished(figure, path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.plot.canvas import BAND, FLAGGED, TEXT, finished, new_figure, refuse_format
+from anomaly_vae.plot.canvas import BAND, FLAGGED, TEXT, finished, literal, new_figure, refuse_format
 from anomaly_vae.plot.image_cells import four_axes, limits_of, to_colours
 from anomaly_vae.scores import Scores
 
@@ -41,6 +41,7 @@ def plot_images(
     reconstructions: NDArray[Any] | None = None,
     samples: NDArray[Any] | None = None,
     title: str = "",
+    heat: NDArray[Any] | None = None,
 ) -> Any:
     """Draw the 10 least likely and the 10 most likely images, with log p(x), p-value and bits per dimension.
 
@@ -55,6 +56,8 @@ def plot_images(
         reconstructions: What the model makes of each image, in the shape of ``images``; drawn below it.
         samples: Images that the model draws, shape (S, ...); the last row.
         title: Above the picture.
+        heat: Where each image is surprising, nats, in the shape of ``images``, such as ``Scorer.heat_map``; drawn below
+            the least likely images: the darker, the more.
 
     Raises:
         InvalidInput: The shapes do not fit, or no image has a score.
@@ -62,7 +65,7 @@ def plot_images(
     """
     refuse_format(path)
     images = four_axes("images", images)
-    known = _checked(images, scores, names, reconstructions)
+    known = _checked(images, scores, names, reconstructions, heat)
     order = known[np.argsort(scores.score[known], kind="stable")]
     low, high = limits_of(images[order])
     count = min(MOST_COLUMNS, math.ceil(len(order) / 2))
@@ -75,6 +78,8 @@ def plot_images(
             if reconstructions is not None:
                 made = four_axes("reconstructions", reconstructions)[rows]
                 lines.append(_Line("reconstructed", to_colours(made, low, high)))
+            if heat is not None and text == "least likely":
+                lines.append(_Line("surprise", _heat_colours(four_axes("heat", heat)[rows])))
     if samples is not None and len(samples):
         drawn = four_axes("samples", samples)[:MOST_COLUMNS]
         lines.append(_Line("samples", to_colours(drawn, low, high)))
@@ -82,9 +87,18 @@ def plot_images(
     figure = new_figure(_WIDTH, _TITLE_HEIGHT + len(lines) * _ROW_HEIGHT + num_captions * _TEXT_HEIGHT)
     _draw(figure, lines)
     flagged = "" if scores.is_anomaly is None else f", {int(scores.is_anomaly[known].sum()):,} flagged (orange frame)"
-    head = "\n".join(filter(None, [title, f"{len(images):,} images{flagged}"]))
+    head = "\n".join(filter(None, [literal(title), f"{len(images):,} images{flagged}"]))
     figure.suptitle(head, x=0.01, ha="left", fontsize=14, color=TEXT)
     return finished(figure, path)
+
+
+def _heat_colours(heat: NDArray[Any]) -> FloatArray:
+    """Return the surprise of cells (N, H, W, C) as colours: white for none, dark for the largest of each image."""
+    from matplotlib import colormaps
+
+    nats = np.clip(heat.sum(axis=-1), 0.0, None)
+    most = nats.max(axis=(1, 2), keepdims=True)
+    return np.asarray(colormaps["OrRd"](nats / np.where(most > 0.0, most, 1.0))[..., :3])
 
 
 class _Line(NamedTuple):
@@ -96,9 +110,9 @@ class _Line(NamedTuple):
     flagged: Sequence[bool] = ()
 
 
-def _checked(images: NDArray[Any], scores: Scores, names: Any, reconstructions: Any) -> NDArray[np.intp]:
+def _checked(images: NDArray[Any], scores: Scores, names: Any, reconstructions: Any, heat: Any) -> NDArray[np.intp]:
     """Return the images that have a score."""
-    for name, each in (("scores", scores), ("names", names), ("reconstructions", reconstructions)):
+    for name, each in (("scores", scores), ("names", names), ("reconstructions", reconstructions), ("heat", heat)):
         if each is not None and len(each) != len(images):
             raise InvalidInput(f"{name}: {len(each)} entries for {len(images)} images", field=name)
     known = np.flatnonzero(~np.isnan(scores.score))
@@ -120,7 +134,7 @@ def _draw(figure: Any, lines: Sequence[_Line]) -> None:
                 continue
             axes.imshow(line.images[i], interpolation="nearest")
             if line.captions:
-                axes.set_title(line.captions[i], fontsize=9, color=TEXT, pad=5, linespacing=1.25)
+                axes.set_title(literal(line.captions[i]), fontsize=9, color=TEXT, pad=5, linespacing=1.25)
             is_flagged = bool(line.flagged) and line.flagged[i]
             axes.spines[:].set(visible=True, color=FLAGGED if is_flagged else BAND, linewidth=3 if is_flagged else 1)
 

@@ -21,6 +21,7 @@ from anomaly_vae.plot.canvas import (
     TEXT,
     THRESHOLD,
     finished,
+    literal,
     new_figure,
     refuse_format,
     tidy,
@@ -231,7 +232,9 @@ def _finish_time(panels: Sequence[Any], rules: _Rules, *, is_date: bool) -> None
 
 def _head(figure: Any, axes: Any, title: str, notes: Sequence[str], scores: SeriesScores) -> None:
     """Write the title and the notes, and explain lines and bands below the picture."""
-    figure.suptitle("\n".join(filter(None, [title, "   |   ".join(notes)])), x=0.01, ha="left", fontsize=14, color=TEXT)
+    figure.suptitle(
+        "\n".join(filter(None, [literal(title), "   |   ".join(notes)])), x=0.01, ha="left", fontsize=14, color=TEXT
+    )
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=11, frameon=False)
     if scores.is_anomaly is None:
@@ -263,4 +266,4 @@ def _listed(shown: Sequence[str], channels: Sequence[str]) -> str:
 
 
 def _short(name: str, most: int = 18) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    return literal(name if len(name) <= most else f"{name[: most - 1]}…")

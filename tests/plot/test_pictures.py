@@ -99,3 +99,22 @@ def test_colours_and_reals_are_drawn(images, tmp_path):
 def test_arguments_that_do_not_fit_are_refused(options, message):
     with pytest.raises(InvalidInput, match=message):
         plot_images(None, IMAGES, **({"scores": drawn_scores(SCORE)} | options))
+
+
+def test_where_the_least_likely_images_are_surprising_stands_below_them():
+    """White where it is not, dark where it is most, for each image alone."""
+    heat = np.zeros((30, 4, 4, 1))
+    heat[:, 1, 2] = np.arange(30.0)[:, None] + 1.0
+    heat[:, 0, 0] = -5.0
+    figure = plot_images(None, IMAGES, drawn_scores(SCORE), heat=heat)
+    lines = {}
+    for axes in figure.axes:
+        if axes.images:
+            lines.setdefault(axes.get_subplotspec().rowspan.start, []).append(axes.images[0].get_array())
+    assert len(lines) == 3
+    for drawn in lines[1]:
+        assert drawn[1, 2].sum() < 1.0
+        np.testing.assert_array_equal(drawn[0, 0], drawn[3, 3])
+        assert drawn[0, 0].min() > 0.9
+    with pytest.raises(InvalidInput, match="heat: 29 entries for 30 images"):
+        plot_images(None, IMAGES, drawn_scores(SCORE), heat=heat[1:])
