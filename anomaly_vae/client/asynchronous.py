@@ -16,6 +16,7 @@ from anomaly_vae.client.credentials import Tls
 from anomaly_vae.client.session import Session, Transport
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import ConfigError, ServiceError
+from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
@@ -128,6 +129,21 @@ class AsyncClient:
     ) -> Flags:
         """As ``Client.flag``."""
         return await self._session.flag(X, target_fpr, tail)
+
+    async def explain(
+        self,
+        X: Any,  # noqa: N803 (scikit-learn's name)
+        *,
+        top: int = 3,
+    ) -> list[list[Why]]:
+        """As ``Client.explain``."""
+        return await self._session.explain(X, top)
+
+    async def explain_rows(
+        self, rows: FloatArray, *, top: int = 3, on_rows: Callable[[int], None] | None = None
+    ) -> list[list[Why]]:
+        """As ``Client.explain_rows``, in the column order of the last requested model."""
+        return await self._session.explain_rows(rows, top, on_rows)
 
     async def score_rows(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from anomaly_vae.client.requests import refuse_target
 from anomaly_vae.client.session import Session
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.columns.shapes import Shape
+from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
@@ -223,6 +225,36 @@ class Client:
             InvalidInput, ConfigError, Overloaded, ServiceError: As for ``score``.
         """
         return run_blocking(self._session.flag(X, target_fpr, tail))
+
+    def explain(
+        self,
+        X: Any,  # noqa: N803 (the name that scikit-learn uses)
+        *,
+        top: int = 3,
+    ) -> list[list[Why]]:
+        """Say why rows are anomalies, with exactly the result of ``Scorer.explain``.
+
+        Args:
+            X: As for ``score``. Every row is explained, which takes as long as many scores.
+            top: Columns of each row, at most the limit of the service, 16.
+
+        Raises:
+            InvalidInput, Overloaded, ServiceError: As for ``score``.
+            ConfigError: ``top`` is not possible, or the service is of a release that explains no rows.
+        """
+        return run_blocking(self._session.explain(X, top))
+
+    def explain_rows(
+        self, rows: FloatArray, *, top: int = 3, on_rows: Callable[[int], None] | None = None
+    ) -> list[list[Why]]:
+        """Like ``explain``, for float64 rows (N, D) in the order of ``schema``.
+
+        Args:
+            rows: Data units.
+            top: As for ``explain``.
+            on_rows: Called with the number of rows of each call that was answered.
+        """
+        return run_blocking(self._session.explain_rows(rows, top, on_rows))
 
     def score_rows(
         self,

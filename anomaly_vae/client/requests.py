@@ -45,15 +45,23 @@ def budget_of(options: ScoreOptions, model: pb.Model) -> int:
 
 
 def score_request(
-    rows: FloatArray, options: ScoreOptions, budget: int, schema: Schema, model_name: str, model_version: str
+    rows: FloatArray,
+    options: ScoreOptions,
+    budget: int,
+    schema: Schema,
+    model_name: str,
+    model_version: str,
+    explain: int = 0,
 ) -> pb.ScoreRequest:
-    """Return the request for some rows (N, D)."""
+    """Return the request for some rows (N, D); with ``explain`` columns all of them are explained."""
     return pb.ScoreRequest(
         model_name=model_name,
         model_version=model_version,
         num_samples=budget,
         max_std_error=options.max_std_error or 0.0,
         flag_only=options.flag_only,
+        explain=explain,
+        explain_all=explain > 0,
         tensor=_tensor(rows, schema),
     )
 
@@ -75,9 +83,16 @@ def _as_bytes(values: FloatArray) -> NDArray[np.uint8] | None:
     return pixels if np.array_equal(pixels.astype(np.float64).view(np.uint64), values.view(np.uint64)) else None
 
 
-def split_rows(rows: FloatArray, model: pb.Model, budget: int) -> Iterator[FloatArray]:
-    """Split rows into parts of one call each: at most about 1 MiB, a few seconds of work, and the service's limits."""
+def split_rows(rows: FloatArray, model: pb.Model, budget: int, work: float = 1.0) -> Iterator[FloatArray]:
+    """Split rows into parts of one call each: at most about 1 MiB, a few seconds of work, and the service's limits.
+
+    Args:
+        rows: Rows (N, D).
+        model: The model and the limits of its service.
+        budget: Decoder evaluations per row.
+        work: As how many scored rows a row counts.
+    """
     limits = model.limits
     fitting = min(_BYTES_PER_CALL, limits.max_message_bytes // 2) // (8 * rows.shape[1])
-    step = max(1, min(fitting, _SAMPLES_PER_CALL // min(budget, _EXPECTED_SAMPLES), limits.max_rows))
+    step = max(1, min(fitting, int(_SAMPLES_PER_CALL // (work * min(budget, _EXPECTED_SAMPLES))), limits.max_rows))
     return (rows[start : start + step] for start in range(0, len(rows), step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -9,15 +10,18 @@ from typing import Any, Protocol, TypeVar
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.client.calls import Caller, Sender
 from anomaly_vae.client.connection import ConnectionSettings
+from anomaly_vae.client.explanations import check_top, to_explanations
 from anomaly_vae.client.model_schema import schema_of
 from anomaly_vae.client.replies import empty_flags, empty_scores, to_flags, to_scores
 from anomaly_vae.client.requests import budget_of, refuse_target, score_request, split_rows
+from anomaly_vae.columns.regions import rows_of_work
 from anomaly_vae.columns.rows import to_rows
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.errors import ConfigError, InvalidInput, ServiceError
+from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions
-from anomaly_vae.scores import Flags, Part, Scores, join
+from anomaly_vae.scores import Flags, Scores, join
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
 __all__ = ["Session", "Transport"]
@@ -106,7 +110,21 @@ class Session:
         refuse_target(target_fpr, tail)
         return await self._flag(await self.model(), rows)
 
-    async def _with_current_model(self, attempt: Callable[[pb.Model], Awaitable[Part]]) -> Part:
+    async def explain(self, data: Any, top: int) -> list[list[Why]]:
+        """Explain rows in any form."""
+
+        async def attempt(model: pb.Model) -> list[list[Why]]:
+            return await self._explain(model, to_rows(data, self.schema_of(model)), top)
+
+        return await self._with_current_model(attempt)
+
+    async def explain_rows(
+        self, rows: FloatArray, top: int, on_rows: Callable[[int], None] | None = None
+    ) -> list[list[Why]]:
+        """Explain rows (N, D) in the column order of :meth:`model`."""
+        return await self._explain(await self.model(), rows, top, on_rows)
+
+    async def _with_current_model(self, attempt: Callable[[pb.Model], Awaitable[Result]]) -> Result:
         """Run an attempt, and once more if it failed and the service has another model by now."""
         model = await self.model()
         try:
@@ -124,12 +142,29 @@ class Session:
         if len(rows) == 0:
             reason = options.uncalibrated_reason(model.estimator.num_samples)
             return empty_scores(calibrated=reason is None)
-        return await self._call(model, rows, options, budget, to_scores)
+        return join(await self._call(model, rows, options, budget, to_scores))
 
     async def _flag(self, model: pb.Model, rows: FloatArray) -> Flags:
         if len(rows) == 0:
             return empty_flags()
-        return await self._call(model, rows, ScoreOptions(flag_only=True), model.estimator.num_samples, to_flags)
+        return join(await self._call(model, rows, ScoreOptions(flag_only=True), model.estimator.num_samples, to_flags))
+
+    async def _explain(
+        self, model: pb.Model, rows: FloatArray, top: int, on_rows: Callable[[int], None] | None = None
+    ) -> list[list[Why]]:
+        """Explain every row; decisions are the least that a service also returns."""
+        top, lock = check_top(top, model), threading.Lock()
+
+        def read(reply: pb.ScoreResponse, num_rows: int) -> list[list[Why]]:
+            found = to_explanations(reply, num_rows)
+            if on_rows:
+                with lock:  # the blocking transport has several threads
+                    on_rows(num_rows)
+            return found
+
+        options = ScoreOptions(flag_only=True)
+        parts = await self._call(model, rows, options, model.estimator.num_samples, read, explain=top)
+        return [row for part in parts for row in part]
 
     async def _call(
         self,
@@ -137,21 +172,23 @@ class Session:
         rows: FloatArray,
         options: ScoreOptions,
         budget: int,
-        read: Callable[[pb.ScoreResponse, int], Part],
-    ) -> Part:
-        """Send the rows in as many calls as they need, and join the replies."""
+        read: Callable[[pb.ScoreResponse, int], Result],
+        explain: int = 0,
+    ) -> list[Result]:
+        """Send the rows in as many calls as they need, and return what was read of the replies."""
 
-        async def call(part: FloatArray, sender: Sender) -> Part:
+        async def call(part: FloatArray, sender: Sender) -> Result:
             settings = self._settings
-            request = score_request(part, options, budget, schema, **self._model_id)
+            request = score_request(part, options, budget, schema, **self._model_id, explain=explain)
             reply = await self.caller.call(sender, "Score", request, settings.timeout, settings.retries)
             if reply.bundle_digest != model.bundle_digest:
                 text = "the service has another model than a moment ago; score the rows again"
                 raise ServiceError(f"{settings.target.address}: {text}", code=_REPLACED)
             return read(reply, len(part))
 
-        schema, parts = self.schema_of(model), split_rows(rows, model, budget)
-        return join(await self._transport.gather([partial(call, part) for part in parts]))
+        schema = self.schema_of(model)
+        parts = split_rows(rows, model, budget, rows_of_work(schema) if explain else 1.0)
+        return await self._transport.gather([partial(call, part) for part in parts])
 
     async def _request_model(
         self, timeout: float | None, retries: int | None, first_answer: float | None = None

@@ -10,11 +10,12 @@ import grpc
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.score_options import ScoreOptions
+from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.loading import Measured
 from anomaly_vae.service.queue.admission import Reservation
-from anomaly_vae.service.queue.scoring_queue import ScoredRows, ScoringQueue
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.queue.scoring_queue import Computed, ScoringQueue
+from anomaly_vae.service.served import Explanations, Served
 from anomaly_vae.service.settings import ServeConfig
 from anomaly_vae.service.telemetry.metrics import Metrics
 from anomaly_vae.service.telemetry.records import current_call
@@ -77,9 +78,15 @@ class Scoring:
         num_bytes = _BYTES_OF_A_CELL * num_rows * len(served.scorer.schema.columns)
         return self._queue.reservation(served, options, num_rows, num_bytes, current_call().caller)
 
-    async def score(self, reservation: Reservation, rows: FloatArray, expires: float) -> ScoredRows:
+    async def score(self, reservation: Reservation, rows: FloatArray, expires: float) -> Computed[Scores | Flags]:
         """Score checked rows (N, D): see :meth:`ScoringQueue.submit`."""
         return await self._queue.submit(reservation, rows, expires)
+
+    async def explain(
+        self, reservation: Reservation, rows: FloatArray, top: int, expires: float, *, check: bool
+    ) -> Computed[Explanations]:
+        """Explain checked rows (n, D) that were scored: see :meth:`ScoringQueue.explain`."""
+        return await self._queue.explain(reservation, rows, top, expires, check=check)
 
     def drain(self) -> None:
         """Refuse new requests, and compute the shortest admitted ones first."""

@@ -7,16 +7,36 @@ import logging
 from dataclasses import dataclass
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.density.estimator import default_threads
+from anomaly_vae.columns.regions import rows_of_work
+from anomaly_vae.density.blocks import default_threads
+from anomaly_vae.explained import Why
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.settings import ServeConfig
 from anomaly_vae.service.telemetry.logs import event
 
-__all__ = ["Served", "log_start"]
+__all__ = ["ExplainOptions", "Explanations", "Result", "Served", "log_start"]
 
 _LOG = logging.getLogger("anomaly_vae.service")
+
+
+# For each row why it is an anomaly, most to blame first.
+Explanations = list[list[Why]]
+
+# What is computed for rows.
+Result = Scores | Flags | Explanations
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """What to compute for rows that are explained.
+
+    Attributes:
+        top: Columns of each row.
+    """
+
+    top: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +65,15 @@ class Served:
             return _shared_options(flag_only=True)
         return _shared_options(num_samples=num_samples or self.scorer.num_samples, max_std_error=max_std_error)
 
-    def compute(self, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
-        """Score or flag checked rows, (N, D)."""
+    @functools.cached_property
+    def explained_as(self) -> float:
+        """As how many scored rows a row counts that is explained."""
+        return rows_of_work(self.scorer.schema)
+
+    def compute(self, rows: FloatArray, options: ScoreOptions | ExplainOptions) -> Result:
+        """Score, flag or explain checked rows, (N, D)."""
+        if isinstance(options, ExplainOptions):
+            return self.scorer.explain_rows(rows, top=options.top)
         if options.flag_only:
             return self.scorer.flag_rows(rows, target_fpr=options.target_fpr, tail=options.tail)
         return self.scorer.score_rows(

@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from anomaly_vae.density.estimator import default_threads
+from anomaly_vae.density.blocks import default_threads
 from anomaly_vae.errors import StartupError
 from anomaly_vae.service.access.tokens import Tokens
 from anomaly_vae.service.call_errors import CallError

@@ -268,3 +268,19 @@ def test_a_reply_of_the_wrong_length_is_refused(client, new_rows, monkeypatch):
     monkeypatch.setattr(client._transport, "method", lambda _: lambda *_, **__: reply)
     with pytest.raises(ServiceError, match="2 entries of log_px for 75 rows"):
         client.score(new_rows)
+
+
+def test_rows_are_explained_as_by_the_scorer_bit_for_bit(small_calls, scorer, new_rows):
+    """In two calls, by either client."""
+    rows, done = new_rows[:12].copy(), []
+    rows[3, 1], rows[7, 4] = 1.0, 8.0
+    expected = scorer.explain(rows, top=2)
+    frame = pd.DataFrame(rows, columns=NAMES)
+    for kind in (Client, AsyncClient):
+        assert ask(kind, small_calls.target, lambda client: client.explain(frame, top=2)) == expected
+    with Client(small_calls.target) as client:
+        assert client.explain_rows(rows, top=2, on_rows=done.append) == expected
+        assert sorted(done) == [2, 10]
+        assert client.explain(rows[:0]) == []
+        with pytest.raises(ConfigError, match="from 1 to 16"):
+            client.explain(rows, top=17)

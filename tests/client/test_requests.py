@@ -263,3 +263,12 @@ def test_calls_of_images_carry_fewer_rows(num_cells, num_rows):
     model = pb.Model(limits=pb.Limits(max_rows=16_384, max_message_bytes=2**24))
     parts = list(split_rows(np.zeros((num_rows + 1, num_cells)), model, 1_024))
     assert [len(part) for part in parts] == [num_rows, 1]
+
+
+def test_a_call_of_rows_to_explain_carries_fewer_of_them():
+    """Each counts as several rows."""
+    model = pb.Model(limits=pb.Limits(max_rows=16_384, max_message_bytes=2**24))
+    parts = list(split_rows(np.zeros((100, 10)), model, 4_096, work=16.0))
+    assert [len(part) for part in parts] == [64, 36]
+    request = score_request(np.zeros((1, 1)), ScoreOptions(flag_only=True), 0, Schema(columns=()), "", "", explain=3)
+    assert (request.explain, request.explain_all) == (3, True)

@@ -95,7 +95,7 @@ def test_rows_are_scored_and_those_that_outlast_the_service_are_cut():
         model = with_columns(unblocked(), 1)
         with scoring.reservation(model, OPTIONS, 3) as reservation:
             scored = await scoring.score(reservation, rows_from(5, 3), math.inf)
-            assert scored.scores.num_samples.tolist() == [5, 6, 7]
+            assert scored.result.num_samples.tolist() == [5, 6, 7]
         stuck = with_columns(Echo(), 1)
         with scoring.reservation(stuck, OPTIONS, 4) as reservation:
             task = asyncio.create_task(scoring.score(reservation, rows_from(0, 4), math.inf))

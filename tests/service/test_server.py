@@ -26,7 +26,7 @@ from anomaly_vae.service.rpc.scoring_servicer import SERVICE
 from anomaly_vae.service.server import Server
 from anomaly_vae.service.settings import ServeConfig
 from tests.support.data import make_rows
-from tests.support.running import SERVING, assert_same_bits, eventually, fault_of, running, score, tensor
+from tests.support.running import AS_INSTALLED, SERVING, assert_same_bits, eventually, fault_of, running, score, tensor
 
 SLOW = {"tensor": tensor(make_rows(16_000)), "max_std_error": 1e-9}  # the cap of samples for every row: 15 to 50 s
 
@@ -194,7 +194,7 @@ def test_sighup_drains_and_its_second_does_no_more(model_path, scorer):
 def test_a_service_started_with_nohup_outlives_its_terminal(model_path, scorer, new_rows):
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        started = running(model_path)
+        started = running(model_path, command=AS_INSTALLED)
         service = started.__enter__()
     finally:
         signal.signal(signal.SIGHUP, former)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("model_name", "model_version", "request_id", "num_samples", "flag_only", "tensor", "columns", "max_std_error")
+    __slots__ = ("model_name", "model_version", "request_id", "num_samples", "flag_only", "tensor", "columns", "max_std_error", "explain", "explain_all")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,8 @@ class ScoreRequest(_message.Message):
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     MAX_STD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_ALL_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
     request_id: str
@@ -24,7 +26,9 @@ class ScoreRequest(_message.Message):
     tensor: Tensor
     columns: Columns
     max_std_error: float
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., num_samples: _Optional[int] = ..., flag_only: bool = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., columns: _Optional[_Union[Columns, _Mapping]] = ..., max_std_error: _Optional[float] = ...) -> None: ...
+    explain: int
+    explain_all: bool
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., num_samples: _Optional[int] = ..., flag_only: bool = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., columns: _Optional[_Union[Columns, _Mapping]] = ..., max_std_error: _Optional[float] = ..., explain: _Optional[int] = ..., explain_all: bool = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("data", "dtype", "shape")
@@ -59,7 +63,7 @@ class Strings(_message.Message):
     def __init__(self, value: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "pareto_k", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id", "bundle_digest", "reliable", "score", "tail", "upper_threshold", "contrast", "contrast_threshold")
+    __slots__ = ("log_px", "elbo", "std_error", "ess_ratio", "pareto_k", "p_value", "is_anomaly", "num_samples", "reason", "threshold", "target_fpr", "model_name", "model_version", "request_id", "bundle_digest", "reliable", "score", "tail", "upper_threshold", "contrast", "contrast_threshold", "explanations")
     LOG_PX_FIELD_NUMBER: _ClassVar[int]
     ELBO_FIELD_NUMBER: _ClassVar[int]
     STD_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +85,7 @@ class ScoreResponse(_message.Message):
     UPPER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     CONTRAST_FIELD_NUMBER: _ClassVar[int]
     CONTRAST_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     log_px: _containers.RepeatedScalarFieldContainer[float]
     elbo: _containers.RepeatedScalarFieldContainer[float]
     std_error: _containers.RepeatedScalarFieldContainer[float]
@@ -102,7 +107,54 @@ class ScoreResponse(_message.Message):
     upper_threshold: float
     contrast: _containers.RepeatedScalarFieldContainer[float]
     contrast_threshold: float
-    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., pareto_k: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., reliable: _Optional[_Iterable[bool]] = ..., score: _Optional[_Iterable[float]] = ..., tail: _Optional[str] = ..., upper_threshold: _Optional[float] = ..., contrast: _Optional[_Iterable[float]] = ..., contrast_threshold: _Optional[float] = ...) -> None: ...
+    explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
+    def __init__(self, log_px: _Optional[_Iterable[float]] = ..., elbo: _Optional[_Iterable[float]] = ..., std_error: _Optional[_Iterable[float]] = ..., ess_ratio: _Optional[_Iterable[float]] = ..., pareto_k: _Optional[_Iterable[float]] = ..., p_value: _Optional[_Iterable[float]] = ..., is_anomaly: _Optional[_Iterable[bool]] = ..., num_samples: _Optional[_Iterable[int]] = ..., reason: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., target_fpr: _Optional[float] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., reliable: _Optional[_Iterable[bool]] = ..., score: _Optional[_Iterable[float]] = ..., tail: _Optional[str] = ..., upper_threshold: _Optional[float] = ..., contrast: _Optional[_Iterable[float]] = ..., contrast_threshold: _Optional[float] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("why",)
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    why: _containers.RepeatedCompositeFieldContainer[Why]
+    def __init__(self, why: _Optional[_Iterable[_Union[Why, _Mapping]]] = ...) -> None: ...
+
+class Why(_message.Message):
+    __slots__ = ("column", "number", "text", "nats", "std_error", "excess", "low", "middle", "high", "levels", "p_value_without", "together", "is_novel", "cell")
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NATS_FIELD_NUMBER: _ClassVar[int]
+    STD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    EXCESS_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    MIDDLE_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_WITHOUT_FIELD_NUMBER: _ClassVar[int]
+    TOGETHER_FIELD_NUMBER: _ClassVar[int]
+    IS_NOVEL_FIELD_NUMBER: _ClassVar[int]
+    CELL_FIELD_NUMBER: _ClassVar[int]
+    column: str
+    number: float
+    text: str
+    nats: float
+    std_error: float
+    excess: float
+    low: float
+    middle: float
+    high: float
+    levels: _containers.RepeatedCompositeFieldContainer[Level]
+    p_value_without: float
+    together: _containers.RepeatedScalarFieldContainer[str]
+    is_novel: bool
+    cell: str
+    def __init__(self, column: _Optional[str] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., nats: _Optional[float] = ..., std_error: _Optional[float] = ..., excess: _Optional[float] = ..., low: _Optional[float] = ..., middle: _Optional[float] = ..., high: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[Level, _Mapping]]] = ..., p_value_without: _Optional[float] = ..., together: _Optional[_Iterable[str]] = ..., is_novel: bool = ..., cell: _Optional[str] = ...) -> None: ...
+
+class Level(_message.Message):
+    __slots__ = ("name", "probability")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    probability: float
+    def __init__(self, name: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model_name", "model_version")
@@ -257,13 +309,15 @@ class Estimator(_message.Message):
     def __init__(self, num_samples: _Optional[int] = ..., scramblings: _Optional[int] = ..., budgets: _Optional[_Iterable[int]] = ..., target_error: _Optional[float] = ..., careful_below: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_rows", "max_columns", "max_samples", "max_message_bytes")
+    __slots__ = ("max_rows", "max_columns", "max_samples", "max_message_bytes", "max_explain")
     MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
     MAX_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     MAX_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     max_rows: int
     max_columns: int
     max_samples: int
     max_message_bytes: int
-    def __init__(self, max_rows: _Optional[int] = ..., max_columns: _Optional[int] = ..., max_samples: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    max_explain: int
+    def __init__(self, max_rows: _Optional[int] = ..., max_columns: _Optional[int] = ..., max_samples: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_explain: _Optional[int] = ...) -> None: ...

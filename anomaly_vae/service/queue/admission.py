@@ -66,9 +66,17 @@ class Admission:
         Raises:
             CallError: RESOURCE_EXHAUSTED, with the delay before a retry.
         """
-        text = self._no_room(reservation)
-        if text is None and expires < math.inf:
-            text = self._no_time(reservation, expires - time.monotonic())
+        self._refuse(reservation, self._no_room(reservation) or self._no_time(reservation, expires))
+
+    def check_work(self, reservation: Reservation, expires: float) -> None:
+        """Check that there is time for work on rows that have their room already.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED, with the delay before a retry.
+        """
+        self._refuse(reservation, self._too_much_work(reservation) or self._no_time(reservation, expires))
+
+    def _refuse(self, reservation: Reservation, text: str | None) -> None:
         if text is not None:
             self._metrics.rejected.labels("queue_full").inc()
             raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=self._retry_after(reservation))
@@ -100,10 +108,9 @@ class Admission:
 
     def _too_much_work(self, reservation: Reservation) -> str | None:
         """Return why the caller's own work ahead is too much, or None. A caller without work ahead is never refused."""
-        caller, key, num_rows = reservation.caller, reservation.key, reservation.num_rows
         with self._lock:
-            ahead = self._scheduler.own_seconds_ahead(caller, key, num_rows) / self._threads
-            own = self._scheduler.costs.seconds(key.cost, num_rows) / self._threads
+            own = self._own_seconds(reservation)
+            ahead, own = self._scheduler.own_seconds_ahead(reservation.caller, own) / self._threads, own / self._threads
             num_callers = max(self._scheduler.num_callers, 1)
         most = self._limit_seconds / (num_callers + 1)
         if not ahead or ahead + own <= most:
@@ -113,13 +120,20 @@ class Admission:
             f"(callers with work waiting: {num_callers}); send it again later"
         )
 
-    def _no_time(self, reservation: Reservation, remaining: float) -> str | None:
+    def _own_seconds(self, reservation: Reservation) -> float:
+        """Return the seconds that one thread needs for the rows, and for the work on all of them that follows."""
+        keys = [key for key in (reservation.key, reservation.then) if key is not None]
+        return sum(self._scheduler.costs.seconds(key.cost, reservation.num_rows) for key in keys)
+
+    def _no_time(self, reservation: Reservation, expires: float) -> str | None:
         """Return why the rows cannot be computed before the deadline, or None. Without work ahead, return None."""
-        caller, key, num_rows = reservation.caller, reservation.key, reservation.num_rows
+        if expires == math.inf:
+            return None
+        remaining = expires - time.monotonic()
         with self._lock:
-            ahead, own = self._scheduler.backlog(), self._scheduler.costs.seconds(key.cost, num_rows)
+            ahead, own = self._scheduler.backlog(), self._own_seconds(reservation)
             if (ahead + own) / self._threads > remaining:  # only then is the exact value worth its time
-                ahead = self._scheduler.seconds_ahead(caller, key, num_rows)
+                ahead = self._scheduler.seconds_ahead(reservation.caller, own)
         if ahead and (ahead + own) / self._threads > remaining:
             return f"about {ahead / self._threads:.2g} s of work come before it, the deadline is in {remaining:.2g} s"
         return None
@@ -129,7 +143,7 @@ class Admission:
         caller, scheduler = reservation.caller, self._scheduler
         with self._lock:
             own = scheduler.backlog_of(caller)
-            ahead = own + scheduler.seconds_ahead(caller, reservation.key, 0) if own else scheduler.backlog()
+            ahead = own + scheduler.seconds_ahead(caller, 0.0) if own else scheduler.backlog()
         return min(max(0.5 * ahead / self._threads, _SHORTEST_RETRY), _LONGEST_RETRY)
 
 
@@ -140,6 +154,7 @@ class Reservation:
         key: The model and the options.
         caller: Whose rows they are.
         num_rows, num_bytes: The size of the rows.
+        then: Work on all of the rows that follows: to explain them.
         is_taken: Whether the room is taken.
     """
 
@@ -150,6 +165,7 @@ class Reservation:
         self._admission = admission
         self.key, self.caller = key, caller
         self.num_rows, self.num_bytes = num_rows, num_bytes
+        self.then: BatchKey | None = None
         self.is_taken = False
 
     def __enter__(self) -> Reservation:

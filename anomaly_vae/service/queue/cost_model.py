@@ -35,11 +35,18 @@ class CostKey(NamedTuple):
         flag_only: Whether only decisions are computed.
         has_max_std_error: Whether a row may end early, at an error target.
         num_samples: The most samples of a row.
+        work: As how many scored rows a row counts: above 1 if it is explained.
     """
 
     flag_only: bool
     has_max_std_error: bool
     num_samples: int
+    work: float = 1.0
+
+    @property
+    def tile(self) -> int:
+        """Rows that fill a tile of the networks: one, if it is explained."""
+        return TILE_ROWS if self.work == 1.0 else 1
 
 
 class CostModel:
@@ -63,14 +70,19 @@ class CostModel:
         """
         known = self._seconds_per_row.get(key)
         if known is None:
-            self._seconds_per_row[key] = seconds / (-(-num_rows // TILE_ROWS) * TILE_ROWS)
-        elif num_rows >= min(TILE_ROWS, full := self.full_batch(key)):
+            self._seconds_per_row[key] = seconds / (-(-num_rows // key.tile) * key.tile)
+        elif num_rows >= min(key.tile, full := self.full_batch(key)):
             weight = _SMOOTHING * min(num_rows / full, 1.0)
             self._seconds_per_row[key] = known + weight * (seconds / num_rows - known)
 
     def seconds(self, key: CostKey, num_rows: int) -> float:
-        """Return the seconds that one thread takes for rows."""
+        """Return the seconds that one thread takes for rows.
+
+        Before the first rows were explained, one is expected to take as long as the scores that it counts as.
+        """
         per_row = self._seconds_per_row.get(key)
+        if per_row is None and key.work != 1.0:
+            return key.work * self.seconds(key._replace(work=1.0), num_rows)
         return num_rows * (key.num_samples * self._seconds_per_sample if per_row is None else per_row)
 
     def full_batch(self, key: CostKey) -> int:

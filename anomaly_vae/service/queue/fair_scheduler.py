@@ -40,7 +40,7 @@ class ThreadRole(enum.Enum):
 
     ANY = enum.auto()
     FULL_BATCH = enum.auto()  # only if they fill a batch
-    SHORT = enum.auto()  # only whole requests of at most one tile
+    SHORT = enum.auto()  # only whole requests of at most the work of one tile
 
 
 class FairScheduler:
@@ -150,22 +150,22 @@ class FairScheduler:
         """Callers with waiting jobs."""
         return len(self._waiting)
 
-    def own_seconds_ahead(self, caller: Hashable, key: BatchKey, num_rows: int) -> float:
-        """Return the seconds that one thread needs for a caller's waiting rows that go before its new rows."""
+    def own_seconds_ahead(self, caller: Hashable, seconds: float) -> float:
+        """Return the seconds that one thread needs for a caller's waiting rows that go before new ones."""
         queue = self._waiting.get(caller)
         if queue is None:
             return 0.0
-        order = self._order(queue, self.costs.seconds(key.cost, num_rows))
+        order = self._order(queue, seconds)
         return sum(self.costs.seconds(job.key.cost, job.num_waiting) for other, job in queue.jobs() if other <= order)
 
-    def seconds_ahead(self, caller: Hashable, key: BatchKey, num_rows: int) -> float:
-        """Return the seconds that one thread needs for all other rows computed until new rows of a caller are done.
+    def seconds_ahead(self, caller: Hashable, seconds: float) -> float:
+        """Return the seconds that one thread needs for all other rows computed until new ones of a caller are done.
 
         These are the caller's own rows ahead, and rows of every other caller. By equal shares, each of the others gets
         at most as many seconds as this caller needs for its rows ahead and its new rows.
         """
-        own = self.own_seconds_ahead(caller, key, num_rows)
-        most = own + self.costs.seconds(key.cost, num_rows)
+        own = self.own_seconds_ahead(caller, seconds)
+        most = own + seconds
         others = (queue for name, queue in self._waiting.items() if name != caller)
         return own + sum(min(self._seconds(queue.rows), most) for queue in others)
 
@@ -224,7 +224,7 @@ class FairScheduler:
 
     def _suits(self, job: Job, role: ThreadRole) -> bool:
         if role is ThreadRole.SHORT:
-            return len(job.rows) <= TILE_ROWS and not job.is_dropped
+            return len(job.rows) * job.key.cost.work <= TILE_ROWS and not job.is_dropped
         return role is ThreadRole.ANY or self.fills_batch(job.key)
 
     def _fill(self, key: BatchKey, room: int, now: float, expired: list[Job], *, short: bool) -> dict[Job, int]:

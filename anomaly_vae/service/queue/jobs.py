@@ -11,13 +11,12 @@ import numpy as np
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.score_options import ScoreOptions
-from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.queue.cost_model import CostKey
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.served import ExplainOptions, Result, Served
 
-__all__ = ["BatchKey", "Job", "Outcome", "RowBatch", "Share"]
+__all__ = ["BatchKey", "Job", "Outcome", "RowBatch", "Share", "explain_key"]
 
-Outcome = Scores | Flags | Exception
+Outcome = Result | Exception
 
 
 class BatchKey(NamedTuple):
@@ -29,14 +28,21 @@ class BatchKey(NamedTuple):
     """
 
     served: Served
-    options: ScoreOptions
+    options: ScoreOptions | ExplainOptions
 
     @property
     def cost(self) -> CostKey:
         """What the time of a row depends on."""
         options = self.options
+        if isinstance(options, ExplainOptions):
+            return CostKey(False, False, self.served.scorer.num_samples, self.served.explained_as)
         num_samples = options.num_samples or self.served.scorer.num_samples
         return CostKey(options.flag_only, options.max_std_error is not None, num_samples)
+
+
+def explain_key(key: BatchKey, top: int) -> BatchKey:
+    """Return the key of rows to explain that were scored with another key."""
+    return BatchKey(key.served, ExplainOptions(top))
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +72,7 @@ class Job:
     caller: Hashable = None
     num_taken: int = 0
     num_left: int = field(init=False)
-    parts: dict[int, Scores | Flags] = field(default_factory=dict)
+    parts: dict[int, Result] = field(default_factory=dict)
     seconds_waited: float = 0.0
     seconds_computed: float = 0.0
     is_dropped: bool = False
@@ -75,7 +81,7 @@ class Job:
         """Start with all rows left."""
         self.num_left = len(self.rows)
 
-    def put(self, start: int, stop: int, outcome: Outcome, seconds: float) -> list[Scores | Flags]:
+    def put(self, start: int, stop: int, outcome: Outcome, seconds: float) -> list[Result]:
         """Store what was computed for rows start to stop. If no rows are left, answer and return all parts in order."""
         if isinstance(outcome, Exception):
             self.answer.set_exception(outcome)
@@ -133,7 +139,7 @@ class RowBatch(NamedTuple):
         parts = [share.rows for share in self.shares]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def compute(self) -> tuple[Scores | Flags | None, list[Outcome]]:
+    def compute(self) -> tuple[Result | None, list[Outcome]]:
         """Return the result of the batch, and of each share.
 
         If the batch fails, each share is computed alone, so that only the faulty ones fail. Then the first result is

@@ -9,8 +9,8 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 
@@ -21,12 +21,12 @@ from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.queue.admission import Admission, Reservation
 from anomaly_vae.service.queue.batching_window import BatchingWindow
 from anomaly_vae.service.queue.fair_scheduler import FairScheduler
-from anomaly_vae.service.queue.jobs import BatchKey, Job
+from anomaly_vae.service.queue.jobs import BatchKey, Job, explain_key
 from anomaly_vae.service.queue.workers import ComputedBatch, Workers
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.served import ExplainOptions, Explanations, Served
 from anomaly_vae.service.telemetry.metrics import Metrics
 
-__all__ = ["ScoredRows", "ScoringQueue"]
+__all__ = ["Computed", "ScoringQueue"]
 
 
 # Decoder evaluations of a usual row under the error target, which the first measurement has. Chosen from 150 to 700 on
@@ -34,18 +34,21 @@ __all__ = ["ScoredRows", "ScoringQueue"]
 _USUAL_SAMPLES = 256
 
 
-class ScoredRows(NamedTuple):
+Computable = TypeVar("Computable", Scores | Flags, Explanations)
+
+
+class Computed(NamedTuple, Generic[Computable]):
     """The result of a request's rows. Times are seconds on the clock of ``time.perf_counter``.
 
     Attributes:
-        scores: Scores, or decisions only.
+        result: Scores, decisions only, or explanations.
         queued: When the rows were queued.
         begun: When a thread took the first row.
         ended: When the scores of all rows had arrived.
         seconds_computed: The rows' share of the time of their batches.
     """
 
-    scores: Scores | Flags
+    result: Computable
     queued: float
     begun: float
     ended: float
@@ -115,7 +118,9 @@ class ScoringQueue:
         """
         return Reservation(self._admission, BatchKey(served, options), num_rows, num_bytes, caller)
 
-    async def submit(self, reservation: Reservation, rows: FloatArray, expires: float = math.inf) -> ScoredRows:
+    async def submit(
+        self, reservation: Reservation, rows: FloatArray, expires: float = math.inf
+    ) -> Computed[Scores | Flags]:
         """Compute the rows of a request.
 
         Args:
@@ -128,21 +133,61 @@ class ScoringQueue:
         """
         if not reservation.is_taken:
             await reservation.wait()
-        now, queued = time.monotonic(), time.perf_counter()
+        job = self._job(reservation.key, rows, expires, reservation.caller)
+        try:
+            return await self._computed(job, self._window.add, join)
+        finally:
+            self._window.forget(reservation.num_rows)
+
+    async def explain(
+        self,
+        reservation: Reservation,
+        rows: FloatArray,
+        top: int,
+        expires: float = math.inf,
+        *,
+        check: bool = True,
+    ) -> Computed[Explanations]:
+        """Explain rows of a request that were scored. It is computed in turns with the work of other callers.
+
+        Args:
+            reservation: The room of the request, which is taken.
+            rows: Those of its checked rows to explain, (n, D), at least one.
+            top: Columns of each row.
+            expires: As for :meth:`submit`.
+            check: Whether the rows are refused if the caller has too much work ahead, or too little time. Not for rows
+                that were admitted for this work, nor for those of a stream.
+
+        Raises:
+            CallError: As for :meth:`submit`; RESOURCE_EXHAUSTED as for :meth:`Reservation.take`.
+        """
+        key = explain_key(reservation.key, top)
+        if check:
+            more = Reservation(self._admission, key, len(rows), 0, reservation.caller)
+            self._admission.check_work(more, expires)
+        job = self._job(key, rows, expires, reservation.caller)
+        return await self._computed(job, lambda job: self._workers.add([job]), _one_after_another)
+
+    def _job(self, key: BatchKey, rows: FloatArray, expires: float, caller: Hashable) -> Job:
+        now = time.monotonic()
         if expires <= now:
             raise _deadline_exceeded()
-        job = Job(reservation.key, rows, expires, self._loop.create_future(), now, reservation.caller)
+        return Job(key, rows, expires, self._loop.create_future(), now, caller)
+
+    async def _computed(
+        self, job: Job, add: Callable[[Job], None], join_parts: Callable[[list[Any]], Computable]
+    ) -> Computed[Computable]:
+        """Queue a job and wait for its result; drop it if nobody waits any more."""
+        queued = time.perf_counter()
         self._jobs.add(job)
         try:
-            self._window.add(job)
-            parts: list[Scores | Flags] = await job.answer
-            ended = time.perf_counter()
-            return ScoredRows(join(parts), queued, queued + job.seconds_waited, ended, job.seconds_computed)
+            add(job)
+            result = join_parts(await job.answer)
+            return Computed(result, queued, queued + job.seconds_waited, time.perf_counter(), job.seconds_computed)
         finally:
             if job.num_left:
                 self._drop(job)
             self._jobs.discard(job)
-            self._window.forget(reservation.num_rows)
 
     def drain(self) -> None:
         """From now on, compute the shortest requests first, so that most are done in time."""
@@ -175,17 +220,25 @@ class ScoringQueue:
     def _deliver(self, computed: ComputedBatch) -> None:
         """Give each job its part of a batch. A job whose caller has gone gets none."""
         batch, num_rows = computed.batch, computed.batch.num_rows
-        self._metrics.batch_rows.observe_one(num_rows)
-        done: list[Scores | Flags] = []
+        done: list[Any] = []
         is_whole = True  # whether the answered jobs have exactly the rows of this batch
         for (job, start, stop, _), outcome in zip(batch.shares, computed.outcomes, strict=True):
             seconds = computed.seconds * (stop - start) / num_rows
             parts = [] if job.answer.done() else job.put(start, stop, outcome, seconds)
             is_whole = is_whole and len(parts) == 1
             done += parts
+        version = batch.key.served.version
+        if isinstance(batch.key.options, ExplainOptions):
+            self._metrics.count_explained(version, sum(map(len, done)))
+            return
+        self._metrics.batch_rows.observe_one(num_rows)
         if done:
-            answered = computed.whole if computed.whole is not None and is_whole else join(done)
-            self._metrics.count_scores(batch.key.served.version, answered)
+            answered: Any = computed.whole if computed.whole is not None and is_whole else join(done)
+            self._metrics.count_scores(version, answered)
+
+
+def _one_after_another(parts: list[Explanations]) -> Explanations:
+    return [row for part in parts for row in part]
 
 
 def _deadline_exceeded() -> CallError:

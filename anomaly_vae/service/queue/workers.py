@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from anomaly_vae.density.runtime import go_first
-from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.queue.fair_scheduler import FairScheduler, ThreadRole
 from anomaly_vae.service.queue.jobs import Job, Outcome, RowBatch
 from anomaly_vae.service.queue.thread_priority import lower_priority
+from anomaly_vae.service.served import Result
 
 __all__ = ["ComputedBatch", "Workers"]
 
@@ -34,7 +34,7 @@ class ComputedBatch(NamedTuple):
     """
 
     batch: RowBatch
-    whole: Scores | Flags | None
+    whole: Result | None
     outcomes: list[Outcome]
     seconds: float
 

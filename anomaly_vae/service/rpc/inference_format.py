@@ -15,7 +15,7 @@ from anomaly_vae.service.rpc.inference_messages import count_rows, outputs_of, p
 from anomaly_vae.service.rpc.inference_parameters import parameters_of
 from anomaly_vae.service.rpc.request_path import RequestOptions
 from anomaly_vae.service.rpc.score_format import check_budget
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.served import Explanations, Served
 from anomaly_vae.service.settings import ServeConfig
 
 __all__ = ["InferenceFormat", "check_model", "serialised"]
@@ -56,9 +56,14 @@ class InferenceFormat:
         return rows_of(message, served.scorer.schema, self._limits)
 
     def write_reply(
-        self, served: Served, message: pb.ModelInferRequest, options: RequestOptions, scores: Scores | Flags
+        self,
+        served: Served,
+        message: pb.ModelInferRequest,
+        options: RequestOptions,
+        scores: Scores | Flags,
+        _explanations: Explanations,
     ) -> bytes:
-        """Return the reply's bytes. The scores are never Flags, since the options never have ``flag_only``."""
+        """Return the reply's bytes. The scores are never Flags, since the options have no ``flag_only``."""
         model = served.name, served.version
         return self._serialise(reply_of(model, message.id, options.outputs, cast(Scores, scores)))
 

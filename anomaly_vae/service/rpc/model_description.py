@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.rpc.explanation_messages import MOST_EXPLAINED
 from anomaly_vae.service.rpc.shape_messages import describe_input, describe_shape
 from anomaly_vae.service.served import Served
 from anomaly_vae.service.settings import ServeConfig
@@ -35,6 +36,7 @@ def describe(served: Served, config: ServeConfig) -> pb.Model:
             max_columns=config.max_columns,
             max_samples=config.max_samples,
             max_message_bytes=config.max_message_bytes,
+            max_explain=MOST_EXPLAINED,
         ),
         inputs=map(describe_input, manifest.schema.inputs),
         missing_values=manifest.schema.missing_values,

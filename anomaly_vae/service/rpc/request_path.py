@@ -1,4 +1,4 @@
-"""The path of every request for scores: read -> reserve room -> make rows -> score -> write the reply.
+"""The path of every request for scores: read -> reserve room -> make rows -> score -> explain -> write the reply.
 
 Both services, and their streams, take this path. What differs between them is a :class:`MessageFormat`.
 """
@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 import grpc
+import numpy as np
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.service.call_errors import CallError, internal
+from anomaly_vae.service.call_errors import CallError, internal, invalid
 from anomaly_vae.service.queue.admission import Reservation
-from anomaly_vae.service.queue.scoring_queue import ScoredRows
+from anomaly_vae.service.queue.jobs import explain_key
+from anomaly_vae.service.queue.scoring_queue import Computed
 from anomaly_vae.service.rpc.ordered_stream import Interrupted, in_order
 from anomaly_vae.service.scoring import Scoring
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.served import Explanations, Served
 from anomaly_vae.service.telemetry.records import current_call
 
 __all__ = ["MessageFormat", "RequestOptions", "RequestPath"]
@@ -32,6 +34,8 @@ __all__ = ["MessageFormat", "RequestOptions", "RequestPath"]
 _LARGE_REQUEST = 2**18
 # Rows of a reply above which writing it would block the event loop for too long. Chosen in the same way.
 _LARGE_REPLY = 2_048
+# Columns to name in all rows of a request together: each takes about 0.7 KiB (measured), so these take 50 MB. Chosen.
+_MOST_NAMED = 2**16
 
 Message = TypeVar("Message")
 Result = TypeVar("Result")
@@ -47,11 +51,15 @@ class RequestOptions:
         score: What to compute.
         timeout: Seconds that the request may take; None if only the call's deadline limits it.
         outputs: Names of the outputs to return, in order. Only the Open Inference Protocol has a choice.
+        explain: Columns to name of each row that is explained; 0 for no explanations.
+        explain_all: Whether every row is explained, not only those that are flagged.
     """
 
     score: ScoreOptions
     timeout: float | None = None
     outputs: tuple[str, ...] = ()
+    explain: int = 0
+    explain_all: bool = False
 
 
 class MessageFormat(Protocol[Message]):
@@ -80,8 +88,15 @@ class MessageFormat(Protocol[Message]):
         """Return the checked rows, (N, D)."""
         ...
 
-    def write_reply(self, served: Served, message: Message, options: RequestOptions, scores: Scores | Flags) -> bytes:
-        """Return the reply's bytes."""
+    def write_reply(
+        self,
+        served: Served,
+        message: Message,
+        options: RequestOptions,
+        scores: Scores | Flags,
+        explanations: Explanations,
+    ) -> bytes:
+        """Return the reply's bytes. There are no explanations if none was requested, otherwise one for each row."""
         ...
 
 
@@ -114,14 +129,20 @@ class RequestPath(Generic[Message]):
             times_out = math.inf if options.timeout is None else now + options.timeout
             reserved = min(num_rows, self._scoring.config.max_rows)  # more than max_rows are refused as invalid, below
             with self._scoring.reservation(served, options.score, reserved) as reservation:
+                if options.explain_all:
+                    reservation.then = explain_key(reservation.key, options.explain)
                 if not wait_for_room:  # refuse before the rows are made: that takes more time and memory
                     reservation.take(min(expires, times_out))
                 rows = await _run(is_large, self._make_rows, served, message, num_rows)
                 decoded = time.perf_counter()
                 scored = await self._score(reservation, rows, expires, times_out)
+                check = not (wait_for_room or options.explain_all)
+                explanations = await self._explain(reservation, rows, scored.result, options, expires, check=check)
             encoding = time.perf_counter()
             is_large = num_rows > _LARGE_REPLY
-            reply = await _run(is_large, self._format.write_reply, served, message, options, scored.scores)
+            reply = await _run(
+                is_large, self._format.write_reply, served, message, options, scored.result, explanations
+            )
             self._book((start, decoded), scored, (encoding, time.perf_counter()))
             return reply
 
@@ -171,7 +192,10 @@ class RequestPath(Generic[Message]):
             message = self._format.parse(data)
             num_rows = self._format.count_rows(served, message)
             current_call().add_request(self._format.request_id(message), num_rows)
-            return message, num_rows, self._format.options(served, message)
+            options = self._format.options(served, message)
+            if options.explain_all:
+                _check_named(num_rows, options)
+            return message, num_rows, options
         except CallError:
             self._metrics.count_invalid(served.version, num_rows)
             raise
@@ -183,7 +207,9 @@ class RequestPath(Generic[Message]):
             self._metrics.count_invalid(served.version, num_rows)
             raise
 
-    async def _score(self, reservation: Reservation, rows: FloatArray, expires: float, times_out: float) -> ScoredRows:
+    async def _score(
+        self, reservation: Reservation, rows: FloatArray, expires: float, times_out: float
+    ) -> Computed[Scores | Flags]:
         """Score the rows before the request's own timeout. gRPC enforces the call's deadline, but not this one."""
         if times_out == math.inf:
             return await self._scoring.score(reservation, rows, expires)
@@ -194,7 +220,32 @@ class RequestPath(Generic[Message]):
             text = "the request's timeout passed before the rows were scored"
             raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from error
 
-    def _book(self, decode: tuple[float, float], scored: ScoredRows, encode: tuple[float, float]) -> None:
+    async def _explain(
+        self,
+        reservation: Reservation,
+        rows: FloatArray,
+        scores: Scores | Flags,
+        options: RequestOptions,
+        expires: float,
+        *,
+        check: bool,
+    ) -> Explanations:
+        """Explain the flagged rows, or all; an entry for each row, empty where it is not explained."""
+        if not options.explain:
+            return []
+        explained: Explanations = [[] for _ in range(len(rows))]
+        is_chosen = None if options.explain_all else scores.is_anomaly
+        chosen = np.arange(len(rows)) if is_chosen is None else np.flatnonzero(is_chosen)
+        if len(chosen):
+            _check_named(len(chosen), options)
+            done = await self._scoring.explain(reservation, rows[chosen], options.explain, expires, check=check)
+            for row, whys in zip(chosen.tolist(), done.result, strict=True):
+                explained[row] = whys
+            self._metrics.stage("explain").observe_one(done.seconds_computed)
+            current_call().add_stage("explain", done.begun, done.ended)
+        return explained
+
+    def _book(self, decode: tuple[float, float], scored: Computed[Scores | Flags], encode: tuple[float, float]) -> None:
         """Add the stages of an answered request to the metrics and to the call's record."""
         queue, infer = (scored.queued, scored.begun), (scored.begun, scored.ended)
         call = current_call()
@@ -204,6 +255,16 @@ class RequestPath(Generic[Message]):
             self._metrics.stage(stage).observe_one(seconds)
             call.add_stage(stage, start, end)
         self._metrics.requests.computing.observe_one(scored.ended - scored.begun)
+
+
+def _check_named(num_rows: int, options: RequestOptions) -> None:
+    """Raise INVALID_ARGUMENT if the explanations of so many rows would take too much memory."""
+    if num_rows * options.explain > _MOST_NAMED:
+        raise invalid(
+            "explain",
+            f"asks for {options.explain} columns of {num_rows:,} rows each; all rows of a request together may have "
+            f"{_MOST_NAMED:,}: ask for fewer columns, or send fewer rows at a time",
+        )
 
 
 async def _run(

@@ -10,9 +10,10 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.call_errors import CallError, invalid
 from anomaly_vae.service.pb import scoring_pb2 as pb
+from anomaly_vae.service.rpc.explanation_messages import MOST_EXPLAINED, fill_explanations
 from anomaly_vae.service.rpc.request_path import RequestOptions
 from anomaly_vae.service.rpc.score_messages import count_rows, fill_reply, parse_request, rows_of
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.served import Explanations, Served
 from anomaly_vae.service.settings import ServeConfig
 
 __all__ = ["ScoreFormat", "check_budget", "check_model"]
@@ -52,14 +53,21 @@ class ScoreFormat:
             check_budget(served, budget)
         if message.flag_only and budget not in (0, calibrated):
             raise invalid("flag_only", f"only the calibrated budget, {calibrated} samples, gives flags")
-        return RequestOptions(served.options(budget, max_std_error=error or None, flag_only=message.flag_only))
+        options = served.options(budget, max_std_error=error or None, flag_only=message.flag_only)
+        _check_explain(message, options.uncalibrated_reason(calibrated))
+        return RequestOptions(options, explain=message.explain, explain_all=message.explain_all)
 
     def make_rows(self, served: Served, message: pb.ScoreRequest) -> FloatArray:
         """Return the checked rows, (N, D)."""
         return rows_of(message, served.scorer.schema, self._limits)
 
     def write_reply(
-        self, served: Served, message: pb.ScoreRequest, _options: RequestOptions, scores: Scores | Flags
+        self,
+        served: Served,
+        message: pb.ScoreRequest,
+        _options: RequestOptions,
+        scores: Scores | Flags,
+        explanations: Explanations,
     ) -> bytes:
         """Return a ScoreResponse."""
         calibration = served.scorer.bundle.manifest.calibration
@@ -75,6 +83,7 @@ class ScoreFormat:
             contrast_threshold=calibration.contrast_threshold,
         )
         fill_reply(reply, scores)
+        fill_explanations(reply, explanations)
         return bytes(reply.SerializeToString())
 
 
@@ -84,6 +93,23 @@ def check_model(served: Served, name: str, version: str) -> None:
         if asked not in ("", here):
             text = f"{asked[:100]!r} is not served here, {here!r} is served; send that, or leave it empty"
             raise CallError(grpc.StatusCode.NOT_FOUND, text, field=field)
+
+
+def _check_explain(message: pb.ScoreRequest, no_flags: str | None) -> None:
+    """Raise INVALID_ARGUMENT for explanations that cannot be.
+
+    Args:
+        message: The request.
+        no_flags: Why its scores have no flags; None if they have.
+    """
+    if not 0 <= message.explain <= MOST_EXPLAINED:
+        raise invalid(
+            "explain", f"is {message.explain}, expected 0 for none, or 1 to {MOST_EXPLAINED} columns of each row"
+        )
+    if message.explain_all and not message.explain:
+        raise invalid("explain_all", "is set without explain, the number of columns to name of each row")
+    if message.explain and not message.explain_all and no_flags is not None:
+        raise invalid("explain", f"flagged rows are explained, and there are no flags: {no_flags}; set explain_all")
 
 
 def check_budget(served: Served, budget: int, field: str = "num_samples") -> None:

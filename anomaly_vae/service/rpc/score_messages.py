@@ -36,7 +36,7 @@ _LONGEST_NAME = 256
 _FIELDS = TensorFields("tensor.dtype", "tensor.shape", "tensor.data", "GetModel")
 # Numbers of fields in scoring.proto.
 _TENSOR, _COLUMNS, _SHAPE, _STRINGS = 6, 7, 3, 3
-# The most fields in a message, and in a column. A request has 8 fields and a column has 3, but protobuf lets a sender
+# The most fields in a message, and in a column. A request has 10 fields and a column has 3, but protobuf lets a sender
 # repeat them. Chosen, not measured.
 _MOST_FIELDS, _MOST_IN_COLUMN = 64, 8
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollect
 
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Flags, Scores
+from anomaly_vae.service.telemetry.drift_watch import DriftWatch
 from anomaly_vae.service.telemetry.histogram import Histogram, Series
 from anomaly_vae.service.telemetry.totals import RequestTotals
 
@@ -26,7 +27,7 @@ _ESS_RATIOS = (0.005, 0.01, 0.02, 0.05, *(j / 10 for j in range(1, 11)))
 _SAMPLES = tuple(float(2**j) for j in range(4, 14))
 # The buckets of log p(x) end at these quantiles of the calibration scores. Chosen, not measured.
 _QUANTILES = (0.001, 0.01, 0.05, *(j / 10 for j in range(1, 10)), 0.95, 0.99)
-_STAGES = ("queue", "decode", "infer", "encode")
+_STAGES = ("queue", "decode", "infer", "explain", "encode")
 _OUTCOMES = ("normal", "anomaly", "invalid", "unflagged")
 _REASONS = ("queue_full", "deadline", "draining", "unauthenticated")
 
@@ -58,6 +59,7 @@ class Metrics:
         self._add_queue(queue_limit_rows, queue_limit_bytes, queue_limit_seconds)
         self._add_row_histograms()
         self._add_model_gauges()
+        self._add_drift()
 
     def call(self, labels: Labels) -> CallSeries:
         """Return the metrics of a method. The labels are grpc_type, grpc_service, grpc_method."""
@@ -67,7 +69,7 @@ class Metrics:
         return self._calls[labels]
 
     def stage(self, stage: str) -> Series:
-        """Return the series of seconds that requests spend in a stage: queue, decode, infer or encode."""
+        """Return the series of seconds that requests spend in a stage: queue, decode, infer, explain or encode."""
         return self._stages[stage]
 
     def show_methods(self, labels: Iterable[Labels]) -> None:
@@ -100,8 +102,10 @@ class Metrics:
         calibration = scorer.bundle.manifest.calibration
         for outcome in _OUTCOMES:
             self.rows.labels(version, outcome)
+        self._explained.labels(version)
         log_px = self._log_px.add_series(_calibration_quantiles(scorer), (version,))
         self._calibrated[version] = log_px, self._p_value.add_series(_P_VALUES, (version,))
+        self._watch_drift(version, scorer)
         self._info.labels(name, version, str(scorer.bundle.manifest.format_version)).set(1)
         self._loaded.set(time.time())
         self._threshold.set(calibration.threshold)
@@ -126,6 +130,12 @@ class Metrics:
             log_px, p_value = self._calibrated[version]
             log_px.observe(scores.log_px)
             p_value.observe(scores.p_value)
+            if version in self._drift:
+                self._drift[version].add(scores)
+
+    def count_explained(self, version: str, num_rows: int) -> None:
+        """Count rows that were explained."""
+        self._explained.labels(version).inc(num_rows)
 
     def scored_rows(self, version: str) -> int:
         """Return how many rows were scored or flagged."""
@@ -151,7 +161,7 @@ class Metrics:
     def _add_stages(self) -> None:
         histogram = Histogram(
             "anomaly_vae_stage_seconds",
-            "Time of a request: waiting (queue), being read (decode), scored (infer) and answered (encode).",
+            "Time of a request: waiting (queue), being read (decode), scored (infer), explained and answered (encode).",
             self.registry,
             ("stage",),
         )
@@ -188,6 +198,9 @@ class Metrics:
             ("model_version", "outcome"),
             registry=registry,
         )
+        self._explained = Counter(
+            "anomaly_vae_explained_rows_total", "Rows that were explained.", by_version, registry=registry
+        )
         self._calibrated: dict[str, tuple[Series, Series]] = {}
         self._log_px = Histogram(
             "anomaly_vae_log_px_nats",
@@ -223,6 +236,24 @@ class Metrics:
             "Largest expected share of flagged rows, while the data are like the calibration rows.",
             registry=registry,
         )
+
+    def _add_drift(self) -> None:
+        self._drift: dict[str, DriftWatch] = {}
+        self._log_martingale, self._log_detector = (
+            Gauge(f"anomaly_vae_drift_log_{name}", text, ("model_version",), registry=self.registry)
+            for name, text in (
+                ("martingale", "Log of the evidence, since the model was loaded, that rows have changed, nats."),
+                ("detector", "Log of the evidence for a change at some row: above 23, rows have changed, nats."),
+            )
+        )
+
+    def _watch_drift(self, version: str, scorer: Scorer) -> None:
+        """Start the detector of a version; windows of series overlap, so they have none."""
+        if scorer.schema.kind == "series":
+            return
+        watch = self._drift[version] = DriftWatch(scorer)
+        self._log_martingale.labels(version).set_function(watch.log_martingale)
+        self._log_detector.labels(version).set_function(watch.log_detector)
 
     def _add_upper_threshold(self) -> Gauge:
         """Add the gauge of the upper threshold, which few models have."""

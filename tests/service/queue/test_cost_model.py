@@ -50,3 +50,14 @@ def test_full_batches_of_slow_rows_change_the_prediction():
     for _ in range(100):
         costs.learn(COST, costs.full_batch(COST), costs.full_batch(COST) * 0.03)
     assert costs.seconds(COST, 1) == pytest.approx(0.03, rel=0.01)
+
+
+def test_a_row_to_explain_is_expected_to_take_as_long_as_the_scores_that_it_counts_as():
+    """Then it is measured, in batches of any number of rows: one row alone fills tiles of the networks."""
+    costs, explained = CostModel(), COST._replace(work=5.0)
+    costs.learn(COST, 32, 32 * 0.01)
+    assert costs.seconds(explained, 3) == pytest.approx(3 * 5 * 0.01)
+    assert costs.full_batch(explained) == 5  # a quarter of a second
+    costs.learn(explained, 1, 0.1)
+    assert costs.seconds(explained, 3) == pytest.approx(3 * 0.1)
+    assert costs.seconds(COST, 1) == pytest.approx(0.01)

@@ -102,7 +102,7 @@ def test_one_row_is_next_although_others_have_waited_long_with_many_rows(heavies
     scheduler.costs.learn(COST, 64, 64 * 1e-4)
     in_closed_loops(scheduler, dict.fromkeys(range(heavies), 1024), 500)
     light = job(1, caller="light")
-    assert scheduler.seconds_ahead("light", KEY, 1) <= heavies * 1.0001e-4
+    assert scheduler.seconds_ahead("light", scheduler.costs.seconds(KEY.cost, 1)) <= heavies * 1.0001e-4
     scheduler.add(light)
     batches = [scheduler.next_batch(0.0)[0] for _ in range(2)]
     assert light in [share.job for batch in batches for share in batch.shares]
@@ -273,9 +273,9 @@ def test_the_seconds_ahead_of_a_short_request_leave_out_the_long_ones_it_overtak
     scheduler.add(job(1_000))
     scheduler.add(job(10))
     assert scheduler.backlog() == pytest.approx(1.01)
-    assert scheduler.seconds_ahead(None, KEY, 1) == 0
-    assert scheduler.seconds_ahead(None, KEY, 100) == pytest.approx(0.01)
-    assert scheduler.seconds_ahead(None, KEY, 1_000) == pytest.approx(1.01)
+    assert scheduler.seconds_ahead(None, scheduler.costs.seconds(KEY.cost, 1)) == 0
+    assert scheduler.seconds_ahead(None, scheduler.costs.seconds(KEY.cost, 100)) == pytest.approx(0.01)
+    assert scheduler.seconds_ahead(None, scheduler.costs.seconds(KEY.cost, 1_000)) == pytest.approx(1.01)
 
 
 Operation = st.one_of(
@@ -334,3 +334,13 @@ def test_every_row_is_taken_once_and_in_order(operations):
     assert scheduler.backlog() == 0
     assert scheduler.is_empty
     assert not scheduler._waiting
+
+
+def test_rows_to_explain_are_no_short_request_unless_they_are_little_work():
+    """The thread for short requests goes first, so long work in it would delay those of other callers."""
+    scheduler, key = FairScheduler(), Key(work=4.0)
+    scheduler.add(job(5, key=key, caller="explains"))
+    assert scheduler.next_batch(0.0, role=ThreadRole.SHORT) == (None, [])
+    assert not scheduler.is_short
+    scheduler.add(job(4, key=key, caller="few"))
+    assert scheduler.next_batch(0.0, role=ThreadRole.SHORT)[0].num_rows == 4

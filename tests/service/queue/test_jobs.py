@@ -8,7 +8,8 @@ import pytest
 
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.service.queue.cost_model import CostKey
-from anomaly_vae.service.queue.jobs import BatchKey, RowBatch, Share
+from anomaly_vae.service.queue.jobs import BatchKey, RowBatch, Share, explain_key
+from anomaly_vae.service.served import ExplainOptions
 from tests.support.queues import OPTIONS, POISON, Echo, in_queue, job, rows_from, submit, unblocked
 
 
@@ -95,3 +96,18 @@ def test_a_faulty_request_fails_alone():
         assert [part.num_samples[0] for part in outcomes[1:]] == [0, 10, 20, 30, 40]
 
     in_queue(scenario, threads=1)
+
+
+def test_rows_to_explain_share_batches_with_others_of_the_same_number_of_columns():
+    model = Echo(explained_as=6.5)
+    key = explain_key(BatchKey(model, OPTIONS), 3)
+    assert key == explain_key(BatchKey(model, ScoreOptions(flag_only=True)), 3) == BatchKey(model, ExplainOptions(3))
+    assert key != explain_key(BatchKey(model, OPTIONS), 2)
+    assert key.cost == CostKey(False, False, 16, 6.5)
+
+
+def test_a_batch_of_rows_to_explain_gives_each_share_its_own():
+    key = explain_key(BatchKey(unblocked(), OPTIONS), 2)
+    whole, parts = RowBatch(key, [share(job(2)), share(job(1, first=50))]).compute()
+    assert whole == [[0, 0], [1, 1], [50, 50]]
+    assert parts == [[[0, 0], [1, 1]], [[50, 50]]]

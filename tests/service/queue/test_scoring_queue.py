@@ -1,11 +1,15 @@
 """The queue between the event loop and the threads, with a model that returns the numbers of its rows."""
 
 import asyncio
+import math
 import time
 
 import grpc
 import numpy as np
+import pytest
 
+from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.queue.jobs import explain_key
 from tests.support.queues import OPTIONS, Echo, error_of, in_queue, rows_from, submit
 
 
@@ -146,3 +150,69 @@ def test_a_draining_queue_finishes_one_request_after_the_other():
         assert ends[2] < 4 * 160
 
     in_queue(scenario, threads=1)
+
+
+async def explain(queue, model, rows, top, expires=math.inf, caller=None, **options):
+    with queue.reservation(model, OPTIONS, len(rows), rows.nbytes, caller) as reservation:
+        reservation.take()
+        return (await queue.explain(reservation, rows, top, expires, **options)).result
+
+
+def test_rows_are_explained_in_batches_and_counted():
+    """A row takes 50 ms, so a batch has five of them: between two batches the deadline counts, and others get turns."""
+
+    async def scenario(queue, value):
+        model = Echo(explained_as=5.0)
+        model.go.set()
+        queue.learn(model, OPTIONS, 32, 32 * 0.01)
+        assert await explain(queue, model, rows_from(3, 12), 2) == [[i, i] for i in range(3, 15)]
+        assert value("anomaly_vae_explained_rows_total", {"model_version": "1"}) == 12
+        assert value("anomaly_vae_batch_rows_count") == 0
+
+    in_queue(scenario, threads=1)
+
+
+def test_rows_past_their_deadline_or_without_a_caller_are_not_explained():
+    async def scenario(queue, _value):
+        model = Echo(explained_as=5.0)
+        queue.learn(model, OPTIONS, 32, 32 * 0.05)  # one row in a batch
+        late = asyncio.create_task(explain(queue, model, rows_from(0, 50), 1, time.monotonic() + 0.1, check=False))
+        gone = asyncio.create_task(explain(queue, model, rows_from(100, 50), 1, caller="gone"))
+        await asyncio.to_thread(model.begun.wait)
+        await asyncio.sleep(0.15)
+        gone.cancel()
+        await asyncio.sleep(0.01)
+        model.go.set()
+        assert (await error_of(late)).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await explain(queue, model, rows_from(7, 1), 1) == [[7]]
+        assert len(model.computed) <= 3
+
+    in_queue(scenario, threads=1)
+
+
+def test_rows_to_explain_are_refused_if_too_much_work_of_their_caller_waits():
+    """Unless they were admitted for it: a caller cannot get the work of many rows for the price of one."""
+
+    async def scenario(queue, value):
+        model = Echo(explained_as=5.0)
+        queue.learn(model, OPTIONS, 32, 32 * 0.1)
+        first = asyncio.create_task(explain(queue, model, rows_from(0, 90), 1))
+        await asyncio.to_thread(model.begun.wait)
+        assert value("anomaly_vae_queue_seconds") > 40
+        for num_rows, is_refused in ((10, False), (90, True)):
+            task = asyncio.create_task(explain(queue, model, rows_from(0, num_rows), 1))
+            await asyncio.sleep(0.01)
+            assert task.done() == is_refused
+            if is_refused:
+                assert (await error_of(task)).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            task.cancel()
+        with queue.reservation(model, OPTIONS, 90, 720) as reservation:
+            reservation.take()  # to score them alone is little work, and goes first
+        with queue.reservation(model, OPTIONS, 90, 720) as reservation:
+            reservation.then = explain_key(reservation.key, 1)
+            with pytest.raises(CallError, match="of this caller's own work come before it"):
+                reservation.take()
+        model.go.set()
+        first.cancel()
+
+    in_queue(scenario, threads=1, limit_seconds=120.0)

@@ -79,7 +79,7 @@ def test_a_request_becomes_rows_and_scores_become_its_reply():
     assert FORMAT.count_rows(SERVED, message) == 6
     assert FORMAT.make_rows(SERVED, message).tobytes() == ROWS.tobytes()
     scores, options = scores_of(6), FORMAT.options(SERVED, message)
-    reply = pb.ModelInferResponse.FromString(FORMAT.write_reply(SERVED, message, options, scores))
+    reply = pb.ModelInferResponse.FromString(FORMAT.write_reply(SERVED, message, options, scores, []))
     assert (reply.model_name, reply.model_version, reply.id) == ("model", "3", "order 66")
     assert {name: values.tobytes() for name, values in values_of(reply).items()} == {
         "elbo": scores.elbo.tobytes(),

@@ -73,7 +73,9 @@ def test_every_field_of_a_column_is_described(scorer):
 def test_the_limits_are_those_of_the_settings(scorer):
     config = ServeConfig(model=Path("m"), max_rows=7, max_columns=8, max_samples=2_048, max_message_bytes=5_000)
     limits = describe(Served("model", "1", scorer, (16, 64)), config)
-    assert limits.limits == pb.Limits(max_rows=7, max_columns=8, max_samples=2_048, max_message_bytes=5_000)
+    assert limits.limits == pb.Limits(
+        max_rows=7, max_columns=8, max_samples=2_048, max_message_bytes=5_000, max_explain=16
+    )
     assert list(limits.estimator.budgets) == [16, 64]
 
 

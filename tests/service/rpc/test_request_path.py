@@ -25,25 +25,25 @@ STAGES = ["decode", "queue", "infer", "encode"]
 
 
 class Model:
-    """Flags no row, and takes its time if it must."""
+    """Flags no row or all, and takes its time if it must."""
 
     version = "1"
 
-    def __init__(self, seconds=0.0):
+    def __init__(self, seconds=0.0, flags=False):
         self.scorer = SimpleNamespace(schema=SimpleNamespace(columns=["a", "b"]), num_samples=16)
-        self.seconds = seconds
+        self.seconds, self.flags = seconds, flags
 
     def compute(self, rows, _options):
         time.sleep(self.seconds)
         n = len(rows)
-        return Flags(is_anomaly=np.zeros(n, bool), num_samples=np.full(n, 16), reason=[None] * n)
+        return Flags(is_anomaly=np.full(n, self.flags), num_samples=np.full(n, 16), reason=[None] * n)
 
 
 class Format:
     """A request is any bytes; it has three rows."""
 
-    def __init__(self, queue_rows, timeout=None, claim=3):
-        self.queue_rows, self.timeout, self.claim = queue_rows, timeout, claim
+    def __init__(self, queue_rows, timeout=None, claim=3, **explain):
+        self.queue_rows, self.timeout, self.claim, self.explain = queue_rows, timeout, claim, explain
         self.rows_in_queue, self.threads = [], []
 
     def parse(self, data):
@@ -57,7 +57,7 @@ class Format:
         return self.claim
 
     def options(self, _served, _message):
-        return RequestOptions(ScoreOptions(num_samples=16), self.timeout)
+        return RequestOptions(ScoreOptions(num_samples=16), self.timeout, **self.explain)
 
     def make_rows(self, _served, message):
         self.threads.append(threading.current_thread())
@@ -66,7 +66,7 @@ class Format:
             raise invalid("rows", "are bad")
         return np.zeros((3, 2))
 
-    def write_reply(self, _served, message, _options, scores):
+    def write_reply(self, _served, message, _options, scores, _explanations):
         self.threads.append(threading.current_thread())
         self.rows_in_queue.append(self.queue_rows())
         return message[:4] + b" %d" % len(scores)
@@ -108,6 +108,21 @@ def test_room_is_given_back_if_the_rows_are_wrong():
         assert value("anomaly_vae_stage_seconds_count", {"stage": "decode"}) == 0
 
     on_path(scenario)
+
+
+@pytest.mark.parametrize(("explain_all", "rows_made"), [(True, 0), (False, 1)])
+def test_explanations_that_would_take_too_much_memory_are_refused(explain_all, rows_made, monkeypatch):
+    """Three rows with two columns each; flagged rows are known only after they were scored."""
+    monkeypatch.setattr("anomaly_vae.service.rpc.request_path._MOST_NAMED", 5)
+
+    async def scenario(path, message_format, value):
+        with pytest.raises(CallError, match="asks for 2 columns of 3 rows each; all rows") as error:
+            await path.answer(b"good", math.inf)
+        assert error.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert len(message_format.rows_in_queue) == rows_made
+        assert value("anomaly_vae_queue_rows") == 0
+
+    on_path(scenario, Model(flags=True), explain=2, explain_all=explain_all)
 
 
 def test_without_room_no_rows_are_made():

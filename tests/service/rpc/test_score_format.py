@@ -26,6 +26,11 @@ ERRORS = {
     "no error at all": ({"tensor": tensor(ROWS), "max_std_error": np.nan}, "max_std_error", "is nan"),
     "an infinite error": ({"tensor": tensor(ROWS), "max_std_error": np.inf}, "max_std_error", "is inf"),
     "flags to an error": ({"tensor": tensor(ROWS), "max_std_error": 0.1, "flag_only": True}, "max_std_error", "flag"),
+    "fewer than no columns": ({"tensor": tensor(ROWS), "explain": -1}, "explain", "is -1, expected 0 for none"),
+    "too many columns": ({"tensor": tensor(ROWS), "explain": 17}, "explain", "is 17, expected"),
+    "all without a number": ({"tensor": tensor(ROWS), "explain_all": True}, "explain_all", "without explain"),
+    "no flags to explain": ({"tensor": tensor(ROWS), "explain": 3, "num_samples": 64}, "explain", "set explain_all"),
+    "no flags at an error": ({"tensor": tensor(ROWS), "explain": 3, "max_std_error": 0.5}, "explain", "explain_all"),
 }  # fmt: skip
 
 
@@ -82,7 +87,7 @@ def test_a_request_becomes_rows():
 
 def reply_to(scores):
     message = pb.ScoreRequest(request_id="order 66")
-    return pb.ScoreResponse.FromString(FORMAT.write_reply(SERVED, message, FORMAT.options(SERVED, message), scores))
+    return pb.ScoreResponse.FromString(FORMAT.write_reply(SERVED, message, FORMAT.options(SERVED, message), scores, []))
 
 
 @pytest.mark.parametrize("contrast", [None, np.linspace(-2.0, 2.0, 5)], ids=["without a contrast", "with one"])
@@ -103,7 +108,7 @@ def test_a_reply_holds_every_field_of_the_scores_and_names_its_model(contrast):
 
 def test_a_reply_of_a_model_with_two_thresholds_tells_both():
     served, message = served_model(tail="both"), pb.ScoreRequest()
-    data = FORMAT.write_reply(served, message, FORMAT.options(served, message), scores_of(5))
+    data = FORMAT.write_reply(served, message, FORMAT.options(served, message), scores_of(5), [])
     reply = pb.ScoreResponse.FromString(data)
     assert (reply.tail, reply.threshold, reply.upper_threshold) == ("both", 1.0, 97.0)
 
@@ -117,3 +122,13 @@ def test_a_reply_without_calibration_has_no_p_values_and_one_with_decisions_has_
     assert (list(flagged.is_anomaly), list(flagged.num_samples)) == ([True, False], [16, 1_024])
     assert list(flagged.reason) == ["new", ""]
     assert len(flagged.log_px) == len(flagged.score) == len(flagged.p_value) == 0
+
+
+def test_explanations_are_options_of_the_request_and_need_flags_or_every_row():
+    for fields, found in (
+        ({}, (0, False)),
+        ({"explain": 16, "flag_only": True}, (16, False)),
+        ({"explain": 1, "explain_all": True, "num_samples": 64}, (1, True)),
+    ):
+        options = FORMAT.options(SERVED, pb.ScoreRequest(**fields))
+        assert (options.explain, options.explain_all) == found

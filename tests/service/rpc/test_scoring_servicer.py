@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from anomaly_vae.client.explanations import to_explanations
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.rpc.inference_servicer import INFERENCE
@@ -160,3 +161,33 @@ def get_model(channel, **fields):
 def test_get_model_describes_the_served_model(channel, scorer, model_path):
     served = Served("model", "1", scorer, scorer.budgets)
     assert get_model(channel) == describe(served, ServeConfig(model=model_path))
+
+
+def anomalies(new_rows):
+    rows = new_rows[:12].copy()
+    rows[3, 1], rows[7, 4] = 1.0, 8.0
+    return rows
+
+
+@pytest.mark.parametrize("options", [{}, {"flag_only": True}])
+def test_flagged_rows_are_explained_as_by_the_scorer_bit_for_bit(channel, scorer, new_rows, options):
+    rows = anomalies(new_rows)
+    reply = score(channel, tensor=tensor(rows), explain=2, **options)
+    flagged = np.flatnonzero(scorer.score(rows).is_anomaly)
+    assert {3, 7} <= set(flagged.tolist())
+    expected = dict(zip(flagged.tolist(), scorer.explain(rows[flagged], top=2), strict=True))
+    assert to_explanations(reply, 12) == [expected.get(i, []) for i in range(12)]
+    assert expected[3][0].column == "flow"
+    assert expected[7][0].is_novel
+    assert not score(channel, tensor=tensor(rows)).explanations
+
+
+def test_every_row_is_explained_on_request_and_in_a_stream(service, channel, scorer, new_rows):
+    rows = anomalies(new_rows)[:4]
+    before = service.metric("anomaly_vae_explained_rows_total")
+    options = {"tensor": tensor(rows), "explain": 1, "explain_all": True}
+    request, expected = pb.ScoreRequest(**options, num_samples=16), scorer.explain(rows, top=1)
+    for reply in (score(channel, **options), *ScoringServiceStub(channel).ScoreStream(iter([request]), timeout=60)):
+        assert to_explanations(reply, 4) == expected
+    assert service.metric("anomaly_vae_explained_rows_total") == before + 8
+    assert service.metric("anomaly_vae_stage_seconds_count", stage="explain") >= 2
