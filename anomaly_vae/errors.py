@@ -50,7 +50,7 @@ class BundleError(AnomalyVaeError):
 
 
 class GateFailed(AnomalyVaeError):
-    """A trained model failed a release gate: a check that every exported model must pass."""
+    """A model failed a release gate, a check that every exported model must pass, or a limit that the user gave."""
 
     exit_code = 5
 

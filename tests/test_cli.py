@@ -15,12 +15,13 @@ import anomaly_vae
 from anomaly_vae.cli import cli as group
 from tests.support.command_line import cli, one_line
 
-COMMANDS = ["demo", "profile", "train", "calibrate", "score", "serve", "token", "encode", "sample", "inspect"]
+COMMANDS = [
+    "demo", "profile", "train", "calibrate", "score", "evaluate", "compare", "drift", "serve", "token", "encode",
+    "sample", "report", "inspect",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["demo"], ["profile"], ["train"], ["calibrate"], ["score"], ["encode"], ["sample"], ["inspect"]]
-)
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS if name not in ("serve", "token"))])
 def test_help_teaches(tmp_path, command):
     text = cli(tmp_path, *command, "--help").stdout
     assert "Usage: anomaly-vae" in text

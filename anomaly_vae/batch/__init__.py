@@ -1,6 +1,7 @@
 """Batch jobs: read tables, series or images, score or encode their rows and write the result in input order."""
 
 from anomaly_vae.batch.encoding import encode_images, encode_series, encode_table
+from anomaly_vae.batch.explaining import Explaining
 from anomaly_vae.batch.image_scoring import IMAGE_SCHEMA, score_images
 from anomaly_vae.batch.sampling import sample_shaped, sample_table
 from anomaly_vae.batch.scoring import FLAG_SCHEMA, OUTPUT_SCHEMA, RowScorer, score_table
@@ -14,6 +15,7 @@ __all__ = [
     "IMAGE_SCHEMA",
     "OUTPUT_SCHEMA",
     "SERIES_SCHEMA",
+    "Explaining",
     "RowScorer",
     "ScoreOptions",
     "ScoreSummary",

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.batch.explaining import Explaining, ToExplain
 from anomaly_vae.batch.scored import ScoredBatch, result_columns, write_scores
 from anomaly_vae.batch.scoring import OUTPUT_SCHEMA, RowScorer, prepared, results_of, score_by
 from anomaly_vae.batch.selection import Selection
@@ -39,6 +40,7 @@ def score_images(
     options: ScoreOptions | None = None,
     only_flagged: bool = False,
     top: int | None = None,
+    explaining: Explaining | None = None,
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scored: OnScored | None = None,
@@ -50,7 +52,7 @@ def score_images(
     Args:
         scorer: Scores rows of a model of images.
         source: The images.
-        output, options, only_flagged, top, overwrite, on_batch: As for
+        output, options, only_flagged, top, explaining, overwrite, on_batch: As for
             :func:`~anomaly_vae.batch.scoring.score_table`.
         on_scored: Called with the numbers of scored images, their rows (n, D) and their scores; not for flags alone.
 
@@ -64,7 +66,7 @@ def score_images(
     refuse_other_shape(source.shape, shape, source.where)
     selection = Selection(only_flagged=only_flagged, top=top)
     results = results_of(scorer, options, IMAGE_SCHEMA)
-    to = prepared(scorer, options, output, pa.schema([IMAGE, *results]), selection, overwrite=overwrite)
+    to = prepared(scorer, options, output, pa.schema([IMAGE, *results]), selection, explaining, overwrite=overwrite)
 
     def scored() -> Iterator[ScoredBatch]:
         for batch in source.batches():
@@ -81,7 +83,11 @@ def score_images(
                     on_scored((batch.start + np.flatnonzero(usable)).tolist(), rows, scores)
             names = source.names[batch.start : batch.start + len(faults)]
             columns = [from_strings(list(names)), *result_columns(results, scores, usable, faults, given)]
-            yield ScoredBatch(columns, faults, usable, scores, scorer.schema.ranks_lowest(rows))
+            explained = None
+            if explaining is not None:
+                wanted = explaining.wanted(scores)
+                explained = ToExplain(wanted, rows[wanted])
+            yield ScoredBatch(columns, faults, usable, scores, scorer.schema.ranks_lowest(rows), explained)
 
     return write_scores(scored(), to, on_batch)
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.batch.explaining import Explaining, RowExplainer, ToExplain, text_inputs
 from anomaly_vae.batch.kept import check_keep
 from anomaly_vae.batch.scored import OutputOf, ScoredBatch, result_columns, write_scores
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.columns.rows import match_columns
 from anomaly_vae.columns.schema import Schema
+from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Batch, Table
+from anomaly_vae.table.arrow import from_numpy
 
 __all__ = ["CONTRAST", "FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "prepared", "results_of", "score_by", "score_table"]
 
@@ -75,6 +78,12 @@ class RowScorer(Protocol):
         """Flag checked rows (N, D)."""
         ...
 
+    def explain_rows(
+        self, rows: FloatArray, *, top: int = 3, on_rows: Callable[[int], None] | None = None
+    ) -> list[list[Why]]:
+        """Say why checked rows (N, D) are anomalies."""
+        ...
+
     def thresholds(self, *, target_fpr: float | None = None, tail: Tail | None = None) -> tuple[float, float | None]:
         """Return the threshold and the upper one, or None, nats."""
         ...
@@ -89,6 +98,7 @@ def score_table(
     options: ScoreOptions | None = None,
     only_flagged: bool = False,
     top: int | None = None,
+    explaining: Explaining | None = None,
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scores: Callable[[Scores | Flags], None] | None = None,
@@ -107,6 +117,7 @@ def score_table(
         only_flagged: Write only flagged rows.
         top: Write only this many rows, the most anomalous first: rows that rank below all others, then by p-value
             and score.
+        explaining: Explain rows, in columns why_1, why_2, ... at the end. Only rows that are written are explained.
         overwrite: Whether an existing output is replaced.
         on_batch: Called after each batch with the counts so far.
         on_scores: Called with the scores of each batch.
@@ -119,11 +130,15 @@ def score_table(
     selection = Selection(only_flagged=only_flagged, top=top)
     results = results_of(scorer, options, OUTPUT_SCHEMA)
     match_columns(table.names, scorer.schema.names)
-    check_keep(table, keep, output, pa.schema([*selection.fields, *results]))
+    fields = explaining.fields if explaining else []
+    check_keep(table, keep, output, pa.schema([*selection.fields, *results, *fields]))
     schema = pa.schema([*table.schema_of(keep), *results])
-    to = prepared(scorer, options, output, schema, selection, overwrite=overwrite)
-    batches = table.batches(scorer.schema.reader(), keep)  # refuses a table of other columns before the output opens
-    return write_scores((_scored(scorer, batch, results, options) for batch in batches), to, on_batch, on_scores)
+    to = prepared(scorer, options, output, schema, selection, explaining, overwrite=overwrite)
+    texts = text_inputs(scorer.schema) if explaining else ()
+    needed = list(dict.fromkeys([*keep, *texts]))
+    batches = table.batches(scorer.schema.reader(), needed)  # refuses a table of other columns before the output opens
+    job = _Job(scorer, options, results, keep, texts, explaining)
+    return write_scores(map(job.scored, batches), to, on_batch, on_scores)
 
 
 def results_of(scorer: RowScorer, options: ScoreOptions, schema: pa.Schema) -> pa.Schema:
@@ -139,13 +154,14 @@ def prepared(
     output: str,
     schema: pa.Schema,
     selection: Selection,
+    explaining: Explaining | None,
     *,
     overwrite: bool,
 ) -> OutputOf:
     """Check the options before a row is read, and return where the scores are written.
 
     Args:
-        scorer, options, output, overwrite: As for :func:`score_table`.
+        scorer, options, output, explaining, overwrite: As for :func:`score_table`.
         schema: The columns of the output.
         selection: Which rows are written.
 
@@ -153,10 +169,15 @@ def prepared(
         ConfigError: An option is wrong.
     """
     selection.check(options, scorer.num_samples)
+    explainer = None
+    if explaining is not None:
+        explaining.check(options, scorer.num_samples)
+        explainer = RowExplainer(scorer, explaining)
+        scorer.explain_rows(np.empty((0, len(scorer.schema.columns))), top=explaining.top)  # a service may refuse it
     nothing = score_by(scorer, np.empty((0, len(scorer.schema.columns))), options)
     warn_uncalibrated(options, scorer.num_samples)
     thresholds = scorer.thresholds(target_fpr=options.target_fpr, tail=options.tail)
-    return OutputOf(output, schema, selection, thresholds, nothing.is_anomaly is not None, overwrite)
+    return OutputOf(output, schema, selection, thresholds, nothing.is_anomaly is not None, overwrite, explainer)
 
 
 def score_by(scorer: RowScorer, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
@@ -172,9 +193,31 @@ def score_by(scorer: RowScorer, rows: FloatArray, options: ScoreOptions) -> Scor
     )
 
 
-def _scored(scorer: RowScorer, batch: Batch, results: pa.Schema, options: ScoreOptions) -> ScoredBatch:
-    usable = np.array([fault is None for fault in batch.faults], dtype=bool)
-    rows = scorer.schema.expand(batch.rows[usable])
-    scores = score_by(scorer, rows, options)
-    columns = [*batch.kept.columns, *result_columns(results, scores, usable, batch.faults)]
-    return ScoredBatch(columns, batch.faults, usable, scores, scorer.schema.ranks_lowest(rows))
+class _Job(NamedTuple):
+    """Scores the batches of a table.
+
+    Attributes:
+        scorer, options, keep, explaining: As for :func:`score_table`.
+        results: The columns of results.
+        texts: Columns of text, whose cells explanations show.
+    """
+
+    scorer: RowScorer
+    options: ScoreOptions
+    results: pa.Schema
+    keep: Sequence[str]
+    texts: Sequence[str]
+    explaining: Explaining | None
+
+    def scored(self, batch: Batch) -> ScoredBatch:
+        usable = np.array([fault is None for fault in batch.faults], dtype=bool)
+        rows = self.scorer.schema.expand(batch.rows[usable])
+        scores = score_by(self.scorer, rows, self.options)
+        results = result_columns(self.results, scores, usable, batch.faults)
+        columns = [*batch.kept.select(list(self.keep)).columns, *results]
+        lowest, explained = self.scorer.schema.ranks_lowest(rows), None
+        if self.explaining is not None:
+            wanted = self.explaining.wanted(scores)
+            places = from_numpy(np.flatnonzero(usable)[wanted])
+            explained = ToExplain(wanted, rows[wanted], batch.kept.select(list(self.texts)).take(places))
+        return ScoredBatch(columns, batch.faults, usable, scores, lowest, explained)

@@ -10,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.assessment.ranking import order_columns
+from anomaly_vae.batch.explaining import RowExplainer, ToExplain
 from anomaly_vae.batch.summary import ScoreSummary
-from anomaly_vae.calibration import normality
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores
@@ -63,15 +64,29 @@ class Selection:
                 raise ConfigError(f"--only-flagged needs flags, and there are none: {reason}; leave out one of the two")
 
     @contextlib.contextmanager
-    def writing(self, writer: Writer, summary: ScoreSummary) -> Iterator[Selection]:
-        """Write the chosen rows with a writer and count them; the most anomalous rows are written at the end."""
-        self._writer, self._summary = writer, summary
+    def writing(
+        self, writer: Writer, summary: ScoreSummary, explainer: RowExplainer | None = None
+    ) -> Iterator[Selection]:
+        """Write the chosen rows with a writer and count them; the most anomalous rows are written at the end.
+
+        Args:
+            writer: Takes the rows, with the columns of the explainer at their end.
+            summary: Counts them.
+            explainer: Explains the rows that are written.
+        """
+        self._writer, self._summary, self._explainer = writer, summary, explainer
         yield self
-        for records in self._top.rows() if self._top else ():
-            self._write(records)
+        if self._top is not None:
+            for records, explained in self._top.rows():
+                self._write(records, explained)
 
     def write(
-        self, records: pa.RecordBatch, usable: NDArray[np.bool_], scores: Scores | Flags, keys: FloatArray | None
+        self,
+        records: pa.RecordBatch,
+        usable: NDArray[np.bool_],
+        scores: Scores | Flags,
+        keys: FloatArray | None,
+        explained: ToExplain | None = None,
     ) -> None:
         """Write those rows of a batch that are chosen, or hold them until the end.
 
@@ -80,49 +95,69 @@ class Selection:
             usable: Which of them have scores, shape (N,).
             scores: The scores of these rows.
             keys: Their :func:`order_keys`; needed for the most anomalous rows.
+            explained: Which of the rows with scores are explained, if there is an explainer.
         """
         if not self.is_partial:
-            self._write(records)
+            self._write(records, None if explained is None else explained.among(usable))
             return
         chosen = np.ones(len(scores), dtype=bool)
         if self._only_flagged and scores.is_anomaly is not None:
             chosen = scores.is_anomaly
         records = records.take(from_numpy(np.flatnonzero(usable)[chosen]))
+        explained = None if explained is None else explained.take(np.flatnonzero(chosen))
         if self._top is None:
-            self._write(records)
+            self._write(records, explained)
         elif keys is not None:
-            self._top.add(records, keys[chosen])
+            self._top.add(records, keys[chosen], explained)
 
-    def _write(self, records: pa.RecordBatch) -> None:
+    def _write(self, records: pa.RecordBatch, explained: ToExplain | None) -> None:
+        if self._explainer is not None and explained is not None:
+            schema = pa.schema([*records.schema, *self._explainer.explaining.fields])
+            columns = [*records.columns, *self._explainer.columns(explained)]
+            records = pa.RecordBatch.from_arrays(columns, schema=schema)
         self._writer.write(records)
         if self._summary.written is not None:
             self._summary.written += records.num_rows
 
 
 class _Top:
-    """The N rows with the lowest keys, in their order. It holds at most 2 N + 8,192 rows and one batch."""
+    """The N rows with the lowest keys, in their order. It holds at most 2 N + 8,192 rows and one batch.
+
+    Rows that are explained have all their cells here, so at most 2 N of them are held.
+    """
 
     def __init__(self, num_rows: int) -> None:
         self._num_rows = num_rows
         self._records: list[pa.RecordBatch] = []
         self._keys: list[FloatArray] = []
+        self._explained: list[ToExplain] = []
 
-    def add(self, records: pa.RecordBatch, keys: FloatArray) -> None:
+    def add(self, records: pa.RecordBatch, keys: FloatArray, explained: ToExplain | None) -> None:
         self._records.append(records)
         self._keys.append(keys)
-        if sum(map(len, self._keys)) > 2 * self._num_rows + _SPARE_ROWS:
+        if explained is not None:
+            self._explained.append(explained)
+        spare = _SPARE_ROWS if explained is None else 0
+        if sum(map(len, self._keys)) > 2 * self._num_rows + spare:
             self._reduce()
 
-    def rows(self) -> list[pa.RecordBatch]:
+    def rows(self) -> Iterator[tuple[pa.RecordBatch, ToExplain | None]]:
+        """Yield the rows in parts, and which of them are explained."""
         if self._records:
             self._reduce()
-        return self._records
+        start = 0
+        for records in self._records:
+            part = np.arange(start, start + records.num_rows)
+            yield records, self._explained[0].take(part) if self._explained else None
+            start += records.num_rows
 
     def _reduce(self) -> None:
         keys = np.concatenate(self._keys)
         lowest = np.lexsort(keys.T[::-1])[: self._num_rows]
         table = pa.Table.from_batches(self._records).take(from_numpy(lowest))
         self._records, self._keys = table.combine_chunks().to_batches(), [keys[lowest]]
+        if self._explained:
+            self._explained = [ToExplain.join(self._explained).take(lowest)]
 
 
 def order_keys(
@@ -133,19 +168,15 @@ def order_keys(
 ) -> FloatArray | None:
     """Return the keys that sort rows from the most to the least anomalous one, shape (N, 4); None without scores.
 
-    Rows that rank below all others come first. Then p-values decide, where there are any, then scores; with two
-    thresholds the distance beyond the nearer one. Equal rows keep the order of the input.
+    The order is that of :func:`anomaly_vae.assessment.ranking.order_columns`; equal rows keep that of the input.
 
     Args:
-        scores: Scores of N rows.
-        ranks_lowest: Which rows rank below all others, shape (N,).
+        scores, ranks_lowest, thresholds: As for that function.
         numbers: Numbers of the rows in the input, shape (N,).
-        thresholds: The threshold and the upper one, or None, nats.
     """
     if isinstance(scores, Flags):
         return None
-    p_value = np.zeros(len(numbers)) if scores.p_value is None else scores.p_value
-    return np.column_stack([~ranks_lowest, p_value, normality(scores.score, *thresholds), numbers]).astype(np.float64)
+    return np.column_stack([order_columns(scores, ranks_lowest, thresholds), numbers]).astype(np.float64)
 
 
 class LowestRow:

@@ -23,8 +23,8 @@ from anomaly_vae.columns.schema import Schema
 from anomaly_vae.columns.shapes import SeriesShape
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.series.cells import names_of, seconds_of
-from anomaly_vae.series.grid import Panel, Segment, make_panel
-from anomaly_vae.series.windows import Windows, all_windows, window_rows
+from anomaly_vae.series.grid import Panel, make_panel
+from anomaly_vae.series.windows import all_windows, rows_at_ends, window_rows
 from anomaly_vae.table import Batch, Fault, Table
 
 __all__ = ["SeriesInput", "read_series", "series_names"]
@@ -64,7 +64,7 @@ class SeriesInput:
     def window_ends(self) -> NDArray[np.intp]:
         """Return the row at which each window ends, in the order of :meth:`windows`."""
         segments = self.panel.segments(self.shape.length)
-        return _rows_of(segments, all_windows(segments, self.shape.length))
+        return rows_at_ends(segments, all_windows(segments, self.shape.length))
 
     def windows(self) -> Iterator[tuple[NDArray[np.intp], FloatArray]]:
         """Yield the windows in parts: the rows at which they end, and their cells (n, length * C)."""
@@ -74,18 +74,20 @@ class SeriesInput:
         at_once = max(1, _CELLS_AT_ONCE // self.shape.num_cells)
         for start in range(0, len(places), at_once):
             part = places[start : start + at_once]
-            yield _rows_of(segments, part), window_rows(segments, part, length)
+            yield rows_at_ends(segments, part), window_rows(segments, part, length)
+
+    def windows_at(self, rows: NDArray[np.intp]) -> FloatArray:
+        """Return the windows that end at some rows, in their order: cells (n, length * C)."""
+        length = self.shape.length
+        segments = self.panel.segments(length)
+        places = all_windows(segments, length)
+        ends = rows_at_ends(segments, places)
+        order = np.argsort(ends)
+        return window_rows(segments, places[order[np.searchsorted(ends, rows, sorter=order)]], length)
 
     def kept_columns(self, start: int, end: int) -> list[pa.Array]:
         """Return the kept columns of the rows from ``start`` to ``end``."""
         return [column.slice(start, end - start).combine_chunks() for column in self.kept.columns]
-
-
-def _rows_of(segments: Sequence[Segment], places: Windows) -> NDArray[np.intp]:
-    """Return the row at which each window ends."""
-    first_steps = np.cumsum([0, *(len(segment.rows) for segment in segments)])
-    rows = np.concatenate([np.empty(0, dtype=np.intp), *(segment.rows for segment in segments)])
-    return np.asarray(rows[first_steps[places.segment] + places.end])
 
 
 def series_names(shape: SeriesShape) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.batch.explaining import Explaining, ToExplain
 from anomaly_vae.batch.kept import refuse_names
 from anomaly_vae.batch.scored import ScoredBatch, result_columns, write_scores
 from anomaly_vae.batch.scoring import OUTPUT_SCHEMA, RowScorer, prepared, results_of, score_by
@@ -30,6 +31,9 @@ SERIES_SCHEMA = OUTPUT_SCHEMA.append(pa.field("step_score", pa.float64()))
 # Rows that are written at once. Chosen, not measured.
 _ROWS_AT_ONCE = 65_536
 
+# Cells of the windows of these rows, if every row may be explained: 128 MiB. Chosen, not measured.
+_CELLS_AT_ONCE = 2**24
+
 
 def check_series_options(options: ScoreOptions) -> None:
     """Raise ConfigError if the options do not fit series."""
@@ -48,8 +52,10 @@ def score_series(
     options: ScoreOptions | None = None,
     only_flagged: bool = False,
     top: int | None = None,
+    explaining: Explaining | None = None,
     overwrite: bool = False,
     on_windows: Callable[[int], None] | None = None,
+    on_batch: Callable[[ScoreSummary], None] | None = None,
 ) -> tuple[ScoreSummary, SeriesScores]:
     """Score the window that ends at each row of a table, and write the results in input order.
 
@@ -59,9 +65,10 @@ def score_series(
     Args:
         scorer: Scores windows.
         series: The table, from :func:`~anomaly_vae.batch.series_input.read_series`.
-        output, only_flagged, top, overwrite: As for :func:`~anomaly_vae.batch.scoring.score_table`.
+        output, only_flagged, top, explaining, overwrite: As for :func:`~anomaly_vae.batch.scoring.score_table`.
         options: What to compute; flags alone are not possible.
         on_windows: Called with the number of windows just scored.
+        on_batch: Called with the counts after each part of the rows, and after rows were explained.
 
     Returns:
         The counts, and the scores of all rows.
@@ -72,11 +79,12 @@ def score_series(
     options, selection = options or ScoreOptions(), Selection(only_flagged=only_flagged, top=top)
     check_series_options(options)
     results = results_of(scorer, options, SERIES_SCHEMA)
-    refuse_names(series.kept.schema.names, pa.schema([*selection.fields, *results]))
+    fields = explaining.fields if explaining else []
+    refuse_names(series.kept.schema.names, pa.schema([*selection.fields, *results, *fields]))
     schema = pa.schema([*series.kept.schema, *results])
-    to = prepared(scorer, options, output, schema, selection, overwrite=overwrite)
-    job = _Job(scorer, series, options, results)
-    summary = write_scores(job.batches(on_windows), to)
+    to = prepared(scorer, options, output, schema, selection, explaining, overwrite=overwrite)
+    job = _Job(scorer, series, options, results, explaining)
+    summary = write_scores(job.batches(on_windows), to, on_batch)
     return summary, job.scores
 
 
@@ -85,7 +93,15 @@ class _Job:
 
     scores: SeriesScores
 
-    def __init__(self, scorer: RowScorer, series: SeriesInput, options: ScoreOptions, results: pa.Schema) -> None:
+    def __init__(
+        self,
+        scorer: RowScorer,
+        series: SeriesInput,
+        options: ScoreOptions,
+        results: pa.Schema,
+        explaining: Explaining | None,
+    ) -> None:
+        self._explaining = explaining
         self._scorer, self._series, self._options, self._results = scorer, series, options, results
         self._lowest: list[NDArray[np.bool_]] = []
 
@@ -93,15 +109,26 @@ class _Job:
         series = self._series
         self.scores = score_panel(self._score, series.panel, series.shape.length, on_windows=on_windows)
         has_window, lowest = self.scores.has_window, self._lowest_rows()
-        for start in range(0, len(series), _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, len(series)))
+        step = _ROWS_AT_ONCE
+        if self._explaining is not None:
+            step = max(1, min(step, _CELLS_AT_ONCE // series.shape.num_cells))
+        for start in range(0, len(series), step):
+            rows = slice(start, min(start + step, len(series)))
             scores, usable = self.scores[rows], has_window[rows]
             faults = self._faults(scores, start)
             steps = from_numpy(scores.step_score, ~np.isnan(scores.step_score))
             own = scores[usable]
             results = result_columns(self._results, own, usable, faults, {"step_score": steps})
             columns = [*series.kept_columns(rows.start, rows.stop), *results]
-            yield ScoredBatch(columns, faults, usable, own, lowest[rows][usable])
+            explained = self._to_explain(own, start + np.flatnonzero(usable))
+            yield ScoredBatch(columns, faults, usable, own, lowest[rows][usable], explained)
+
+    def _to_explain(self, scores: Scores, ends: NDArray[np.intp]) -> ToExplain | None:
+        """Return which of the windows that end at some rows are explained."""
+        if self._explaining is None:
+            return None
+        wanted = self._explaining.wanted(scores)
+        return ToExplain(wanted, self._series.windows_at(ends[wanted]))
 
     def _score(self, rows: FloatArray) -> Scores:
         scores: Scores | Flags = score_by(self._scorer, rows, self._options)

@@ -31,6 +31,7 @@ class ScoreSummary:
         examples: The first row of each kind of fault: its number (from 1) and what is wrong.
         written: Rows written; None if it is every row.
         most_anomalous_row: Number (from 1) of the most anomalous row; None if there are no scores.
+        explained: Rows explained; None if none is to be.
     """
 
     rows: int = 0
@@ -39,6 +40,7 @@ class ScoreSummary:
     examples: dict[str, str] = field(default_factory=dict)
     written: int | None = None
     most_anomalous_row: int | None = None
+    explained: int | None = None
 
     @property
     def has_faults(self) -> bool:

@@ -22,10 +22,14 @@ _COMMANDS = {
     "train": "Train a model on a table of normal rows.",
     "calibrate": "Set a new threshold for a model, from other normal rows.",
     "score": "Score the rows of a table: log p(x), its standard error, a p-value and a flag.",
+    "evaluate": "Say how good a model is, from rows with known labels.",
+    "compare": "Say what changes between two models on the same rows: flags, order, calibration.",
+    "drift": "Say whether rows are still like the calibration rows, and which columns have changed.",
     "serve": "Serve a model over gRPC, with health checks and Prometheus metrics.",
     "token": "Make a token that lets a client call a served model.",
     "encode": "Write the position of each row in the latent space of a model.",
     "sample": "Draw synthetic rows from a model.",
+    "report": "Write a page of HTML about a model, and about the rows of a table.",
     "inspect": "Show the columns, training, calibration and threshold of a model.",
 }
 

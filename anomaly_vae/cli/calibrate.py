@@ -111,7 +111,9 @@ def command(
         warn(text)
     calibration = result.calibration
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    bundle = with_calibration(scorer.bundle, calibration, result.scores, created_at, result.schema, result.contrast)
+    bundle = with_calibration(
+        scorer.bundle, calibration, result.scores, created_at, result.schema, result.contrast, result.statistics
+    )
     write_bundle(bundle, output, overwrite=overwrite)
     if not quiet:
         high, was = calibration.upper_threshold, scorer.upper_threshold

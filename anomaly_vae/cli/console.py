@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import click
 from rich.console import Console
@@ -17,10 +18,18 @@ from anomaly_vae.batch import ScoreSummary
 from anomaly_vae.progress import Clock, Pace, TimeLeft, spoken
 from anomaly_vae.table import Table
 
-__all__ = ["images_progress", "rows_progress", "shown_log", "table_progress"]
+__all__ = ["RowsDone", "images_progress", "rows_progress", "said_explained", "shown_log", "table_progress"]
 
 # Takes the work done, all work (None if it is not known), and the number of rows as text.
 _Show = Callable[[float, float | None, str], None]
+
+
+class RowsDone(Protocol):
+    """Takes the number of rows just done, and a text to show after them."""
+
+    def __call__(self, rows: int, more: str = "") -> None:
+        """Show the progress."""
+        ...
 
 
 @contextlib.contextmanager
@@ -39,21 +48,22 @@ def table_progress(
 
         def update(summary: ScoreSummary) -> None:
             done, total = table.progress()
-            show(done, total, f"{summary.rows:,} rows")
+            show(done, total, f"{summary.rows:,} rows{_explained(summary)}")
 
         yield update
 
 
 @contextlib.contextmanager
 def rows_progress(
-    title: str, total: int, *, quiet: bool, clock: Clock = time.monotonic
-) -> Iterator[Callable[[int], None] | None]:
+    title: str, total: int, *, quiet: bool, what: str = "rows", clock: Clock = time.monotonic
+) -> Iterator[RowsDone | None]:
     """Yield a callback that takes the number of rows just done and shows the progress, like :func:`table_progress`.
 
     Args:
         title: Shown before the progress.
         total: Number of rows in all.
         quiet: Yield None instead.
+        what: What is counted, if it is not rows.
         clock: Seconds since some moment.
     """
     with _shown(title, quiet=quiet, clock=clock) as show:
@@ -62,10 +72,10 @@ def rows_progress(
             return
         done = 0
 
-        def update(rows: int) -> None:
+        def update(rows: int, more: str = "") -> None:
             nonlocal done
             done += rows
-            show(done, total, f"{total:,} rows")
+            show(done, total, f"{total:,} {what}{more}")
 
         yield update
 
@@ -83,7 +93,20 @@ def images_progress(
         clock: Seconds since some moment.
     """
     with _shown(title, quiet=quiet, clock=clock) as show:
-        yield None if show is None else lambda summary: show(summary.rows, total, f"{total:,} images")
+        yield (
+            None
+            if show is None
+            else lambda summary: show(summary.rows, total, f"{total:,} images{_explained(summary)}")
+        )
+
+
+def said_explained(done: RowsDone | None) -> Callable[[ScoreSummary], None] | None:
+    """Return a callback that takes the counts and shows how many rows were explained, beside the rows done."""
+    return None if done is None else lambda summary: done(0, _explained(summary))
+
+
+def _explained(summary: ScoreSummary) -> str:
+    return f", {summary.explained:,} explained" if summary.explained else ""
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def print_kinds(scorer: Scorer, images: DemoImages, scores: Scores, path: Path, 
         path: The CSV file to write.
         quiet: Whether only figures are printed.
     """
-    from anomaly_vae.training.quality import detection_quality
+    from anomaly_vae.assessment.ranking import detection_quality
 
     kinds = np.array(images.kinds)
     bits = -scores.log_px / (images.held_out[0].size * math.log(2))

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.csv
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.plot.canvas import FLAGGED, NORMAL, finished, new_figure, private_fonts
@@ -19,8 +20,6 @@ from anomaly_vae.scorer import Scorer
 
 __all__ = ["next_steps", "print_report", "save_picture"]
 
-# Rows that the printed table has.
-_SHOWN = 10
 _NO_ERROR = "n/a"
 
 # Width and height of the picture.
@@ -40,9 +39,16 @@ def _program() -> str:
     return f"{sys.executable} -m anomaly_vae" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
-def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
-    """Print the rows with the lowest log p(x), AUROC, average precision and the false-positive rate."""
-    from anomaly_vae.training.quality import detection_quality
+def print_report(scorer: Scorer, scores: Path, worst: Path, *, quiet: bool) -> None:
+    """Print the most anomalous rows with their explanations, AUROC, average precision and the false-positive rate.
+
+    Args:
+        scorer: The model.
+        scores: The scores of all rows.
+        worst: Those of the most anomalous rows, with explanations.
+        quiet: Print no rows.
+    """
+    from anomaly_vae.assessment.ranking import detection_quality
 
     values = _read(scores)
     log_px, malignant = values["log_px"], values["malignant"] == 1
@@ -50,8 +56,9 @@ def print_report(scorer: Scorer, scores: Path, *, quiet: bool) -> None:
     flagged = values["is_anomaly"]
     console = Console(highlight=False)
     if not quiet:
-        console.print(_worst_rows(values))
-        if np.isnan(values["std_error"]).any():
+        shown = _read(worst)
+        console.print(_worst_rows(shown))
+        if np.isnan(shown["std_error"]).any():
             console.print(
                 f"{_NO_ERROR}: a few samples carry the whole estimate of these far rows, so that it has no valid error",
                 soft_wrap=True,
@@ -103,19 +110,19 @@ def _save(scorer: Scorer, scores: Path, path: Path) -> None:
 
 
 def _worst_rows(values: dict[str, Any]) -> Table:
-    table = Table("row", "log p(x) ± error", "p-value", "flag", "truth", title="The most anomalous held-out rows")
-    for i in np.argsort(values["log_px"])[:_SHOWN]:
+    table = Table("row", "log p(x) ± error", "p-value", "truth", "why", title="The most anomalous held-out rows")
+    for i in range(len(values["row"])):
         error = values["std_error"][i]
         table.add_row(
-            str(i + 1),
+            str(values["row"][i]),
             f"{values['log_px'][i]:.2f} ± {_NO_ERROR if np.isnan(error) else f'{error:.2f}'}",
             f"{values['p_value'][i]:.3f}",
-            "ANOMALY" if values["is_anomaly"][i] else "",
             "malignant" if values["malignant"][i] else "benign",
+            Text(values["why_1"][i] or ""),
         )
     return table
 
 
 def _read(scores: Path) -> dict[str, Any]:
     table = pyarrow.csv.read_csv(scores)
-    return {name: table[name].to_numpy() for name in table.column_names}
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}

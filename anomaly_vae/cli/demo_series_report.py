@@ -51,7 +51,7 @@ def print_flags(scorer: Scorer, rows: Any, scores: SeriesScores, path: Path, *, 
         path: The CSV file to write.
         quiet: Whether only figures are printed.
     """
-    from anomaly_vae.training.quality import detection_quality
+    from anomaly_vae.assessment.ranking import detection_quality
 
     table = scores.to_arrow().add_column(0, "el_nino", rows["el_nino"]).add_column(0, "month", rows["month"])
     with atomic_file(path, overwrite=True) as part:

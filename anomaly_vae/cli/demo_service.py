@@ -10,25 +10,31 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from anomaly_vae.batch import score_table
+from anomaly_vae.batch import Explaining, score_table
 from anomaly_vae.client import Client
 from anomaly_vae.errors import AnomalyVaeError
 from anomaly_vae.table import open_table
 
-__all__ = ["check_service", "running_service"]
+__all__ = ["SHOWN", "check_service", "running_service"]
+
+# Rows that are explained.
+SHOWN = 10
 
 # Seconds until a service that does not stop is killed. It answers its last calls for 10 s at most (--grace).
 _SECONDS_TO_STOP = 30
 
 
-def check_service(model: Path, rows: Path, expected: Path, output: Path, keep: tuple[str, ...]) -> str:
+def check_service(model: Path, rows: Path, expected: Path, output: Path, worst: Path, keep: tuple[str, ...]) -> str:
     """Serve a model, score a table over gRPC, and compare the output byte for byte with that of the command line.
+
+    The service also explains the most anomalous rows.
 
     Args:
         model: The bundle.
         rows: The table to score.
         expected: The output of the command line.
         output: The output of the service, written here.
+        worst: The most anomalous rows with their explanations, written here.
         keep: Input columns to copy to the output.
 
     Returns:
@@ -41,6 +47,8 @@ def check_service(model: Path, rows: Path, expected: Path, output: Path, keep: t
         start = time.perf_counter()
         summary = score_table(client, open_table(str(rows)), str(output), keep=keep, overwrite=True)
         seconds = time.perf_counter() - start
+        explaining, table = Explaining(top=1), open_table(str(rows))
+        score_table(client, table, str(worst), keep=keep, top=SHOWN, explaining=explaining, overwrite=True)
     if output.read_bytes() != expected.read_bytes():
         raise AnomalyVaeError(f"{output}: the scores of the service differ from those of the command line, {expected}")
     return f"served on {address}: {summary.rows} rows over gRPC in {seconds:.2f} s, same bits as from the command line"

@@ -46,15 +46,16 @@ def run(output: Path, seed: int, *, quiet: bool) -> None:
     scorer = load(model)
     scores = output / "scores.csv"
     score_table(scorer, open_table(str(held_out)), str(scores), keep=_KEPT, overwrite=True)
-    served = check_service(model, held_out, scores, output / "scores_over_grpc.csv", _KEPT)
+    over_grpc, worst = output / "scores_over_grpc.csv", output / "worst.csv"
+    served = check_service(model, held_out, scores, over_grpc, worst, _KEPT)
     picture = output / "scores.png"
-    print_report(scorer, scores, quiet=quiet)
+    print_report(scorer, scores, worst, quiet=quiet)
     save_picture(scorer, scores, picture)
     click.echo(served)
     if not quiet:
         commands = (
             f"inspect {model}",
-            f"score {model} {held_out} -o - --keep malignant",
+            f"score {model} {held_out} -o - --top 20 --explain 3 --keep malignant",
             f"serve {model}",
             "train YOUR_NORMAL_ROWS.csv -o model",
         )

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.assessment.ranking import DetectionQuality
 from anomaly_vae.cli.reporting import printable
 from anomaly_vae.cli.series_input import read_series_table
 from anomaly_vae.cli.table_training import quality_of_rows
@@ -23,7 +24,6 @@ from anomaly_vae.training.image_rows import read_images
 from anomaly_vae.training.images import train_images
 from anomaly_vae.training.pipeline import TrainedModel
 from anomaly_vae.training.progress_bar import ProgressCallbacks
-from anomaly_vae.training.quality import DetectionQuality
 
 __all__ = ["ImageJob", "ImageOptions", "holds_images"]
 

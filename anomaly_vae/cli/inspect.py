@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,16 @@ import click
 from anomaly_vae.cli import options
 from anomaly_vae.cli.inputs import how_inputs_are_read
 from anomaly_vae.cli.inspect_shapes import channel_rows, shape_facts
+from anomaly_vae.cli.inspect_words import estimator_text, networks_text, new_values_text, range_text, values_text
 from anomaly_vae.cli.mixed_up import refuse_table_as_model
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from anomaly_vae.columns.schema import Column, Schema
+    from anomaly_vae.columns.schema import Schema
 
 # What one row of training is.
 _WHAT = {"table": "rows", "series": "windows", "image": "images"}
-
-# Categories listed per column.
-_SHOWN = 5
 
 
 @click.command("inspect")
@@ -67,12 +64,12 @@ def _print(model: Path, info: dict[str, Any], schema: Schema) -> None:
         "made by": f"{info['created_by']}, {info['created_at']}, format {info['format_version']}",
         "digest": info["bundle_digest"],
         **shape_facts(schema),
-        "networks": "; ".join(_networks(member) for member in info["members"]),
+        "networks": "; ".join(networks_text(member) for member in info["members"]),
         "training": f"{training['num_rows']:,} {_WHAT[schema.kind]}, {training['steps']:,} steps, "
         f"best at {training['best_step']:,}" + (" (interrupted)" if training["interrupted"] else ""),
         "held-out": f"ELBO {training['held_out_elbo']:.4g} nats, KL {training['held_out_kl']:.4g} nats, "
         f"{training['num_held_out']:,} rows",
-        "estimator": _estimator(info["estimator"]),
+        "estimator": estimator_text(info["estimator"]),
         "threshold": f"{calibration['threshold']:.6g} nats, "
         f"rank {calibration['rank']} of {calibration['num_rows']:,} rows"
         + (f", {calibration['num_novel']} of them lowest by new values" if calibration["num_novel"] else ""),
@@ -97,14 +94,6 @@ def _print(model: Path, info: dict[str, Any], schema: Schema) -> None:
         console.print(table)
 
 
-def _estimator(estimator: dict[str, Any]) -> str:
-    low = estimator["careful_below"]
-    return (
-        f"standard error {estimator['target_error']:g} nats, at most {estimator['num_samples']:,} samples a row, "
-        f"{estimator['scramblings']} scramblings" + ("" if low is None else f", thorough search below {low:.6g} nats")
-    )
-
-
 def _upper_threshold(calibration: dict[str, Any]) -> dict[str, str]:
     threshold = calibration["upper_threshold"]
     text = f"rank {calibration['rank']} from the highest; scores above it are anomalies too"
@@ -119,19 +108,6 @@ def _contrast(calibration: dict[str, Any], contrast: dict[str, Any] | None) -> d
         "contrast": f"threshold {calibration['contrast_threshold']:.6g} nats, rank {rank}; {steps:,} steps against "
         f"{len(contrast['against'])} kinds of images, held-out loss {contrast['held_out_loss']:.3g} nats"
     }
-
-
-def _networks(member: dict[str, Any]) -> str:
-    architecture = member["architecture"]
-    heads = Counter(column["head"]["kind"] for column in member["columns"])
-    prior = member["prior"]
-    shown = "N(0, I)" if prior["kind"] == "normal" else f"a mixture of {len(prior['log_weights'])} Gaussians"
-    return (
-        f"{architecture['kind']}{', residual blocks' if architecture['residual'] else ''}, "
-        f"hidden {architecture['hidden']}, latent dimensions {architecture['latent_dim']}, "
-        f"prior {shown}, "
-        f"heads {', '.join(f'{count} {kind}' for kind, count in heads.items())}"
-    )
 
 
 def _gates(gates: list[dict[str, Any]]) -> Table:
@@ -170,16 +146,16 @@ def _columns(info: dict[str, Any]) -> Table:
     modelled = zip(*(member["columns"] for member in info["members"]), strict=True)
     for values in info["schema"]["columns"]:
         column = msgspec.convert(values, Column)
-        facts = escape(column.name), column.kind, escape(_values(column))
+        facts = escape(column.name), column.kind, escape(values_text(column))
         if not column.is_modelled:
-            table.add_row(*facts, "", _new_values(column), "", "", "")
+            table.add_row(*facts, "", new_values_text(column), "", "", "")
             continue
         models = next(modelled)
         transform = models[0]["transform"] or {}
         center, scale = (transform.get(key, math.nan) for key in ("center", "scale"))
         numbers = ["" if math.isnan(number) else f"{number:.6g}" for number in (center, scale)]
         heads = " | ".join(msgspec.convert(model["head"], Head).summary for model in models)
-        table.add_row(*facts, _range(models[0]["tails"]), _new_values(column), *numbers, heads)
+        table.add_row(*facts, range_text(models[0]["tails"]), new_values_text(column), *numbers, heads)
     return table
 
 
@@ -191,33 +167,6 @@ def _channels(info: dict[str, Any], schema: Schema) -> Table:
     for row in channel_rows(schema, info["members"]):
         table.add_row(*map(escape, row))
     return table
-
-
-def _range(tails: dict[str, Any] | None) -> str:
-    return "" if tails is None else f"{tails['low']['end']:.6g} to {tails['high']['end']:.6g}"
-
-
-def _values(column: Column) -> str:
-    if column.value is not None:
-        return f"always {column.value:.6g}"
-    if column.categories is not None:
-        shown = ", ".join(text if text.isprintable() else repr(text) for text in column.categories[:_SHOWN])
-        more = len(column.categories) - _SHOWN
-        rare = f" ({len(column.rare)} rare)" if column.rare else ""
-        return (shown if more <= 0 else f"{shown} and {more} more") + rare
-    step = "" if column.step is None else f"steps of {column.step:.4g}"
-    if column.period is None:
-        return step
-    return f"period {column.period:.6g}" + (step and f", {step}")
-
-
-def _new_values(column: Column) -> str:
-    """Return what a value that training never had does here."""
-    if not column.can_be_novel:
-        return ""
-    if column.novelty != "density":
-        return "rank lowest"
-    return "as rare ones" if column.has_other_level else "by probability"
 
 
 def _table(*names: str) -> Table:

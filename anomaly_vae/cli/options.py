@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelPath",
     "Names",
+    "PagePath",
     "Rate",
+    "Rates",
     "as_json",
     "image_column",
     "image_layout",
@@ -46,6 +49,38 @@ class Names(click.ParamType[tuple[str, ...]]):
         if isinstance(value, tuple):
             return value
         return tuple(name.strip() for name in str(value).split(",") if name.strip())
+
+
+class Rates(click.ParamType[tuple[float, ...]]):
+    """A click type: comma-separated rates between 0 and 1."""
+
+    name = "rates"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Split at commas."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(self._rate(text, param, ctx) for text in Names().convert(value, param, ctx))
+
+    def _rate(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(Rate(text, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{text!r} is no rate; expected numbers between 0 and 1, such as 0.01", param, ctx)
+
+
+class PagePath(click.Path):
+    """A click type: the file of a page of HTML. Browsers know a page by the end of its name."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse other files."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.suffix.lower() not in (".html", ".htm"):
+            self.fail(f"{str(path)!r}: a page is written to a file whose name ends in .html", param, ctx)
+        return path
 
 
 class ModelPath(click.Path):

@@ -105,8 +105,9 @@ class TableScores:
 class ImageScores:
     """Collects the most and the least likely images for a picture, and the mean of the bits per dimension."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path, self._extremes = path, Extremes(_SHOWN)
+    def __init__(self, path: Path | None, *, heat: bool = False) -> None:
+        """Collect for a picture; ``heat`` also shows where the least likely images are surprising."""
+        self._path, self._extremes, self._heat = path, Extremes(_SHOWN), heat
         self._bits, self._count = 0.0, 0
 
     def add(self, numbers: Sequence[int], rows: FloatArray, scores: Scores) -> None:
@@ -134,9 +135,10 @@ class ImageScores:
             raise TypeError("the model is not one of images")
         rows = self._extremes.rows
         images = _as_images(rows.reshape(len(rows), *shape.sizes))
-        reconstructions = samples = None
+        reconstructions = samples = heat = None
         if (local := _local(scorer)) is not None:
             reconstructions = _as_images(local.reconstruct(rows))
+            heat = local.heat_map(rows) if self._heat else None
             samples = _as_images(local.sample(_SHOWN).reshape(_SHOWN, *shape.sizes))
         plot_images(
             self._path,
@@ -145,6 +147,7 @@ class ImageScores:
             names=[names[number] for number in self._extremes.numbers],
             reconstructions=reconstructions,
             samples=samples,
+            heat=heat,
             title=f"{title}: of {len(names):,} images" if title else "",
         )
 
@@ -166,27 +169,11 @@ class Latents:
         if self._path is None or not self._count:
             return
         from anomaly_vae.plot import plot_latent
+        from anomaly_vae.plot.projection import project
 
         means = np.concatenate(self._parts)
         points, note = project(means)
         plot_latent(self._path, points, title=f"{title}: {note}" if title else note)
-
-
-def project(means: FloatArray) -> tuple[FloatArray, str]:
-    """Return positions (N, L) as points (N, 2), and what their axes are, in words."""
-    dims = means.shape[1]
-    if dims == 2:
-        return means, "the two latent dimensions"
-    if dims == 1:
-        return np.column_stack([means[:, 0], np.zeros(len(means))]), "the only latent dimension"
-    centred = means - means.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
-    axes = directions[:, :-3:-1]
-    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)  # one sign of two equal maps
-    points = centred @ axes
-    total = float(np.square(centred).sum())
-    share = float(np.square(points).sum()) / total if total > 0 else 1.0
-    return points, f"first two principal directions of {dims} latent dimensions, {share:.0%} of the variance"
 
 
 def _times(seconds: FloatArray) -> NDArray[Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("profile")
 @click.argument("input_", metavar="INPUT", type=options.table_path)
-@click.option("--html", type=click.Path(path_type=Path), help="Write the profile to this file, as a page of HTML.")
+@click.option("--html", type=options.PagePath(), help="Write the profile to this file, as a page of HTML.")
 @click.option(
     "--toml", type=click.Path(path_type=Path), help="Write a configuration for `train --config` to this file."
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,20 +13,6 @@ __all__ = ["Report", "as_html", "print_report"]
 
 _WIDTH = 160  # characters, off a terminal
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_BAR_WIDTH, _BAR_HEIGHT = 7, 28  # pixels
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --bar: #4a7fb5; --out: #b3541e; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { position: sticky; top: 0; background: Canvas; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-tr.out td { color: var(--out); }
-svg rect { fill: var(--bar); }
-pre { border: 1px solid var(--line); padding: 1rem; overflow-x: auto; font-size: 13px; }
-.note { opacity: .8; }
-"""
 
 
 class Report(NamedTuple):
@@ -77,40 +62,22 @@ def print_report(report: Report) -> None:
 
 def as_html(report: Report) -> str:
     """Return the report as one page of HTML; every text of the table is escaped."""
-    rows = "".join(_html_row(each) for each in report.columns)
-    notes = "".join(f'<p class="note">{_escape(note)}</p>' for note in report.notes)
-    heads = "".join(
-        f"<th>{head}</th>" for head in ("column", "kind", "missing", "different", "values", "", "what follows")
-    )
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_escape(report.title)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{_escape(report.title)}</h1>{notes}"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<h2>Configuration for <code>train --config</code></h2><pre>{_escape(report.toml)}</pre></body></html>\n"
-    )
+    from anomaly_vae.pages.profile import ProfiledColumn, profile_page
 
-
-def _html_row(each: ColumnProfile) -> str:
-    missing, distinct = _counts(each)
-    is_out = ' class="out"' if each.kind == "left out" else ""
-    return (
-        f"<tr{is_out}><td>{_escape(each.name)}</td><td>{_escape(each.kind)}</td><td class='number'>{missing}</td>"
-        f"<td class='number'>{distinct}</td><td>{_escape(each.values)}</td><td>{_svg(each)}</td>"
-        f"<td>{_escape(each.text)}</td></tr>"
-    )
-
-
-def _svg(each: ColumnProfile) -> str:
-    if not each.histogram:
-        return ""
-    most = max(each.histogram)
-    heights = [_BAR_HEIGHT * count / most for count in each.histogram]
-    bars = "".join(
-        f'<rect x="{i * _BAR_WIDTH}" y="{_BAR_HEIGHT - height:.1f}" width="{_BAR_WIDTH - 1}" height="{height:.1f}"/>'
-        for i, height in enumerate(heights)
-    )
-    width = _BAR_WIDTH * len(heights)
-    return f'<svg width="{width}" height="{_BAR_HEIGHT}" role="img" aria-label="histogram">{bars}</svg>'
+    columns = [
+        ProfiledColumn(
+            name=each.name,
+            kind=each.kind,
+            text=each.text,
+            values=each.values,
+            missing=each.missing,
+            distinct=each.distinct,
+            histogram=each.histogram,
+            is_left_out=each.kind == "left out",
+        )
+        for each in report.columns
+    ]
+    return profile_page(report.title, report.notes, columns, report.toml)
 
 
 def _counts(each: ColumnProfile) -> tuple[str, str]:
@@ -125,10 +92,6 @@ def _blocks(histogram: Sequence[int]) -> str:
     return "".join(
         " " if count == 0 else _BLOCKS[min(len(_BLOCKS) - 1, len(_BLOCKS) * count // most)] for count in histogram
     )
-
-
-def _escape(text: str) -> str:
-    return html.escape(_lines(text))
 
 
 def _lines(text: str) -> str:

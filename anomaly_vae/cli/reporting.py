@@ -43,7 +43,7 @@ _PROGRAM = "anomaly-vae"
 _COMPLETE = "_ANOMALY_VAE_COMPLETE"
 
 # Packages of a plain installation. The container image of the service leaves some of them out.
-_BASE = ("numpy", "onnxruntime", "pyarrow", "rich", "msgspec")
+_BASE = ("numpy", "onnxruntime", "pyarrow", "rich", "msgspec", "jinja2", "markupsafe")
 _TRAINING = ("torch", "sklearn", "scipy", "onnx", "matplotlib")
 _GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google.rpc")
 _SERVING = (*_GRPC, "prometheus_client", "cryptography", "h11")

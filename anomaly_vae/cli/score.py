@@ -19,14 +19,19 @@ from anomaly_vae.cli.table_options import missing_values, read_options
 from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from anomaly_vae.batch import Explaining
     from anomaly_vae.cli.image_options import ImageOptions
     from anomaly_vae.record import Tail
+    from anomaly_vae.score_options import ScoreOptions
     from anomaly_vae.table import ReadOptions
 
 # Chosen, not measured: rows of --top are held in memory.
 _MOST_TOP = 1_000_000
 
 _FILE = click.Path(path_type=Path)
+# As of a service: see MOST_EXPLAINED in anomaly_vae.service.rpc.explanation_messages.
+_MOST_EXPLAINED = 16
+
 _PYTHON_NAMES = re.compile(r"\b(num_samples|max_std_error|target_fpr|tail|flag_only)\b")
 _SECONDS = click.FloatRange(min=0.0, min_open=True)
 
@@ -55,6 +60,14 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
     metavar="N",
     help="Write only the N most anomalous rows, the most anomalous first, with the column row: its number in INPUT.",
 )
+@click.option(
+    "--explain",
+    type=click.IntRange(1, _MOST_EXPLAINED),
+    metavar="K",
+    help="Say why flagged rows are anomalies: columns why_1 to why_K, most to blame first. Such a row takes many times "
+    "as long.",
+)
+@click.option("--explain-all", is_flag=True, help="With --explain: explain every row that is written.")
 @click.option(
     "--target-fpr",
     type=options.Rate,
@@ -85,6 +98,8 @@ def command(
     flag_only: bool,
     only_flagged: bool,
     top: int | None,
+    explain: int | None,
+    explain_all: bool,
     target_fpr: float | None,
     tail: Tail | None,
     strict: bool,
@@ -122,6 +137,12 @@ def command(
     first ones of a series, have a reason. For a model of images the output starts with the column image, and
     bits_per_dim is -log_px in bits for each of its values.
 
+    --explain K adds texts such as "amount 12000: expected 80 to 140 given the rest (41 nats)" to flagged rows: the
+    value of a column, what is expected there given the other columns, and by how many nats it is more surprising than
+    usual.
+    For series it names steps of a channel of the window, counted from its last step, 0; for images rectangles, and
+    --plot then shows where the least likely images are surprising.
+
     Each row gets as many samples as the model's error target needs. --flag-only uses 16 or 64 for clearly normal rows
     and those of a score for all others, so that every row it flags is flagged without it too. With --tail both, which
     images have by default, it computes what a score needs.
@@ -129,7 +150,7 @@ def command(
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id
     anomaly-vae score model new.parquet -o flags.parquet --flag-only
-    anomaly-vae score model new.csv -o worst.csv --top 20 --keep id
+    anomaly-vae score model new.csv -o worst.csv --top 20 --explain 3 --keep id
     cat new.csv | anomaly-vae score model - -o - > scores.csv
     anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
     anomaly-vae score series-model metrics.csv -o scores.csv --keep ts,host --plot scores.png
@@ -153,6 +174,7 @@ def command(
             flag_only=flag_only,
         )
         Selection(only_flagged=only_flagged, top=top).check(scoring)
+        explaining = _explaining(explain, explain_all, scoring, output)
     except ConfigError as error:
         raise ConfigError(_with_option_names(str(error))) from error
     if output != "-":
@@ -167,6 +189,7 @@ def command(
         options=scoring,
         only_flagged=only_flagged,
         top=top,
+        explaining=explaining,
         plot=plot,
         strict=strict,
         overwrite=overwrite,
@@ -192,6 +215,21 @@ def command(
     print_summary(summary.describe(), facts, as_json=as_json, quiet=quiet, output=output)
     if quiet and summary.has_faults and not as_json:
         warn(summary.describe())
+
+
+def _explaining(top: int | None, every: bool, scoring: ScoreOptions, output: str) -> Explaining | None:
+    """Return which rows are explained; raise ConfigError if the other options leave none, or no place for texts."""
+    from anomaly_vae.batch import Explaining
+
+    if top is None:
+        if every:
+            raise ConfigError("--explain-all needs --explain K, the number of columns to name of each row")
+        return None
+    explaining = Explaining(top=top, every=every)
+    explaining.check(scoring)
+    if output.lower().endswith(".npy"):
+        raise ConfigError(f"--explain writes texts, and {output} holds only numbers; write a .csv or .parquet file")
+    return explaining
 
 
 def _with_option_names(text: str) -> str:

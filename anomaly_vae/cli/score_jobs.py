@@ -11,7 +11,7 @@ from anomaly_vae.cli.table_options import say_how_it_was_read
 from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from anomaly_vae.batch import ScoreSummary
+    from anomaly_vae.batch import Explaining, ScoreSummary
     from anomaly_vae.cli.model_input import ModelInput
     from anomaly_vae.client import Client
     from anomaly_vae.score_options import ScoreOptions
@@ -30,6 +30,7 @@ class Job:
     options: ScoreOptions
     only_flagged: bool
     top: int | None
+    explaining: Explaining | None
     plot: Path | None
     strict: bool
     overwrite: bool
@@ -81,6 +82,7 @@ def _score_table(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[
             options=job.options,
             only_flagged=job.only_flagged,
             top=job.top,
+            explaining=job.explaining,
             overwrite=job.overwrite,
             on_batch=on_batch,
             on_scores=collected.add,
@@ -93,7 +95,7 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
     from anomaly_vae.batch import read_series, score_series
     from anomaly_vae.batch.series_input import series_names
     from anomaly_vae.batch.series_scoring import check_series_options
-    from anomaly_vae.cli.console import rows_progress, table_progress
+    from anomaly_vae.cli.console import rows_progress, said_explained, table_progress
     from anomaly_vae.cli.pictures import draw_series
     from anomaly_vae.columns.shapes import SeriesShape
 
@@ -117,8 +119,10 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
             options=job.options,
             only_flagged=job.only_flagged,
             top=job.top,
+            explaining=job.explaining,
             overwrite=job.overwrite,
             on_windows=on_windows,
+            on_batch=said_explained(on_windows),
         )
     if job.plot is not None:
         thresholds = scorer.thresholds(target_fpr=job.options.target_fpr, tail=job.options.tail)
@@ -136,7 +140,7 @@ def _score_images(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
         raise ConfigError("--keep is for tables; the output for images has their names in the column image")
     source = job.given.images(scorer.schema)
     say_notes(source.notes, quiet=job.quiet)
-    collected = ImageScores(job.plot)
+    collected = ImageScores(job.plot, heat=job.explaining is not None)
     with images_progress("scoring", len(source), quiet=job.quiet) as on_batch:
         summary = score_images(
             scorer,
@@ -145,6 +149,7 @@ def _score_images(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
             options=job.options,
             only_flagged=job.only_flagged,
             top=job.top,
+            explaining=job.explaining,
             overwrite=job.overwrite,
             on_batch=on_batch,
             on_scored=collected.add,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly_vae.assessment.ranking import DetectionQuality, detection_quality
 from anomaly_vae.calibration import normality
 from anomaly_vae.cli.reporting import warn
 from anomaly_vae.cli.series_input import read_series_table, say_notes
@@ -25,7 +26,6 @@ from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import TrainedModel
 from anomaly_vae.training.progress_bar import ProgressCallbacks
-from anomaly_vae.training.quality import DetectionQuality, detection_quality
 from anomaly_vae.training.windows import train_series, window_length
 
 __all__ = ["SeriesJob"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.assessment.ranking import DetectionQuality, detection_quality
 from anomaly_vae.calibration import normality
 from anomaly_vae.cli.findings import as_json as findings_as_json
 from anomaly_vae.cli.findings import refuse_left_out, show_findings
@@ -23,7 +24,6 @@ from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import TrainedModel, train_table
 from anomaly_vae.training.progress_bar import ProgressCallbacks
-from anomaly_vae.training.quality import DetectionQuality, detection_quality
 
 __all__ = ["TableJob", "quality_of", "quality_of_rows"]
 

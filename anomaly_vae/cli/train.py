@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 @image_options
 @missing_values
 @read_options
+@click.option(
+    "--report",
+    type=options.PagePath(),
+    metavar="FILE.html",
+    help="Also write a page about the model, as `report` does, with the columns that were left out and why.",
+)
 @click.option("--strict", is_flag=True, help="Refuse an INPUT with columns that cannot be used, naming all of them.")
 @options.as_json
 @click.option("--resume", is_flag=True, help="Continue a run that was cut off, from the file beside OUTPUT.")
@@ -61,6 +67,7 @@ def command(
     label: str | None,
     columns: tuple[str, ...],
     exclude: tuple[str, ...],
+    report: Path | None,
     strict: bool,
     as_json: bool,
     resume: bool,
@@ -115,8 +122,10 @@ def command(
     from anomaly_vae.cli.image_training import ImageJob, ImageOptions, holds_images
     from anomaly_vae.cli.series_training import SeriesJob
     from anomaly_vae.cli.table_training import TableJob
+    from anomaly_vae.cli.train_report import write_training_report
     from anomaly_vae.cli.train_summary import describe, facts_of
     from anomaly_vae.cli.training_input import Selection
+    from anomaly_vae.storage import refuse_file
     from anomaly_vae.training.checkpoint import Checkpoint
     from anomaly_vae.training.progress_bar import training_progress
 
@@ -126,6 +135,8 @@ def command(
         click.echo(f"{output} is complete; there is nothing to resume", err=True)
         return 0
     refuse_output(output, overwrite=overwrite or (resume and checkpoint_path.exists()))
+    if report is not None:
+        refuse_file(report, overwrite=overwrite or resume)
     parameters["missing_values"] = parameters["missing_values"] or None
     settings = _settings(config, hidden, parameters | {"ensemble": None if ensemble is None else int(ensemble)})
     selection = Selection(columns=columns, exclude=exclude, label=label)
@@ -147,8 +158,11 @@ def command(
     if not interrupted:
         checkpoint.remove()
     quality = job.quality(model)
+    if report is not None:
+        write_training_report(model.bundle, job, quality, output, report, overwrite=overwrite or resume)
     facts = facts_of(model, job, quality, round(time.monotonic() - start, 3))
-    text = "" if as_json else describe(model, job, quality, output)
+    facts |= {} if report is None else {"report": str(report)}
+    text = "" if as_json else describe(model, job, quality, output) + ("" if report is None else f"\nwrote {report}")
     if as_json or not quiet:
         print_summary(text, {"output": str(output), **facts}, as_json=as_json, quiet=quiet)
     if interrupted:

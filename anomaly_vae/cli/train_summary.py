@@ -13,11 +13,11 @@ from anomaly_vae.cli.findings import as_json
 from anomaly_vae.columns.shapes import ImageShape, SeriesShape
 
 if TYPE_CHECKING:
+    from anomaly_vae.assessment.ranking import DetectionQuality
     from anomaly_vae.calibration import Calibration
     from anomaly_vae.cli.training_job import TrainingJob
     from anomaly_vae.columns.schema import Schema
     from anomaly_vae.training.pipeline import TrainedModel
-    from anomaly_vae.training.quality import DetectionQuality
 
 __all__ = ["bits_per_dim", "describe", "facts_of"]
 

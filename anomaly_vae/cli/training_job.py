@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from anomaly_vae.assessment.ranking import DetectionQuality
     from anomaly_vae.columns.findings import Finding
     from anomaly_vae.training.checkpoint import Checkpoint
     from anomaly_vae.training.pipeline import TrainedModel
     from anomaly_vae.training.progress_bar import ProgressCallbacks
-    from anomaly_vae.training.quality import DetectionQuality
 
 __all__ = ["TrainingJob"]
 

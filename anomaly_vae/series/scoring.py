@@ -11,7 +11,7 @@ from anomaly_vae.scores import Scores, join
 from anomaly_vae.series.grid import Panel, Segment
 from anomaly_vae.series.results import SeriesScores, place_scores
 from anomaly_vae.series.steps import step_scores
-from anomaly_vae.series.windows import Windows, all_windows, why_no_window, window_rows
+from anomaly_vae.series.windows import Windows, all_windows, rows_at_ends, why_no_window, window_rows
 
 __all__ = ["score_panel"]
 
@@ -49,14 +49,11 @@ def score_panel(
         if on_windows is not None:
             on_windows(len(part))
     scores = join(parts)
-    before = np.cumsum([0, *(len(segment.rows) for segment in segments)])
-    steps = before[places.segment] + places.end
-    rows_of_steps = np.concatenate([np.empty(0, dtype=np.intp), *(segment.rows for segment in segments)])
     step_score = np.full(len(panel.values), np.nan)
     for segment, own in zip(segments, _by_segment(segments, places, scores.score, length), strict=True):
         has_row = segment.rows >= 0
         step_score[segment.rows[has_row]] = own[has_row]
-    return place_scores(scores, rows_of_steps[steps], _reasons(panel, segments, places, length), step_score)
+    return place_scores(scores, rows_at_ends(segments, places), _reasons(panel, segments, places, length), step_score)
 
 
 def _by_segment(segments: Sequence[Segment], places: Windows, score: FloatArray, length: int) -> list[FloatArray]:

@@ -23,6 +23,7 @@ __all__ = [
     "all_windows",
     "block_split",
     "is_usable",
+    "rows_at_ends",
     "usable_ends",
     "why_no_window",
     "window_rows",
@@ -142,6 +143,13 @@ def window_rows(segments: Sequence[Segment], places: Windows, length: int) -> Fl
         views = np.lib.stride_tricks.sliding_window_view(segments[s].values, length, axis=0)
         rows[chosen] = views[places.end[chosen] - length + 1].transpose(0, 2, 1)
     return rows.reshape(len(places), length * num_channels)
+
+
+def rows_at_ends(segments: Sequence[Segment], places: Windows) -> NDArray[np.intp]:
+    """Return the row of the input at which each window ends, shape (W,)."""
+    first_steps = np.cumsum([0, *(len(segment.rows) for segment in segments)])
+    rows = np.concatenate([np.empty(0, dtype=np.intp), *(segment.rows for segment in segments)])
+    return np.asarray(rows[first_steps[places.segment] + places.end])
 
 
 def block_split(segments: Sequence[Segment], places: Windows, length: int, seed: int) -> Split:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from anomaly_vae.batch import FLAG_SCHEMA, OUTPUT_SCHEMA, score_images
+from anomaly_vae.batch import FLAG_SCHEMA, OUTPUT_SCHEMA, Explaining, score_images
 from anomaly_vae.batch.image_scoring import bits_per_dim
 from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.errors import ConfigError, InvalidInput
@@ -109,3 +109,12 @@ def test_images_of_another_size_are_refused_before_the_output_opens(tmp_path):
     with pytest.raises(ConfigError, match="num_samples must be 64"):
         scored(tmp_path, tmp_path / "x.npy", options=ScoreOptions(num_samples=17))
     assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*1 of 4 images cannot be read")
+def test_images_are_explained_in_their_places(tmp_path, folder):
+    table, summary = scored(tmp_path, folder, explaining=Explaining(top=1, every=True))
+    texts = [f"sum {total}: expected another value given the rest (1 nats)" for total in (30, 2000, 100)]
+    assert table["why_1"].to_pylist() == [*texts[:2], None, texts[2]]
+    assert summary.explained == 3
+    assert scored(tmp_path, folder, explaining=Explaining(top=1))[0]["why_1"].null_count == 4  # none is flagged

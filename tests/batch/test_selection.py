@@ -86,8 +86,8 @@ def test_the_top_rows_of_many_batches_are_those_of_a_sort(tmp_path, monkeypatch,
     held = []
     add = selection._Top.add
 
-    def counted(self, records, keys):
-        add(self, records, keys)
+    def counted(self, records, keys, explained):
+        add(self, records, keys, explained)
         held.append(sum(each.num_rows for each in self._records))
 
     monkeypatch.setattr(selection._Top, "add", counted)

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from anomaly_vae.batch import OUTPUT_SCHEMA, read_series, score_series, series_scoring
+from anomaly_vae.batch import OUTPUT_SCHEMA, Explaining, read_series, score_series, series_scoring
+from anomaly_vae.batch.series_input import SeriesInput
 from anomaly_vae.columns.schema import Column
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import ScoreOptions
@@ -108,3 +109,27 @@ def test_an_output_that_cannot_be_written_fails_before_a_window_is_scored(tmp_pa
     with pytest.raises(ConfigError, match="exists already"):
         score_series(scorer, read_series(csv_table(TEXT), SCHEMA, "-"), str(tmp_path / "out.csv"))
     assert [len(rows) for rows in scorer.seen] == [0]
+
+
+def test_few_windows_to_explain_are_in_memory_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(series_scoring, "_CELLS_AT_ONCE", 2 * SCHEMA.shape.num_cells)
+    asked, windows_at = [], SeriesInput.windows_at
+    monkeypatch.setattr(SeriesInput, "windows_at", lambda self, rows: asked.append(len(rows)) or windows_at(self, rows))
+    table, _, _ = scored(tmp_path, explaining=Explaining(top=1, every=True))
+    assert max(asked) == 2
+    assert sum(asked) == len(table) - table["why_1"].null_count == 4
+
+
+def test_the_windows_of_flagged_rows_are_explained_in_their_places(tmp_path, monkeypatch):
+    """Also if the rows are written in parts, and only the lowest rows, which are held until the end."""
+    monkeypatch.setattr(series_scoring, "_ROWS_AT_ONCE", 4)
+    seen, explaining = [], Explaining(top=2)
+    table, _, _ = scored(tmp_path, explaining=explaining, on_batch=lambda summary: seen.append(summary.explained))
+    texts = [f"sum {total}: expected another value given the rest (1 nats)" for total in (-4, -1)]
+    assert table["why_1"].to_pylist() == [None, None, None, texts[0], None, texts[1], None]
+    assert table["why_2"].null_count == 7
+    assert max(seen) == 2
+    table, _, _ = scored(tmp_path, explaining=explaining, top=2)
+    assert table["why_1"].to_pylist() == texts
+    with pytest.raises(ConfigError, match="--keep why_1"):
+        scored(tmp_path, "host,a,why_1\nx,1,2\n", keep=["why_1"], explaining=explaining)

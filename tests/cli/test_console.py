@@ -96,8 +96,11 @@ def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, job):
     with table_progress("scoring", job, quiet=False, clock=job.clock) as on_batch:
         for job.done in (250, 500):
             on_batch(ScoreSummary(rows=job.done))
+    with rows_progress("resampling", 1000, quiet=False, what="draws", clock=job.clock) as on_rows:
+        on_rows(1000)
     shown = sys.stderr.getvalue()
     assert "scoring" in shown
     assert "500 rows" in shown
+    assert "1,000 draws" in shown
     assert ("0:30:00" if job.total else "-:--:--") in shown
     assert ("50%" in shown) == bool(job.total)

@@ -34,7 +34,7 @@ def test_the_figures_are_those_of_the_flags_and_ranks(scores, capsys):
 
     The malignant rows rank 1st, 2nd and 7th of 7: the average precision is (1/1 + 2/2 + 3/7) / 3.
     """
-    print_report(SCORER, scores, quiet=True)
+    print_report(SCORER, scores, scores, quiet=True)
     assert capsys.readouterr().out.splitlines() == [
         "AUROC 0.6667   average precision 0.8095",
         "false-positive rate 0.2500 (1 of 4 benign rows), at most 0.2500 expected",
@@ -42,19 +42,32 @@ def test_the_figures_are_those_of_the_flags_and_ranks(scores, capsys):
     ]
 
 
-def test_the_table_begins_with_the_lowest_score_and_explains_a_missing_error(scores, capsys):
-    print_report(SCORER, scores, quiet=False)
+def test_the_table_has_the_worst_rows_with_their_explanations(scores, tmp_path, capsys):
+    """In their order; it explains a missing error."""
+    columns = {
+        "row": [2, 5],
+        "malignant": [1, 0],
+        "log_px": [-900.0, -6.0],
+        "std_error": [None, 0.1],
+        "p_value": [0.5, 0.5],
+        "is_anomaly": [True, False],
+        "why_1": ["size [9]", None],
+    }
+    pyarrow.csv.write_csv(pa.table(columns), tmp_path / "worst.csv")
+    print_report(SCORER, scores, tmp_path / "worst.csv", quiet=False)
     text = capsys.readouterr().out
-    first = next(line for line in text.splitlines() if "ANOMALY" in line)
+    first = next(line for line in text.splitlines() if "malignant" in line)
     assert [cell.strip() for cell in first.strip("│ \n").split("│")] == [
         "2",
         "-900.00 ± n/a",
         "0.500",
-        "ANOMALY",
         "malignant",
+        "size [9]",
     ]
     assert "n/a: a few samples carry the whole estimate" in text
-    assert text.index("-900.00") < text.index("-6.00 ± 0.10") < text.index("4.00 ± 0.10")
+    assert text.index("-900.00") < text.index("-6.00 ± 0.10")
+    assert "benign" in text
+    assert "None" not in text
 
 
 def test_the_picture_is_a_png_and_leaves_no_other_file(scores, tmp_path, monkeypatch):

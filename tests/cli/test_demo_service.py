@@ -26,14 +26,16 @@ def tables(tmp_path):
 def test_the_same_scores_are_reported_and_other_scores_are_an_error(tables, scorer, monkeypatch):
     """The scorer in this process stands for the service."""
     rows, expected, output = tables
+    worst = output.with_name("worst.csv")
     monkeypatch.setattr(demo_service, "running_service", lambda _model: contextlib.nullcontext("127.0.0.1:5"))
     monkeypatch.setattr(demo_service, "Client", lambda _address: contextlib.nullcontext(scorer))
     score_table(scorer, open_table(str(rows)), str(expected), keep=("id",))
-    line = check_service("model", rows, expected, output, ("id",))
+    line = check_service("model", rows, expected, output, worst, ("id",))
     assert line.startswith("served on 127.0.0.1:5: 5 rows over gRPC in ")
+    assert worst.read_text().splitlines()[0].endswith(',"why_1"')
     expected.write_bytes(expected.read_bytes().replace(b"a", b"A", 1))
     with pytest.raises(AnomalyVaeError, match=r"output\.csv: the scores of the service differ from those"):
-        check_service("model", rows, expected, output, ("id",))
+        check_service("model", rows, expected, output, worst, ("id",))
 
 
 def fake_program(monkeypatch, script):
@@ -45,7 +47,7 @@ def fake_program(monkeypatch, script):
 def test_a_service_that_ends_before_its_first_line_did_not_start(tables, monkeypatch):
     fake_program(monkeypatch, "echo 'error: no bundle' >&2; exit 3")
     with pytest.raises(AnomalyVaeError, match="the service did not start: error: no bundle"):
-        check_service("model", *tables, ())
+        check_service("model", *tables, tables[0], ())
 
 
 @pytest.mark.parametrize("code", [0, 3])

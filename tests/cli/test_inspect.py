@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 
-import pytest
-
-from anomaly_vae.cli.inspect import _new_values, _values
-from anomaly_vae.columns.schema import Column
 from anomaly_vae.scorer import load
 from tests.support.command_line import cli, one_line
 
@@ -31,32 +27,6 @@ def test_inspect_shows_the_model_for_people_and_for_programs(folder):
     info = json.loads(cli(folder, "inspect", "model", "--json").stdout)
     assert info["bundle_digest"] == load(folder / "model").bundle.digest
     assert info["schema"]["label"] == "broken"
-
-
-@pytest.mark.parametrize(
-    ("column", "values", "new_values"),
-    [
-        (Column(name="a", kind="continuous", step=0.5), "steps of 0.5", ""),
-        (Column(name="a", kind="cyclic", period=24.0), "period 24", ""),
-        (Column(name="a", kind="cyclic", period=7.0, step=1.0), "period 7, steps of 1", ""),
-        (Column(name="a", kind="constant", value=7.0, novelty="lowest"), "always 7", "rank lowest"),
-        (Column(name="a", kind="constant", value=7.0), "always 7", "rank lowest"),
-        (Column(name="a", kind="constant", value=7.0, novelty="density"), "always 7", "by probability"),
-        (Column(name="a", kind="categorical", categories=("x", "y"), novelty="lowest"), "x, y", "rank lowest"),
-        (
-            Column(name="a", kind="categorical", categories=tuple("abcdefg"), rare=(1, 2), novelty="density"),
-            "a, b, c, d, e and 2 more (2 rare)",
-            "as rare ones",
-        ),
-        (
-            Column(name="a", kind="categorical", categories=("x", "y"), rare=(1,), other_share=0.1, novelty="density"),
-            "x, y (1 rare)",
-            "by probability",
-        ),
-    ],
-)
-def test_a_column_shows_its_rare_categories_and_what_new_values_do(column, values, new_values):
-    assert (_values(column), _new_values(column)) == (values, new_values)
 
 
 def test_a_quiet_look_is_a_check_of_the_model(folder, tmp_path):

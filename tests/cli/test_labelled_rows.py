@@ -70,7 +70,7 @@ def test_a_table_without_a_single_usable_row_is_refused():
     ("text", "columns", "label", "message"),
     [
         ("a,b\n1,2\n", ("a", "b"), "bad", "--label bad: the input has no such column; it has a, b"),
-        ("a,b\n1,0\n", ("a", "b"), "b", "--label b: the column appears more than once, or is one of the model's"),
+        ("a,b\n1,0\n", ("a", "b"), "b", "--label b: it is one of the model's columns"),
         ("a,b,b\n1,0,0\n", ("a",), "b", "--label b: the column appears more than once"),
         ("a,b\n1,2\n", ("a",), "b", r"--label b: expected 0 \(normal\) or 1 \(anomaly\) in every row, found 2"),
         ("a,b\n1,0\n1,-1\n", ("a",), "b", "--label b: expected 0 .* found -1"),
@@ -105,3 +105,8 @@ def test_a_label_follows_the_decimal_mark_of_the_file():
     rows = read_normal_rows(table, reader_of(**readings, grows=True), "bad", quiet=True)
     np.testing.assert_array_equal(rows.normal, [[1.5]])
     np.testing.assert_array_equal(rows.anomalous, [[2.5]])
+
+
+def test_a_wrong_label_is_shown_even_after_rows_without_one():
+    with pytest.raises(InvalidInput, match=r"--label bad: expected 0 .* found 2"):
+        read("a,b,bad\n1,2,\n3,4,2\n")

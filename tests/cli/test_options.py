@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -38,6 +40,23 @@ def test_a_rate_lies_between_0_and_1_and_is_neither(rate):
     refused = run(option, "--rate", rate)
     assert refused.exit_code == 2
     assert "0.0<x<1.0" in refused.output
+
+
+@pytest.mark.parametrize("rate", ["1%", "5"])
+def test_a_wrong_rate_is_refused_with_an_example(rate):
+    refused = run(click.option("--at", type=options.Rates()), "--at", f"0.1,{rate}")
+    assert refused.exit_code == 2
+    assert f"'{rate}' is no rate; expected numbers between 0 and 1, such as 0.01" in refused.output
+
+
+def test_a_page_has_the_name_of_a_page():
+    option = click.option("--html", type=options.PagePath())
+    for name in ("a.html", "b.HTM"):
+        assert run(option, "--html", name) == {"html": Path(name)}
+    for name in ("a.pdf", "page", "-"):
+        refused = run(option, "--html", name)
+        assert refused.exit_code == 2
+        assert "ends in .html" in refused.output
 
 
 @pytest.mark.parametrize("flag", ["-v", "--verbose"])

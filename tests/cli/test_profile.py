@@ -77,7 +77,8 @@ def test_the_page_is_one_file_and_escapes_the_table(path, tmp_path):
     assert "<svg" in page
     assert "&lt;b&gt;Bern" in page
     assert "<b>Bern" not in page
-    assert "http" not in page
+    assert "http://" not in page
+    assert "https://" not in page
     assert tomllib.loads((tmp_path / "p.toml").read_text())["columns"]["city"] == "categorical"
 
 

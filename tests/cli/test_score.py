@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from anomaly_vae.batch.explaining import _WORTH_NATS
 from anomaly_vae.scorer import load
 from tests.support.command_line import cli, one_line, read_csv, start, wait_for, write_csv
 from tests.support.data import NAMES, make_rows
@@ -162,6 +163,13 @@ BAD_SCORING = {
     "budget": (["model", "new.csv", "-o", "-", "--num-samples", "1000"], 2, "--num-samples must be one of 16, 32"),
     "few rows": (["model", "new.csv", "-o", "-", "--target-fpr", "0.0001"], 2, "needs at least 9999 calibration rows"),
     "ending": (["model", "new.csv", "-o", "out.xlsx"], 2, "ending in .csv, .tsv"),
+    "explain all": (["model", "new.csv", "-o", "-", "--explain-all"], 2, "--explain-all needs --explain K"),
+    "explain uncalibrated": (
+        ["model", "new.csv", "-o", "-", "--explain", "3", "--max-std-error", "0.2"],
+        2,
+        "no flags",
+    ),
+    "explain numbers": (["model", "new.csv", "-o", "x.npy", "--explain", "3"], 2, "x.npy holds only numbers"),
     "top of flags": (["model", "new.csv", "-o", "-", "--top", "3", "--flag-only"], 2, "--top needs scores"),
     "flags of no rule": (["model", "new.csv", "-o", "-", "--only-flagged", "--num-samples", "16"], 2, "needs flags"),
     "row clash": (["model", "rows.csv", "-o", "-", "--top", "3", "--keep", "row"], 2, "has a column of that name"),
@@ -330,3 +338,24 @@ def test_an_input_that_cannot_be_read_is_wrong_usage(folder, tmp_path):
     (tmp_path / "folder.csv").mkdir()
     for name, text in (("no.csv", "no such file"), ("folder.csv", "holds no files"), (f"{'x' * 256}.csv", "too long")):
         one_line(cli(tmp_path, "score", folder / "model", name, "-o", "-"), 2, name, text)
+
+
+def test_flagged_rows_are_explained_as_in_python_and_by_a_service(folder, tmp_path):
+    """From standard input, and with fewer rows written."""
+    rows = make_rows(12, seed=2)
+    rows[3, 1], rows[7, 4] = 1.0, 8.0
+    write_csv(tmp_path / "in.csv", rows)
+    scorer = load(folder / "model")
+    found = dict(zip([3, 7], scorer.explain(rows[[3, 7]], top=2), strict=True))
+    assert np.flatnonzero(scorer.flag(rows).is_anomaly).tolist() == [3, 7]
+    expected = [["", ""] for _ in range(12)]
+    for i, whys in found.items():
+        expected[i] = [why.text if why is whys[0] or why.excess >= _WORTH_NATS else "" for why in whys]
+    arguments = ["-", "-o", "-", "--explain", "2", "-q"]
+    text = (tmp_path / "in.csv").read_text()
+    with running(folder / "model") as service:
+        for model in (folder / "model", f"grpc://{service.target}"):
+            done = cli(tmp_path, "score", model, *arguments, input=text)
+            assert [[row["why_1"], row["why_2"]] for row in read_csv(done.stdout)] == expected, done.stderr
+    done = cli(tmp_path, "score", folder / "model", *arguments, "--flag-only", "--only-flagged", input=text)
+    assert [row["why_1"] for row in read_csv(done.stdout)] == [expected[3][0], expected[7][0]]

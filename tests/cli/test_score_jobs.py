@@ -138,3 +138,20 @@ def test_input_that_does_not_fit_the_model_is_one_line_with_what_to_do(models, t
     arguments, code, *parts = wrong(tmp_path)[case]
     one_line(cli(models, "score", *arguments, "-o", tmp_path / "out.csv"), code, *parts)
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_windows_and_images_are_explained_and_a_picture_shows_where(models, tmp_path):
+    table = series_table(60, seed=5)
+    table["load"][100] = 500.0
+    write_table(tmp_path / "in.csv", table)
+    done = cli(models, "score", "series", tmp_path / "in.csv", "-o", "-", "--explain", "1")
+    found = read_csv(done.stdout)[100]["why_1"]
+    assert found.startswith("load["), done.stderr
+    assert " 500: expected" in found
+    images = grey_images(6, seed=6)
+    images[2, 4:6, 2:4] = 255 - images[2, 4:6, 2:4]
+    np.save(tmp_path / "in.npy", images)
+    arguments = [tmp_path / "in.npy", "-o", "-", "--explain", "1", "--explain-all", "--plot"]
+    done = cli(models, "score", "image", *arguments, tmp_path / "out.png")
+    assert all(row["why_1"].startswith("y") for row in read_csv(done.stdout)), done.stderr
+    assert (tmp_path / "out.png").exists()

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomaly_vae.assessment.ranking import DetectionQuality
 from anomaly_vae.bundle.files import with_calibration
 from anomaly_vae.calibration import calibrate
 from anomaly_vae.cli.train_summary import bits_per_dim, describe, facts_of
 from anomaly_vae.columns.plan import Finding
 from anomaly_vae.training.images import train_images
-from anomaly_vae.training.quality import DetectionQuality
 from anomaly_vae.training.windows import train_windows
 from tests.support.shaped import IMAGE, WINDOW, images, schema_with, windows
 from tests.support.training import QUICK_GAUSSIAN

@@ -14,6 +14,7 @@ from anomaly_vae.series.windows import (
     all_windows,
     block_split,
     is_usable,
+    rows_at_ends,
     usable_ends,
     why_no_window,
     window_rows,
@@ -180,3 +181,11 @@ def test_few_windows_are_set_aside_from_long_series():
     assert 10_000 < len(split.calibration) <= 20_000
     assert len(split.held_out) <= 20_000
     assert places.end[split.calibration].max() > 280_000
+
+
+def test_a_window_ends_at_a_row_of_the_input():
+    first, second = segment(5), segment(4)
+    second = Segment(None, second.values, np.array([9, 7, 8, 6]), after_gap=False)
+    places = all_windows([first, second], 3)
+    assert rows_at_ends([first, second], places).tolist() == [2, 3, 4, 8, 6]
+    assert rows_at_ends([], all_windows([], 3)).tolist() == []
