@@ -22,11 +22,11 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import betabinom
 
+from anomaly_vae.assessment.ranking import detection_quality
 from anomaly_vae.calibration import threshold_rank
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.pipeline import train_model
-from anomaly_vae.training.quality import detection_quality
 
 # Larger tables are sampled down to this number of rows, to limit the time.
 MAX_ROWS = 20_000

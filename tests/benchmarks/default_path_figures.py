@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from anomaly_vae.training.quality import detection_quality
+from anomaly_vae.assessment.ranking import detection_quality
 from tests.benchmarks.adbench import false_positives
 from tests.benchmarks.reference import References
 

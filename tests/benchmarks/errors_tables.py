@@ -45,11 +45,15 @@ TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 class Case(NamedTuple):
-    """A table to train on, clean rows to test, and rows with one error each, by the kind of the error."""
+    """A table to train on, clean rows to test, and rows with one error each, by the kind of the error.
+
+    ``soiled`` names the wrong column of each of these rows; two of them where two cells were swapped.
+    """
 
     train: pd.DataFrame
     test: pd.DataFrame
     errors: dict[str, pd.DataFrame]
+    soiled: dict[str, list[tuple[str, ...]]]
 
 
 def load(name: str, folder: Path | None = None) -> pd.DataFrame:
@@ -79,8 +83,10 @@ def make_case(frame: pd.DataFrame, seed: int) -> Case:
     order = rng.permutation(len(frame))[: MOST_TRAIN + MOST_TEST + 400]
     cut = min(int(0.6 * len(order)), MOST_TRAIN)
     train, test = (frame.iloc[part].reset_index(drop=True) for part in (order[:cut], order[cut : cut + MOST_TEST]))
-    errors = {kind: _Planter(train, test, rng).rows(kind) for kind in KINDS}
-    return Case(train, test, {kind: rows for kind, rows in errors.items() if len(rows) > FEWEST_PLANTED})
+    planted = {kind: _Planter(train, test, rng).rows(kind) for kind in KINDS}
+    kept = {kind: found for kind, found in planted.items() if len(found[0]) > FEWEST_PLANTED}
+    errors = {kind: rows for kind, (rows, _) in kept.items()}
+    return Case(train, test, errors, {kind: columns for kind, (_, columns) in kept.items()})
 
 
 def nonsense(test: pd.DataFrame) -> pd.DataFrame:
@@ -100,40 +106,42 @@ class _Planter:
         self._numbers = [c for c in test if is_number(test[c]) and train[c].nunique() > 2]
         self._texts = [c for c in test if not is_number(test[c])]
 
-    def rows(self, kind: str) -> pd.DataFrame:
-        """Return up to 150 rows with one error of a kind each."""
+    def rows(self, kind: str) -> tuple[pd.DataFrame, list[tuple[str, ...]]]:
+        """Return up to 150 rows with one error of a kind each, and their wrong columns."""
         count = len(self._test)
         chosen = self._rng.choice(count, PLANTED, replace=count < PLANTED)
         rows = self._test.iloc[chosen].reset_index(drop=True).copy()
         for column in rows:
             rows[column] = rows[column].astype(float if column in self._numbers else object)
-        done = [any(self._plant(rows, i, kind) for _ in range(TRIES)) for i in range(len(rows))]
-        return rows[np.array(done, dtype=bool)].reset_index(drop=True)
+        tries = ((self._plant(rows, i, kind) for _ in range(TRIES)) for i in range(len(rows)))
+        soiled = [next((columns for columns in each if columns), ()) for each in tries]
+        done = np.array([len(columns) > 0 for columns in soiled], dtype=bool)
+        return rows[done].reset_index(drop=True), [columns for columns in soiled if columns]
 
-    def _plant(self, rows: pd.DataFrame, i: int, kind: str) -> bool:
-        """Change one cell of row i in place; return False if the drawn cell allows no such error."""
+    def _plant(self, rows: pd.DataFrame, i: int, kind: str) -> tuple[str, ...]:
+        """Change one cell of row i in place, or two; return their columns, none if the cell allows no such error."""
         columns = self._texts if kind in _TEXT_KINDS else self._numbers
         if not columns:
-            return False
+            return ()
         column = self._one_of(columns)
         old = rows.at[i, column]
         if pd.isna(old) or isinstance(old, (bool, np.bool_)):
-            return False
+            return ()
         if kind == "columns_swapped":
             return self._swap(rows, i, column)
         new = self._wrong(kind, column, old)
         if new == old:
-            return False
+            return ()
         rows.at[i, column] = new
-        return True
+        return (column,)
 
-    def _swap(self, rows: pd.DataFrame, i: int, column: str) -> bool:
+    def _swap(self, rows: pd.DataFrame, i: int, column: str) -> tuple[str, ...]:
         other = self._one_of(self._numbers)
         old, new = rows.at[i, column], rows.at[i, other]
         if other == column or pd.isna(new) or new == old:
-            return False
+            return ()
         rows.at[i, column], rows.at[i, other] = new, old
-        return True
+        return column, other
 
     def _wrong(self, kind: str, column: str, old: object) -> object:
         """Return a wrong value for a cell; the old one if there is none."""

@@ -17,7 +17,9 @@ from tests.benchmarks import (
     adbench,
     cascade,
     default_path,
+    drift,
     errors,
+    explain,
     fit_time,
     images,
     memory,
@@ -53,6 +55,7 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
         "memory": lambda: memory.main([]),
         "serving": lambda: serving.main(["--out", str(folder)]),
         "errors": lambda: errors.main(["--out", str(folder / "errors.json")]),
+        "explain": lambda: explain.main(["--out", str(folder / "explain.json")]),
         "images": lambda: images.main(["--out", str(folder / "images.csv")]),
     }
     if (DATA / "nab" / "windows.json").exists():
@@ -75,6 +78,7 @@ def benchmarks(folder: Path) -> dict[str, Callable[[], object]]:
             )
             for search in ("off", "fast")
         },
+        "drift": lambda: drift.main([str(tables), "--out", str(folder / "drift.json")]),
         "fit_time": lambda: fit_time.main([str(tables), "--out", str(folder)]),
     }
 
