@@ -16,13 +16,13 @@ PACKAGE = ROOT / "anomaly_vae"
 TESTS = ROOT / "tests"
 
 # The most packages and root modules that the picture in docs/architecture.md can hold.
-MOST_NODES = 28
+MOST_NODES = 31
 
 # Folders of tests that go over the borders of modules.
 WHOLE = {"benchmarks", "docs", "fuzz", "load", "support", "system"}
 
 # Modules without a test file of their own, and the file whose tests fail when they are wrong.
-TESTED_ELSEWHERE = {"density/member.py": "density/test_ensemble.py"}
+TESTED_ELSEWHERE = {"density/member.py": "density/test_ensemble.py", "pages/records.py": "pages/test_report.py"}
 
 # Test files that test no single module, and what they test.
 TESTS_OF_MORE = {

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from anomaly_vae import VAEDetector
 from anomaly_vae.batch import RowScorer
 from anomaly_vae.client import AsyncClient, Client
 from anomaly_vae.errors import ConfigError
@@ -30,6 +31,12 @@ def test_every_scorer_has_the_same_options_by_keyword_only(kind, method):
     _, _, *options = inspect.signature(getattr(kind, method)).parameters.values()
     assert [option.name for option in options] == OPTIONS[method]
     assert all(option.kind is option.KEYWORD_ONLY and option.default is None for option in options)
+
+
+@pytest.mark.parametrize("kind", [Scorer, Client, AsyncClient, VAEDetector])
+def test_everything_that_explains_takes_the_same_arguments(kind):
+    _, rows, top = inspect.signature(kind.explain).parameters.values()
+    assert (rows.name, top.name, top.kind, top.default) == ("X", "top", top.KEYWORD_ONLY, 3)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ PUBLIC = {
     "Flags": anomaly_vae.Flags,
     "FlagRow": FlagRow,
     "VAEDetector": anomaly_vae.VAEDetector,
+    "Why": anomaly_vae.Why,
     "SeriesScorer": anomaly_vae.SeriesScorer,
     "StepResult": StepResult,
     "SeriesScores": SeriesScores,

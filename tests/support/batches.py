@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from anomaly_vae.batch import score_table
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.explained import Why
 from anomaly_vae.scores import Flags, Scores
 from tests.support.tables import csv_table
 
@@ -22,6 +23,9 @@ SCHEMA = Schema(
     )
 )
 
+# By the code of the category.
+CITIES = {0.0: "Oslo", 1.0: "Rome"}
+
 
 class FakeScorer:
     """log p(x) is the number in column a, 0 where it is missing. Anomalies are below 0; with two tails also above 5."""
@@ -31,7 +35,7 @@ class FakeScorer:
     has_contrast = False
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.explained = [], []
 
     def score_rows(self, rows, *, num_samples=None, max_std_error=None, target_fpr=None, tail=None):
         if num_samples not in (None, 16, 64):
@@ -54,6 +58,16 @@ class FakeScorer:
             num_samples=np.full(len(rows), 16),
             reason=[None] * len(rows),
         )
+
+    def explain_rows(self, rows, *, top=3, on_rows=None):
+        """The city is to blame, then the number; a new city has no value."""
+        self.explained += rows.tolist()
+        if on_rows:
+            on_rows(len(rows))
+        return [[self._why("city", CITIES.get(code)), self._why("a", a)][:top] for code, a in rows.tolist()]
+
+    def _why(self, column, value):
+        return Why(column=column, value=value, nats=3.0, std_error=0.1, excess=2.0, is_novel=value is None)
 
     def thresholds(self, *, target_fpr=None, tail=None):
         return target_fpr or 0.0, 5.0 if tail == "both" else None

@@ -13,11 +13,16 @@ from anomaly_vae.cli import cli as group
 from anomaly_vae.cli.reporting import explain, warn
 from anomaly_vae.errors import AnomalyVaeWarning
 from tests.support.data import NAMES
+from tests.support.forked import run_forked
 
 __all__ = ["cli", "in_process", "one_line", "read_csv", "start", "wait_for", "write_csv"]
 
 
 def cli(path, *arguments, **options):
+    """Run a command in a process of its own, in this folder; one with an environment or an input is a fresh one."""
+    if not options:
+        code, *outputs = run_forked(path, arguments)
+        return subprocess.CompletedProcess(arguments, code, *(each.decode().replace("\r\n", "\n") for each in outputs))
     return subprocess.run(
         [sys.executable, "-m", "anomaly_vae", *map(str, arguments)],
         cwd=path, capture_output=True, text=True, timeout=300, check=False, **options,

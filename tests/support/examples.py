@@ -80,6 +80,7 @@ class Examples:
         if "normal.npy" in text_of(self._page):
             np.save(self._folder / "normal.npy", _images(90, seed=0))
             np.save(self._folder / "new.npy", _images(12, seed=1))
+            np.save(self._folder / "odd.npy", 255 - _images(12, seed=2))
         authority = Authority()
         (self._folder / "ca.pem").write_bytes(authority.pem)
         key, certificate = authority.issue()

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.queue.cost_model import CostKey
 from anomaly_vae.service.queue.jobs import Job
 from anomaly_vae.service.queue.scoring_queue import ScoringQueue
+from anomaly_vae.service.served import ExplainOptions
 from anomaly_vae.service.telemetry.metrics import Metrics
 
 __all__ = [
@@ -44,10 +46,11 @@ class Key:
     """What the scheduler needs of a batch key: equality, and the cost of a row."""
 
     num_samples: int = 1024
+    work: float = 1.0
 
     @property
     def cost(self):
-        return CostKey(False, False, self.num_samples)
+        return CostKey(False, False, self.num_samples, self.work)
 
 
 KEY = Key()
@@ -67,8 +70,10 @@ class Echo:
     seconds: float = 0.0
     computed: list = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
+    explained_as: float = 1.0
+    scorer: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(num_samples=16))
 
-    def compute(self, rows, _options):
+    def compute(self, rows, options):
         self.begun.set()
         assert self.go.wait(10)
         time.sleep(self.seconds * len(rows))
@@ -76,6 +81,8 @@ class Echo:
         if (rows == POISON).any():
             raise ValueError("poison")
         numbers = rows[:, 0].astype(np.int64)
+        if isinstance(options, ExplainOptions):
+            return [[number] * options.top for number in numbers.tolist()]
         return Flags(is_anomaly=numbers % 2 == 1, num_samples=numbers, reason=[None] * len(rows))
 
 
@@ -108,7 +115,7 @@ async def submit(queue, model, rows, expires=math.inf, *, wait_for_room=False, c
     with queue.reservation(model, OPTIONS, len(rows), rows.nbytes, caller) as reservation:
         if not wait_for_room:
             reservation.take(expires)
-        return (await queue.submit(reservation, rows, expires)).scores
+        return (await queue.submit(reservation, rows, expires)).result
 
 
 def check_room(queue, model, num_rows, num_bytes, expires, caller=None):

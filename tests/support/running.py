@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.rpc.scoring_servicer import SERVICE
+from tests.support.forked import Forked, without_page_cache
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -90,29 +91,23 @@ class Service:
         return grpc.insecure_channel(self.target, options)
 
 
-# The page of metrics may be a second old. Tests read what they have just done, so theirs is built for every reading.
-WITHOUT_PAGE_CACHE = """
-from anomaly_vae.cli import main
-from anomaly_vae.service.http import metrics_page
-
-metrics_page._MIN_SECONDS_BETWEEN_RENDERS = 0.0
-main()
-"""
-FRESH = (sys.executable, "-c", WITHOUT_PAGE_CACHE)
 AS_INSTALLED = (sys.executable, "-m", "anomaly_vae")
 
 
 @contextlib.contextmanager
-def running(model, *options, env=None, command=FRESH):
-    """Run ``anomaly-vae serve`` on free ports. Stop it at the end if the test has not."""
+def running(model, *options, env=None, command=None):
+    """Run ``anomaly-vae serve`` on free ports. Stop it at the end if the test has not.
+
+    Without a command it is forked, and its page of metrics is as new as its reading, not up to a second old.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_VAE_")}
-    process = subprocess.Popen(
-        [*map(str, command), "serve", str(model), *map(str, options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=own | {"ANOMALY_VAE_PORT": "0", "ANOMALY_VAE_METRICS_PORT": "0"} | (env or {}),
-    )
+    own |= {"ANOMALY_VAE_PORT": "0", "ANOMALY_VAE_METRICS_PORT": "0"} | (env or {})
+    arguments = ["serve", str(model), *map(str, options)]
+    if command is None:
+        process = Forked(arguments, environment=own, prepare=without_page_cache)
+    else:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([*map(str, command), *arguments], env=own, **pipes)
     try:
         if "json" in options or "json" in (env or {}).values():
             service = described_in_json(process)

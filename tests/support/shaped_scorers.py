@@ -7,6 +7,7 @@ import numpy as np
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.columns.shapes import ImageShape, cell_names
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.explained import Why
 from anomaly_vae.scores import Flags, Scores
 
 __all__ = ["SumScorer", "image_schema"]
@@ -52,6 +53,15 @@ class SumScorer:
             num_samples=np.full(len(rows), 16),
             reason=[None] * len(rows),
         )
+
+    def explain_rows(self, rows, *, top=3, on_rows=None):
+        """The sum of the cells is to blame."""
+        if on_rows:
+            on_rows(len(rows))
+        return [
+            [Why(column="sum", value=total, nats=1.0, std_error=0.1, excess=1.0)][:top]
+            for total in np.nansum(rows, axis=1).tolist()
+        ]
 
     def thresholds(self, *, target_fpr=None, tail=None):
         return target_fpr or 0.0, 5.0 if tail == "both" else None

@@ -119,7 +119,7 @@ def test_many_rows_of_the_shipped_client_do_not_delay_one_row_of_another(model_p
             async with AsyncClient(f"127.0.0.1:{server.port}", timeout=600) as client:
                 batch = asyncio.create_task(client.score(np.resize(HEAVY_ROWS, (60_000, 5)), max_std_error=1e-9))
                 computed = server.metrics.registry.get_sample_value
-                while computed("anomaly_vae_batch_rows_sum") < 4_096:
+                while computed("anomaly_vae_batch_rows_sum") < 1_024:
                     await asyncio.sleep(0.05)
                 rows = await rows_meanwhile(server, ScoringServiceStub(calm).Score, scorer.score(LIGHT))
                 assert not batch.done()
@@ -151,12 +151,12 @@ def test_the_speed_is_measured_before_the_first_request(model_path, monkeypatch)
             return served, dict(costs._seconds_per_row), costs._seconds_per_sample
 
     served, known, per_sample = asyncio.run(scenario())
-    assert set(known) == {(False, False, served.scorer.num_samples), (True, False, served.scorer.num_samples)}
     budget = served.scorer.num_samples
+    assert set(known) == {(False, False, budget, 1.0), (True, False, budget, 1.0)}
     assert [options.flag_only for options, _, _ in found] == [False, True]
     for options, num_rows, seconds in found:
         assert seconds > 0.0
         assert num_rows % TILE_ROWS == 0
-        assert known[options.flag_only, False, budget] == pytest.approx(seconds / num_rows)
-    assert known[False, False, budget] == pytest.approx(_USUAL_SAMPLES * per_sample)
+        assert known[options.flag_only, False, budget, 1.0] == pytest.approx(seconds / num_rows)
+    assert known[False, False, budget, 1.0] == pytest.approx(_USUAL_SAMPLES * per_sample)
     assert per_sample != _SECONDS_PER_SAMPLE
