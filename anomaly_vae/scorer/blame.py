@@ -82,7 +82,7 @@ class _Search:
 
     def look_again(self) -> None:
         """Look at rows without the region that is most to blame."""
-        chosen = [n for n, found in enumerate(self.blamed) if found and _first(found).nats > _SURPRISING]
+        chosen = [n for n, found in enumerate(self.blamed) if found and self._is_unexplained(n, _first(found))]
         if not chosen:
             return
         firsts = [_first(self.blamed[n]).surprise for n in chosen]
@@ -110,6 +110,10 @@ class _Search:
             surprise = known[n, region]
             kept = [each for each in self.blamed[n] if each.surprise.region != region]
             self.blamed[n] = [*kept, Blame(surprise, surprise.excess + more, [other])]
+
+    def _is_unexplained(self, n: int, first: Blame) -> bool:
+        """Return whether another look may tell more: regions that make up for each other hide their surprise."""
+        return first.nats > _SURPRISING or bool(self._known.is_anomaly[n] & first.surprise.rest.is_anomaly[0])
 
     def _asked(self, n: int, first: Surprise) -> NDArray[np.bool_]:
         """Return which regions of a row are looked at again: all if it is still an anomaly without the first."""

@@ -8,23 +8,18 @@ from typing import Any
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.rows import to_rows
-from anomaly_vae.columns.schema import Schema
 from anomaly_vae.explained import Why
 from anomaly_vae.scorer.explainer import Explainer
+from anomaly_vae.scorer.facts import ModelFacts
 from anomaly_vae.scorer.judge import Judge
 
 __all__ = ["Explains"]
 
 
-class Explains:
+class Explains(ModelFacts):
     """The explanations of an open model."""
 
     _judge: Judge
-
-    @property
-    def schema(self) -> Schema:
-        """The columns."""
-        return self._judge.bundle.manifest.schema
 
     def explain(
         self,

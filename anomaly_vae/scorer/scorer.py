@@ -21,14 +21,13 @@ from anomaly_vae.errors import BundleError
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scorer.explains import Explains
-from anomaly_vae.scorer.facts import ModelFacts
 from anomaly_vae.scorer.judge import Judge
 from anomaly_vae.scores import Flags, Scores
 
 __all__ = ["Scorer", "load"]
 
 
-class Scorer(ModelFacts, Explains):
+class Scorer(Explains):
     """Computes log p(x), its standard error, a p-value and a flag for each row; does not need torch.
 
     ``anomaly_vae.load`` makes one from a directory. Several threads may use one scorer.

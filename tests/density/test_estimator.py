@@ -294,19 +294,19 @@ def test_a_row_s_estimate_and_decision_do_not_depend_on_the_other_rows(latent_di
     vae = vae_of(*ALL, latent_dim=latent_dim)
     features = features_of(*ALL, vae=vae)
     one, two = (estimator_of_heads(vae, features, threads=threads) for threads in (1, 2))
-    rows = np.concatenate([sample_rows(one.members, 24, 0), rows_of(24, *ALL)])
+    rows = np.concatenate([sample_rows(one.members, 40, 0), rows_of(40, *ALL)])
     rows[::7, 3] = np.nan
     rows[::11, 1] = 1e4
     precision = Precision(target_error, 4096)
-    limits = np.where(np.arange(48) % 5 == 0, np.inf, -np.inf)
-    thresholds = np.full(48, np.median(one.plain_log_px(rows, 256)))
+    limits = np.where(np.arange(80) % 5 == 0, np.inf, -np.inf)
+    thresholds = np.full(80, np.median(one.plain_log_px(rows, 256)))
 
     def call(estimator, chosen):
         estimates = estimator.estimate(rows[chosen], precision, careful_below=limits[chosen])
         return *estimates, *estimator.decide(rows[chosen], precision, thresholds[chosen], limits[chosen])
 
-    assert_rows_stand_alone(lambda chosen: call(one, chosen), 48, steps=(1, 17))
-    for got, expected in zip(call(two, np.arange(48)), call(one, np.arange(48)), strict=True):
+    assert_rows_stand_alone(lambda chosen: call(one, chosen), 80, steps=(1, 17))
+    for got, expected in zip(call(two, np.arange(80)), call(one, np.arange(80)), strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
@@ -419,14 +419,24 @@ def test_samples_of_the_posterior_have_its_moments_and_the_evidence():
     np.testing.assert_allclose(thorough.estimates.log_px, expected, atol=0.1)
 
 
-def test_a_quick_fit_approximates_log_p_and_starts_where_it_is_told():
+def test_a_quick_fit_approximates_log_p_and_starts_where_it_is_told(monkeypatch):
     _, vae, _, rows = factor_analysis()
     estimator = estimator_of(vae, points=64)
     log_px, (modes,) = estimator.quick_fit(rows)
     expected = estimator.estimate(rows, Precision(0.05, 1024)).log_px
     np.testing.assert_allclose(log_px, expected, atol=0.01)  # exact for a Gaussian posterior
+    starts, fit = [], estimator._engines[0].fitter.fit
+    monkeypatch.setattr(
+        estimator._engines[0].fitter,
+        "fit",
+        lambda rows, first, effort: starts.append(first) or fit(rows, first, effort),
+    )
     again, (same,) = estimator.quick_fit(rows, [modes])
     np.testing.assert_allclose(again, log_px, atol=1e-4)
     np.testing.assert_allclose(same, modes, atol=1e-3)
     far, _ = estimator.quick_fit(rows, [modes + 100.0])  # worse than the encoder's mean: not used
     np.testing.assert_allclose(far, log_px, atol=1e-4)
+    worse = np.where(np.arange(len(rows))[:, None] % 2 == 0, modes + 100.0, modes + 0.01)
+    starts.clear()
+    estimator.quick_fit(rows[:10], [worse[:10].astype(np.float32)])
+    np.testing.assert_array_equal(starts[0][::2], estimator.encode(rows[:10:2]).astype(np.float32))

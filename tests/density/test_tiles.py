@@ -122,9 +122,9 @@ def test_a_row_s_bits_do_not_depend_on_the_other_rows(names, latent_dim):
     features = features_of(*names, vae=vae)
     network = member_of(vae, features).network
     rng = np.random.default_rng(0)
-    inputs = features.encode(rows_of(80, *names))
+    inputs = features.encode(rows_of(120, *names))
     x, mask = inputs.x.astype(np.float32), inputs.mask.astype(np.float32)
-    z = (3.0 * rng.normal(size=(80, 32, latent_dim))).astype(np.float32)
+    z = (3.0 * rng.normal(size=(120, 32, latent_dim))).astype(np.float32)
     params = tiles.decode(network, rng.normal(size=(64, latent_dim))).astype(np.float32)
 
     def call(rows):
@@ -135,7 +135,7 @@ def test_a_row_s_bits_do_not_depend_on_the_other_rows(names, latent_dim):
             tiles.log_joint_at(network, x[rows], mask[rows], z[rows]),
         )
 
-    assert_rows_stand_alone(call, 80, steps=(1, 3, 5, 38))
+    assert_rows_stand_alone(call, 120, steps=(1, 3, 5, 38))
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -52,8 +52,8 @@ def closed_form(fitted, y, d):
 
 
 def test_the_surprise_is_the_closed_form_of_a_gaussian_within_0_02_nats(linear):
-    fitted, transform, rows, _, found = linear
-    y = transform.forward(rows)
+    fitted, transform, rows, judge, found = linear
+    y, known = transform.forward(rows), known_of(judge, rows)
     for each, n, d in zip(found, *all_pairs(rows), strict=True):
         mean, std = closed_form(fitted, y[n], d)
         exact = -norm.logpdf(y[n, d], mean, std) + np.log(transform.scale[d])
@@ -63,6 +63,8 @@ def test_the_surprise_is_the_closed_form_of_a_gaussian_within_0_02_nats(linear):
             0.5 * np.log(2.0 * np.pi * np.e) + np.log(std * transform.scale[d]), abs=0.03
         )
         assert each.excess == each.nats - each.usual
+        errors = each.rest.std_error[0], known.std_error[n]
+        assert each.std_error == pytest.approx(np.hypot(*errors))
 
 
 def test_the_expected_range_is_the_closed_form_of_a_gaussian(linear):

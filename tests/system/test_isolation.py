@@ -11,7 +11,7 @@ from tests.support.data import make_rows
 from tests.support.running import ARRAYS, running, tensor
 
 CLIENTS = 200
-CALLS = 4
+CALLS = 8
 ROWS = 400
 GONE = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 

@@ -15,7 +15,7 @@ from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from tests.support.data import make_rows
 from tests.support.running import ARRAYS, running, tensor
 
-SECONDS = float(os.environ.get("ANOMALY_VAE_LOAD_SECONDS", "3"))
+SECONDS = float(os.environ.get("ANOMALY_VAE_LOAD_SECONDS", "6"))
 CONNECTIONS = 40
 
 

@@ -30,7 +30,7 @@ def test_scikit_learn_s_own_checks_pass():
     """No check is marked as expected to fail. One is skipped: it needs SciPy's array API to be switched on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = check_estimator(VAEDetector(max_steps=20, search="off"), on_skip=None)
+        results = check_estimator(VAEDetector(max_steps=60, search="off"), on_skip=None)
     assert {result["check_name"] for result in results if result["status"] != "passed"} <= {"check_array_api_input"}
     assert len(results) > 40
 
