@@ -8,6 +8,7 @@ the first samples overestimate log p(x); tests/benchmarks/cascade.py counts how 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.density.importance import Summary
 
-__all__ = ["is_clearly_normal"]
+__all__ = ["Decisions", "is_clearly_normal"]
 
 # Nats, log(10^4). By Markov's inequality the mean weight exceeds 10^4 p(x) with probability at most 1e-4. That
 # probability is chosen: a higher one ends more rows early and misses more flags.
@@ -28,6 +29,18 @@ _MIN_STANDARD_ERRORS = 4.0
 # Samples below which the spread over the scramblings is not used. Chosen, not measured: at 16 samples every scrambling
 # has a single one.
 _MIN_SAMPLES_FOR_ERROR = 64
+
+
+class Decisions(NamedTuple):
+    """Rows compared with their thresholds, shape (N,) each.
+
+    Attributes:
+        log_px: Nats in data units; infinite for rows that are clearly above their thresholds.
+        num_samples: Decoder evaluations spent.
+    """
+
+    log_px: FloatArray
+    num_samples: NDArray[np.int64]
 
 
 def is_clearly_normal(log_weights: FloatArray, summary: Summary, thresholds: FloatArray) -> NDArray[np.bool_]:

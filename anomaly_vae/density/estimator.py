@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.features import Inputs
 from anomaly_vae.density.adaptive import QUICK_PHASE, THOROUGH_PHASE, Phase, run_phase
 from anomaly_vae.density.blocks import default_threads, map_blocks
+from anomaly_vae.density.cascade import Decisions
 from anomaly_vae.density.engine import Engine, Screened
 from anomaly_vae.density.ensemble import ensemble_estimates, log_mean_exp
 from anomaly_vae.density.estimates import Estimates
@@ -35,18 +35,6 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import check_budget
 
 __all__ = ["Decisions", "DensityEstimator", "Estimates", "Precision"]
-
-
-class Decisions(NamedTuple):
-    """Rows compared with their thresholds, shape (N,) each.
-
-    Attributes:
-        log_px: Nats in data units; infinite for rows that are clearly above their thresholds.
-        num_samples: Decoder evaluations spent.
-    """
-
-    log_px: FloatArray
-    num_samples: NDArray[np.int64]
 
 
 class DensityEstimator:

@@ -119,7 +119,7 @@ def test_many_rows_of_the_shipped_client_do_not_delay_one_row_of_another(model_p
             async with AsyncClient(f"127.0.0.1:{server.port}", timeout=600) as client:
                 batch = asyncio.create_task(client.score(np.resize(HEAVY_ROWS, (60_000, 5)), max_std_error=1e-9))
                 computed = server.metrics.registry.get_sample_value
-                while computed("anomaly_vae_batch_rows_sum") < 1_024:
+                while computed("anomaly_vae_batch_rows_sum") < 4_096:
                     await asyncio.sleep(0.05)
                 rows = await rows_meanwhile(server, ScoringServiceStub(calm).Score, scorer.score(LIGHT))
                 assert not batch.done()
