@@ -8,6 +8,7 @@ __all__ = [
     "GateFailed",
     "InvalidInput",
     "Overloaded",
+    "RemoteError",
     "ServiceError",
     "StartupError",
 ]
@@ -59,6 +60,10 @@ class StartupError(AnomalyVaeError):
     """The server could not start: a port is in use, an address is not on this machine, a certificate is wrong."""
 
     exit_code = 4
+
+
+class RemoteError(AnomalyVaeError):
+    """Remote storage cannot be reached or refuses the access, not because of a bundle there."""
 
 
 class ServiceError(AnomalyVaeError):

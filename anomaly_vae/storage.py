@@ -145,10 +145,13 @@ def _is_stray(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary file beside ``path``; on success flush and rename it to ``path``, otherwise remove it."""
+def atomic_file(path: Path, *, overwrite: bool, outside: bool = False) -> Iterator[Path]:
+    """Yield a temporary file beside ``path``; on success flush and rename it to ``path``, otherwise remove it.
+
+    With ``outside`` the temporary file lies beside the folder of ``path``, so that the folder never has another file.
+    """
     refuse_file(path, overwrite=overwrite)
-    part = _temporary_path(path)
+    part = _temporary_path(path.absolute().parent if outside else path)
     try:
         with writing(path):
             part.touch(exist_ok=False)

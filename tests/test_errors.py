@@ -28,6 +28,7 @@ def test_every_error_has_the_base_class_and_the_exit_code_of_the_contract():
         "GateFailed": 5,
         "InvalidInput": 2,
         "Overloaded": 1,
+        "RemoteError": 1,
         "ServiceError": 1,
         "StartupError": 4,
     }

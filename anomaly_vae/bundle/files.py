@@ -15,6 +15,7 @@
 ``contrast.onnx``         x, mask -> contrast, nats; only if the manifest has a record of it, as for images
 ``contrast.npy``          float64 (n,): sorted contrasts of the calibration rows, nats. Then golden.npy is (G, D + 2),
                           with the contrasts of its rows in the last column
+``model.sig``             the signature of ``anomaly-vae sign``, if there is one; this reader leaves it alone
 ========================  =====================================================================================
 
 So a change of any bit is detected. Files that operating systems leave in folders (``.DS_Store``, ``Thumbs.db``,
@@ -29,15 +30,29 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.bundle.file_arrays import ARRAYS, CONTRAST_ARRAY, MANIFEST, most_golden_bytes, parse_arrays
-from anomaly_vae.bundle.manifest import FileRecord, Manifest, graph_names
-from anomaly_vae.bundle.manifest_json import decode_manifest, encode_manifest, refuse_other_version
+from anomaly_vae.bundle.contents import (
+    CHECKSUM,
+    EVERY_NAME,
+    MANIFEST_LIMIT,
+    PARTLY_COPIED,
+    SIGNATURE,
+    check_digest,
+    checked_manifest,
+    checksum_of,
+    file_names,
+    graphs_of,
+    refuse_unsealed,
+)
+from anomaly_vae.bundle.file_arrays import CONTRAST_ARRAY, MANIFEST, parse_arrays
+from anomaly_vae.bundle.manifest import FileRecord, Manifest
+from anomaly_vae.bundle.manifest_json import decode_manifest, encode_manifest
 from anomaly_vae.bundle.npy import npy_bytes
 from anomaly_vae.bundle.onnx_wire import check_graph
 from anomaly_vae.calibration import Calibration
@@ -46,24 +61,31 @@ from anomaly_vae.columns.statistics import RowStatistics
 from anomaly_vae.errors import BundleError
 from anomaly_vae.storage import STRAY_NAMES, read_file, refuse_directory, write_directory
 
-__all__ = ["Bundle", "make_bundle", "read_bundle", "refuse_output", "with_calibration", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "BundleFiles",
+    "make_bundle",
+    "parse_files",
+    "read_bundle",
+    "read_files",
+    "refuse_output",
+    "with_calibration",
+    "write_bundle",
+]
 
-CHECKSUM = "manifest.sha256"
-CONTRAST_GRAPH = "contrast.onnx"
 
-# Members that a bundle may hold, as training writes at most. Chosen, not measured.
-_MOST_MEMBERS = 16
+class BundleFiles(NamedTuple):
+    """The checked bytes of a bundle's files.
 
-# Limits in bytes of the manifest and of all other files together. They bound the memory that a hostile bundle can
-# take. Chosen, not measured: far above what training writes.
-_MANIFEST_LIMIT = 64 * 2**20
-_FOLDER_LIMIT = 2**32
+    Attributes:
+        manifest: The content of manifest.json.
+        digest: sha256 of manifest.json.
+        contents: The bytes of every file with its name, manifest and checksum too, but no signature.
+    """
 
-# Characters of a file name that an error message shows: the limit of usual file systems.
-_SHOWN_NAME = 255
-
-_EVERY_NAME = (*graph_names(_MOST_MEMBERS), *ARRAYS, CONTRAST_GRAPH, CONTRAST_ARRAY, MANIFEST, CHECKSUM)
-_PARTLY_COPIED = "{}: {} is missing; the bundle was only partly copied. Copy the folder again"
+    manifest: Manifest
+    digest: str
+    contents: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,21 +173,34 @@ def with_calibration(
 
 def refuse_output(path: Path, *, overwrite: bool) -> None:
     """Raise ConfigError if :func:`write_bundle` could not write to this path."""
-    refuse_directory(path, _EVERY_NAME, overwrite=overwrite)
+    refuse_directory(path, EVERY_NAME, overwrite=overwrite)
 
 
 def write_bundle(bundle: Bundle, path: Path, *, overwrite: bool = False) -> None:
     """Write the bundle; the path appears only when it is complete."""
     manifest = encode_manifest(bundle.manifest)
-    files = dict(bundle.files) | {MANIFEST: manifest, CHECKSUM: _checksum(manifest)}
-    write_directory(path, files, replaceable=_EVERY_NAME, overwrite=overwrite)
+    files = dict(bundle.files) | {MANIFEST: manifest, CHECKSUM: checksum_of(manifest)}
+    write_directory(path, files, replaceable=EVERY_NAME, overwrite=overwrite)
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, *, digest: str | None = None) -> Bundle:
     """Read and check a bundle. Each file is read once: the hashed bytes are the bytes in use.
+
+    Args:
+        path: The directory.
+        digest: The sha256 that manifest.json must have, from a signature; None for any.
 
     Raises:
         BundleError: The path is not a bundle, or a file is missing, unknown, a link, changed or malformed.
+    """
+    return parse_files(read_files(path, digest=digest), str(path))
+
+
+def read_files(path: Path, *, digest: str | None = None) -> BundleFiles:
+    """Read the files of a bundle, as :func:`read_bundle` does, and check their names and digests.
+
+    Raises:
+        BundleError: The path is not a bundle, or a file is missing, unknown, a link, or changed.
     """
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -173,28 +208,34 @@ def read_bundle(path: Path) -> Bundle:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BundleError(f"{path}: no model bundle there: {reason}; expected the directory made by train") from error
     try:
-        data = read_file(folder, MANIFEST, path, _MANIFEST_LIMIT)
-        _check_manifest(folder, data, path)
-        manifest = decode_manifest(data, f"{path}/{MANIFEST}")
+        data = read_file(folder, MANIFEST, path, MANIFEST_LIMIT)
+        actual = hashlib.sha256(data).hexdigest()
+        if digest not in (None, actual):
+            raise BundleError(
+                f"{path}/{MANIFEST}: its sha256 starts {actual[:12]}, the signature covers one that starts "
+                f"{digest[:12]}; the bundle was changed after it was signed"
+            )
+        checksum = _read_checksum(folder, data, path)
+        manifest = checked_manifest(data, checksum, str(path))
         _check_names(folder, manifest, path)
-        _check_sizes(manifest, path)
-        files = {}
-        for name in _file_names(manifest):
+        contents = {MANIFEST: data, CHECKSUM: checksum}
+        for name in file_names(manifest):
             record = manifest.files[name]
-            files[name] = read_file(folder, name, path, record.size)
-            _check_digest(files[name], record, f"{path}/{name}")
+            contents[name] = read_file(folder, name, path, record.size)
+            check_digest(contents[name], record, f"{path}/{name}")
     finally:
         os.close(folder)
-    return _parse(manifest, files, hashlib.sha256(data).hexdigest(), str(path))
+    return BundleFiles(manifest, actual, contents)
 
 
-def _file_names(manifest: Manifest) -> tuple[str, ...]:
-    """Return the names of all files except the manifest and its checksum."""
-    return (*_graph_names(manifest), *ARRAYS, *([] if manifest.contrast is None else [CONTRAST_ARRAY]))
+def parse_files(found: BundleFiles, where: str) -> Bundle:
+    """Parse the bytes of a bundle's files and check that they fit the manifest and each other.
 
-
-def _graph_names(manifest: Manifest) -> tuple[str, ...]:
-    return (*graph_names(len(manifest.members)), *([] if manifest.contrast is None else [CONTRAST_GRAPH]))
+    Raises:
+        BundleError: A file is malformed.
+    """
+    files = {name: found.contents[name] for name in file_names(found.manifest)}
+    return _parse(found.manifest, files, found.digest, where)
 
 
 def _with_digests(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -203,7 +244,7 @@ def _with_digests(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
         manifest,
         files={
             name: FileRecord(sha256=hashlib.sha256(files[name]).hexdigest(), size=len(files[name]))
-            for name in _file_names(manifest)
+            for name in file_names(manifest)
         },
     )
     data = encode_manifest(manifest)
@@ -212,66 +253,29 @@ def _with_digests(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
 
 def _parse(manifest: Manifest, files: Mapping[str, bytes], digest: str, where: str) -> Bundle:
     """Parse the bytes of the files and check that they fit the manifest and each other."""
-    for name in _graph_names(manifest):
+    for name in graphs_of(manifest):
         check_graph(files[name], f"{where}/{name}")
     arrays = parse_arrays(manifest, files, where)
     return Bundle(manifest=manifest, files=files, digest=digest, **arrays._asdict())
 
 
 def _check_names(folder: int, manifest: Manifest, path: Path) -> None:
-    listed, files = set(manifest.files), _file_names(manifest)
-    if listed != set(files):
-        odd = sorted(listed ^ set(files))[0][:_SHOWN_NAME]
-        raise BundleError(
-            f"{path}/{MANIFEST}: files must list exactly {', '.join(files)}; {odd!r} is missing or unknown"
-        )
+    """Check that the folder has the listed files, and no other except a signature and what systems leave there."""
+    listed, ignored = set(manifest.files), {*STRAY_NAMES, SIGNATURE}
     with os.scandir(folder) as entries:  # stop at the first name too many: a folder may hold millions
-        names = (entry.name for entry in entries if entry.name not in STRAY_NAMES)
-        found = set(itertools.islice(names, len(files) + 3))
+        names = (entry.name for entry in entries if entry.name not in ignored)
+        found = set(itertools.islice(names, len(listed) + 3))
     extra, missing = sorted(found - listed - {MANIFEST, CHECKSUM}), sorted(listed - found)
     if missing and not extra:
-        raise BundleError(_PARTLY_COPIED.format(path, missing[0]))
+        raise BundleError(PARTLY_COPIED.format(path, missing[0]))
     if extra:
         raise BundleError(f"{path}: {extra[0]!r} is not part of a bundle; remove it, or copy the folder again")
 
 
-def _check_sizes(manifest: Manifest, path: Path) -> None:
-    """Check the sizes before any file is read: a sparse file claims gigabytes and takes no space on disk."""
-    golden = manifest.files["golden.npy"].size
-    most = most_golden_bytes(manifest)
-    if golden > most:
-        raise BundleError(f"{path}/{MANIFEST}: golden.npy has {golden} bytes, expected at most {most}")
-    total = sum(record.size for record in manifest.files.values())
-    if total > _FOLDER_LIMIT:
-        raise BundleError(f"{path}/{MANIFEST}: its files have {total} bytes, a bundle has at most {_FOLDER_LIMIT}")
-
-
-def _check_manifest(folder: int, data: bytes, path: Path) -> None:
-    """Compare the manifest's bytes with their checksum, before they are parsed."""
-    expected = _checksum(data)
+def _read_checksum(folder: int, manifest: bytes, path: Path) -> bytes:
     try:
-        found = read_file(folder, CHECKSUM, path, len(expected))
+        return read_file(folder, CHECKSUM, path, len(checksum_of(manifest)))
     except BundleError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        refuse_other_version(data, f"{path}/{MANIFEST}")  # bundles before format 4 have no checksum
-        raise BundleError(_PARTLY_COPIED.format(path, CHECKSUM)) from error
-    if found != expected:
-        raise BundleError(
-            f"{path}/{MANIFEST}: its sha256 starts {expected[:12].decode()}, {CHECKSUM} has another; one of the two "
-            "was changed after export or only partly copied. Copy the folder again"
-        )
-
-
-def _checksum(manifest: bytes) -> bytes:
-    """Return the line that ``sha256sum manifest.json`` prints."""
-    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
-
-
-def _check_digest(data: bytes, record: FileRecord, where: str) -> None:
-    actual = hashlib.sha256(data).hexdigest()
-    if len(data) != record.size or actual != record.sha256:
-        raise BundleError(
-            f"{where}: {len(data)} bytes with sha256 {actual[:12]}, {MANIFEST} expects {record.size} with "
-            f"{record.sha256[:12]}; the file was changed after export or only partly copied. Copy the folder again"
-        )
+        refuse_unsealed(manifest, str(path))

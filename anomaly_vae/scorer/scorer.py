@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.bundle.files import Bundle, read_bundle
+from anomaly_vae.bundle.files import Bundle
 from anomaly_vae.bundle.row_calibration import RowCalibration
 from anomaly_vae.columns.rows import to_rows
 from anomaly_vae.density.reconstruction import middle_rows
@@ -19,6 +19,7 @@ from anomaly_vae.density.runtime import Slots
 from anomaly_vae.density.synthesis import sample_rows
 from anomaly_vae.errors import BundleError
 from anomaly_vae.record import Tail
+from anomaly_vae.remote.opening import open_bundle
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scorer.explains import Explains
 from anomaly_vae.scorer.judge import Judge
@@ -38,7 +39,7 @@ class Scorer(Explains):
 
     Attributes:
         bundle: The model.
-        path: The directory that ``load`` read, absolute; None for a bundle in memory.
+        path: The directory that ``load`` read, absolute; None for a bundle in memory or from a URL.
 
     Examples:
         >>> import numpy as np
@@ -262,27 +263,33 @@ class Scorer(Explains):
         return sample_rows(self._judge.estimator.members, n, seed)
 
 
-def load(path: str | Path, *, threads: int | None = None, slots: Slots | None = None) -> Scorer:
+def load(
+    path: str | Path, *, threads: int | None = None, slots: Slots | None = None, verify_key: str | Path | None = None
+) -> Scorer:
     """Load a model bundle: a directory written by ``anomaly-vae train`` or ``VAEDetector.save``.
 
     Args:
-        path: The directory.
+        path: The directory, or the URL of one that ``anomaly-vae push`` wrote, such as ``s3://models/fraud/4``.
         threads: Blocks of rows computed in parallel (default: the number of cores).
         slots: Limits the network calls that run in parallel, over all threads that score; None for no limit.
+        verify_key: Public key, PEM: refuse a bundle that was not signed with its private key.
 
     Returns:
         A ``Scorer``.
 
     Raises:
-        BundleError: The bundle is damaged, unsafe or of another format version.
+        BundleError: The bundle is damaged, unsafe or of another format version, or not signed as it must be.
+        ConfigError: The URL or the key cannot be used.
+        RemoteError: The remote storage fails.
 
     Examples:
         >>> scorer = load("model")
         >>> scorer.num_samples, scorer.target_error
         (4096, 0.1)
     """
-    scorer = Scorer(read_bundle(Path(path)), threads=threads, slots=slots)
-    scorer.path = Path(path).absolute()
+    bundle, folder = open_bundle(path, verify_key=None if verify_key is None else Path(verify_key))
+    scorer = Scorer(bundle, threads=threads, slots=slots)
+    scorer.path = folder
     return scorer
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +80,8 @@ class Surprises:
         unit = np.zeros(len(self._schema.columns))
         unit[self._schema.modelled] = judge.bundle.manifest.adjustment.parts
         self._unit = np.array([unit[list(region.cells)].sum() for region in self.regions])
-        self._parts = lru_cache(maxsize=_KEPT_PARTS)(self._parts_of)
+        # Not a method: in a cycle with its cache the judge would outlive its model until a garbage collection.
+        self._parts = lru_cache(maxsize=_KEPT_PARTS)(partial(_parts_of, judge))
 
     def without(self, rows: FloatArray, regions: NDArray[np.intp]) -> FloatArray:
         """Return rows (N, D) whose cells in one region each, (N,), are missing."""
@@ -174,8 +175,9 @@ class Surprises:
             return usual, odd, _only_value(columns[odd])
         return usual, modelled[worst], looks[worst]
 
-    def _parts_of(self, cells: tuple[int, ...]) -> list[Part]:
-        return [Part(member.features, cells) for member in self._judge.estimator.members]
+
+def _parts_of(judge: Judge, cells: tuple[int, ...]) -> list[Part]:
+    return [Part(member.features, cells) for member in judge.estimator.members]
 
 
 def _largest(i: NDArray[np.intp], values: FloatArray, most: int) -> list[int]:
