@@ -1,9 +1,11 @@
-"""Load a model to serve, check it against the limits, and measure its speed on this machine."""
+"""Load models to serve, check them against the limits, and measure their speed on this machine."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -11,11 +13,11 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.density.runtime import Slots
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import ScoreOptions
-from anomaly_vae.scorer import load
+from anomaly_vae.scorer import Scorer, load
 from anomaly_vae.service.served import Served
 from anomaly_vae.service.settings import ServeConfig
 
-__all__ = ["Measured", "load_served", "measure_speed"]
+__all__ = ["Loader", "Measured", "measure_speed"]
 
 # Rows of the measured batch: the smallest full batch. A smaller one takes longer for a row.
 _ROWS = 32
@@ -34,24 +36,38 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def load_served(config: ServeConfig, threads: int) -> Served:
-    """Load the model of the settings; at most ``threads`` of its networks run at a time.
+class Loader:
+    """Loads the versions of all models. At most ``threads`` of their networks run at a time.
 
-    Raises:
-        BundleError: The bundle is refused.
-        ConfigError: The model needs more samples for a row, or more columns, than the settings allow.
+    Versions with the same bundle share one scorer, and so its memory.
     """
-    scorer = load(config.model, threads=1, slots=Slots(threads))
-    if scorer.num_samples > config.max_samples:
-        raise ConfigError(
-            f"the model is calibrated for {scorer.num_samples} samples a row, max_samples allows {config.max_samples}"
-        )
-    if scorer.schema.shape is None and len(scorer.schema.columns) > config.max_columns:  # others come as tensors
-        raise ConfigError(
-            f"the model has {len(scorer.schema.columns)} columns, max_columns allows {config.max_columns}"
-        )
-    budgets = tuple(budget for budget in scorer.budgets if budget <= config.max_samples)
-    return Served(config.model_name, config.model_version, scorer, budgets)
+
+    def __init__(self, config: ServeConfig, threads: int) -> None:
+        """Load nothing yet."""
+        self._config = config
+        self._slots = Slots(threads)
+        self._scorers: WeakValueDictionary[str, Scorer] = WeakValueDictionary()
+
+    def load(self, name: str, version: str, path: Path) -> Served:
+        """Load a bundle, and score its golden rows.
+
+        Raises:
+            BundleError: The bundle is refused.
+            ConfigError: The model needs more samples for a row, or more columns, than the settings allow.
+        """
+        config, scorer = self._config, load(path, threads=1, slots=self._slots, verify_key=self._config.verify_key)
+        scorer = self._scorers.setdefault(scorer.bundle.digest, scorer)
+        if scorer.num_samples > config.max_samples:
+            raise ConfigError(
+                f"the model is calibrated for {scorer.num_samples} samples a row, max_samples allows "
+                f"{config.max_samples}"
+            )
+        if scorer.schema.shape is None and len(scorer.schema.columns) > config.max_columns:  # others come as tensors
+            raise ConfigError(
+                f"the model has {len(scorer.schema.columns)} columns, max_columns allows {config.max_columns}"
+            )
+        budgets = tuple(budget for budget in scorer.budgets if budget <= config.max_samples)
+        return Served(name, version, scorer, budgets)
 
 
 def measure_speed(served: Served) -> list[Measured]:

@@ -12,7 +12,9 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.service.call_errors import CallError
-from anomaly_vae.service.loading import Measured
+from anomaly_vae.service.models.catalogue import Catalogue
+from anomaly_vae.service.models.repository import Change
+from anomaly_vae.service.models.shadows import Shadows
 from anomaly_vae.service.queue.admission import Reservation
 from anomaly_vae.service.queue.scoring_queue import Computed, ScoringQueue
 from anomaly_vae.service.served import Explanations, Served
@@ -34,7 +36,8 @@ class Scoring:
     Attributes:
         config: The settings.
         metrics: Where everything is counted.
-        served: The model; None while it is being loaded.
+        catalogue: The loaded models; empty while they are being loaded.
+        shadows: Scores rows with further versions as well.
         drained: Set once new requests are refused.
     """
 
@@ -42,7 +45,7 @@ class Scoring:
         """Start without a model. Needs a running event loop."""
         self.config = config
         self.metrics = metrics
-        self.served: Served | None = None
+        self.catalogue = Catalogue()
         self.drained = asyncio.Event()
         self._queue = ScoringQueue(
             threads,
@@ -51,32 +54,68 @@ class Scoring:
             limit_seconds=config.max_queue_seconds,
             metrics=metrics,
             nice=config.nice,
+            processes=config.workers,
         )
+        self.shadows = Shadows(self._queue, metrics.shadows)
 
-    def serve(self, served: Served, measured: list[Measured]) -> None:
-        """Serve a model whose speed was measured."""
-        for options, num_rows, seconds in measured:
-            self._queue.learn(served, options, num_rows, seconds)
-        self.served = served
+    def serve(self, change: Change) -> None:
+        """Serve other models from now on; the speed of new ones was measured. Admitted requests keep theirs."""
+        shadows = {(name, v.shadow.version) for name, v in change.catalogue.models.items() if v.shadow is not None}
+        self.metrics.shadows.keep(shadows)
+        for key in {served.key for served in self.catalogue} - {served.key for served in change.catalogue}:
+            self.metrics.models.remove(key)
+            self._queue.forget(key)
+        for served, measured in change.measured:
+            self.metrics.models.add(served.key, served.scorer)
+            self._queue.forget(served.key)
+            for options, num_rows, seconds in measured:
+                self._queue.learn(served, options, num_rows, seconds)
+        self.catalogue = change.catalogue
 
-    def model(self) -> Served:
-        """Return the model.
+    @property
+    def is_ready(self) -> bool:
+        """Whether rows would be scored now. Unlike :meth:`check_serving` this counts no refusal."""
+        return bool(self.catalogue) and not self.drained.is_set()
+
+    def check_serving(self) -> None:
+        """Check that rows can be scored.
 
         Raises:
-            CallError: UNAVAILABLE while the model is being loaded, and once the service drains.
+            CallError: UNAVAILABLE while no model is loaded, and once the service drains.
         """
         if self.drained.is_set():
-            self.metrics.rejected.labels("draining").inc()
+            self.metrics.reject("draining")
             raise CallError(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
-        if self.served is None:
+        if not self.catalogue:
             text = "the model is still being loaded; try again soon"
             raise CallError(grpc.StatusCode.UNAVAILABLE, text, retry_after=_LOADING_RETRY)
-        return self.served
+
+    def model(self, name: str = "", version: str = "", request_id: str = "", prefix: str = "model_") -> Served:
+        """Return the model that answers a request of the current call.
+
+        Args:
+            name, version: What the request asks for; empty for the only model, and for its default version.
+            request_id: Requests with the same id get the same version; without one, those of the same caller do.
+            prefix: Of the request's fields "name" and "version".
+
+        Raises:
+            CallError: UNAVAILABLE as for :meth:`check_serving`; NOT_FOUND for an unknown model or version.
+        """
+        self.check_serving()
+        return self.catalogue.pick(name, version, request_id or current_call().caller, prefix)
+
+    def shadow_of(self, served: Served, request_id: str) -> Served | None:
+        """Return the version that scores the rows of a request of the current call as well; None for most."""
+        versions = self.catalogue.models.get(served.name)
+        if versions is None or versions.shadow is None or self.drained.is_set():
+            return None
+        return versions.shadow_of(served, request_id or current_call().caller)
 
     def reservation(self, served: Served, options: ScoreOptions, num_rows: int) -> Reservation:
         """Return a reservation for rows of the current call: see :meth:`ScoringQueue.reservation`."""
         num_bytes = _BYTES_OF_A_CELL * num_rows * len(served.scorer.schema.columns)
-        return self._queue.reservation(served, options, num_rows, num_bytes, current_call().caller)
+        call = current_call()
+        return self._queue.reservation(served, options, num_rows, num_bytes, call.caller, call.identity)
 
     async def score(self, reservation: Reservation, rows: FloatArray, expires: float) -> Computed[Scores | Flags]:
         """Score checked rows (N, D): see :meth:`ScoringQueue.submit`."""
@@ -91,6 +130,7 @@ class Scoring:
     def drain(self) -> None:
         """Refuse new requests, and compute the shortest admitted ones first."""
         self.drained.set()
+        self.shadows.close()
         self._queue.drain()
 
     def cut(self) -> tuple[int, int]:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import dataclass
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.regions import rows_of_work
-from anomaly_vae.density.blocks import default_threads
 from anomaly_vae.explained import Why
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scorer import Scorer
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.service.settings import ServeConfig
-from anomaly_vae.service.telemetry.logs import event
 
-__all__ = ["ExplainOptions", "Explanations", "Result", "Served", "log_start"]
-
-_LOG = logging.getLogger("anomaly_vae.service")
-
+__all__ = ["ExplainOptions", "Explanations", "Result", "Served"]
 
 # For each row why it is an anomaly, most to blame first.
 Explanations = list[list[Why]]
@@ -65,6 +58,16 @@ class Served:
             return _shared_options(flag_only=True)
         return _shared_options(num_samples=num_samples or self.scorer.num_samples, max_std_error=max_std_error)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The name and the version."""
+        return self.name, self.version
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the manifest of the bundle."""
+        return self.scorer.bundle.digest
+
     @functools.cached_property
     def explained_as(self) -> float:
         """As how many scored rows a row counts that is explained."""
@@ -88,28 +91,3 @@ class Served:
 # Requests with the same options share one object. A new one for each, compared by value, took 3 µs more per request
 # (measured with 32 requests at a time). The number of objects kept is chosen, not measured.
 _shared_options = functools.lru_cache(maxsize=64)(ScoreOptions)
-
-
-def log_start(served: Served, config: ServeConfig, port: int, metrics_port: int) -> None:
-    """Log the model, the addresses and the limits, as one sentence and as separate fields."""
-    facts = {
-        "model_name": served.name,
-        "model_version": served.version,
-        "bundle_digest": served.scorer.bundle.digest,
-        "threshold": served.scorer.threshold,
-        "host": config.host,
-        "port": port,
-        "metrics_host": config.metrics_host,
-        "metrics_port": metrics_port,
-        "threads": config.threads or default_threads(),
-        "max_rows": config.max_rows,
-        "max_queue_rows": config.max_queue_rows,
-    }
-    if served.scorer.upper_threshold is not None:
-        facts["upper_threshold"] = served.scorer.upper_threshold
-    text = (
-        "serving %(model_name)s version %(model_version)s, bundle %(bundle_digest).12s, threshold %(threshold).6g "
-        "nats: gRPC on %(host)s port %(port)d, HTTP on %(metrics_host)s port %(metrics_port)d, %(threads)d threads, "
-        "at most %(max_rows)d rows a request and %(max_queue_rows)d in the queue"
-    )
-    _LOG.info(text, facts, extra=event("serving", **facts))

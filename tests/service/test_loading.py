@@ -1,20 +1,25 @@
 """A model is loaded, checked against the limits, and timed."""
 
+import gc
 import re
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.columns.shapes import ImageShape
+from anomaly_vae.density.noise import Noise
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.service import loading
-from anomaly_vae.service.loading import load_served, measure_speed
-from anomaly_vae.service.served import Served
+from anomaly_vae.service.loading import Loader, measure_speed
+from anomaly_vae.service.served import ExplainOptions, Served
 from anomaly_vae.service.settings import ServeConfig
+from anomaly_vae.service.telemetry.model_metrics import ModelMetrics
 from tests.support.served import SCHEMA
 
 SCORES, FLAGS = ScoreOptions(num_samples=1_024), ScoreOptions(flag_only=True)
@@ -27,20 +32,38 @@ def loads(monkeypatch):
 
     def load(path, **options):
         found.append((path, options))
-        return SimpleNamespace(num_samples=1_024, schema=SCHEMA, budgets=(16, 64, 1_024, 4_096))
+        return scorer_with(num_samples=1_024, schema=SCHEMA, budgets=(16, 64, 1_024, 4_096))
 
     monkeypatch.setattr(loading, "load", load)
     return found
 
 
-def test_a_loaded_model_has_the_name_the_version_and_the_budgets_of_the_settings(loads):
-    served = load_served(ServeConfig(model=Path("models/fraud/12"), max_samples=1_024), threads=3)
+def scorer_with(**facts):
+    """Return a scorer, which other than a SimpleNamespace can be referred to weakly."""
+    return type("FakeScorer", (), {"bundle": SimpleNamespace(digest="0123"), **facts})()
+
+
+def load_served(config, threads):
+    return Loader(config, threads).load("fraud", "12", Path("models/fraud/12"))
+
+
+def test_a_loaded_model_has_its_name_its_version_and_the_budgets_of_the_settings(loads):
+    served = load_served(ServeConfig(model=Path("m"), max_samples=1_024), threads=3)
     assert (served.name, served.version) == ("fraud", "12")
     assert served.budgets == (16, 64, 1_024)
     ((path, options),) = loads
     assert path == Path("models/fraud/12")
     assert options["threads"] == 1  # each thread of the queue computes alone
-    assert set(options) == {"threads", "slots"}
+    assert options["verify_key"] is None
+    assert set(options) == {"threads", "slots", "verify_key"}
+
+
+def test_versions_of_the_same_bundle_share_its_memory(loads):
+    loader = Loader(ServeConfig(model=Path("m")), threads=1)
+    first, second = loader.load("fraud", "1", Path("a")), loader.load("copy", "2", Path("b"))
+    assert first.scorer is second.scorer
+    assert (first.key, second.key) == (("fraud", "1"), ("copy", "2"))
+    assert len(loads) == 2  # both folders were checked
 
 
 def test_at_most_the_given_number_of_networks_runs_at_a_time(loads, monkeypatch):
@@ -66,7 +89,7 @@ def test_a_model_beyond_the_limits_is_refused(limits, text):
 def test_images_may_have_more_cells_than_named_columns_are_allowed(monkeypatch, shape, is_served):
     """Rows of a table come by name as well; those of images come as tensors, which the limit does not concern."""
     columns = tuple(Column(name=f"c{i}", kind="continuous") for i in range(65 * 64))
-    scorer = SimpleNamespace(num_samples=16, schema=Schema(columns=columns, shape=shape), budgets=(16,))
+    scorer = scorer_with(num_samples=16, schema=Schema(columns=columns, shape=shape), budgets=(16,))
     monkeypatch.setattr(loading, "load", lambda *_, **__: scorer)
     if is_served:
         assert load_served(ServeConfig(model=Path("m")), threads=1).scorer is scorer
@@ -107,3 +130,27 @@ def measured_with(monkeypatch, golden, seconds):
     monkeypatch.setattr(loading, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     scorer = SimpleNamespace(num_samples=1_024, bundle=SimpleNamespace(golden_rows=golden))
     return measure_speed(Model("m", "1", scorer, ())), batches
+
+
+def test_a_model_leaves_memory_at_once_when_nobody_uses_it(model_path, monkeypatch):
+    """Garbage collections are rare in the service, and leave out what was loaded at its start."""
+    make_noise = Noise.__init__
+    config, noises = ServeConfig(model=model_path), weakref.WeakSet()
+    monkeypatch.setattr(Noise, "__init__", lambda self, *given: (noises.add(self), make_noise(self, *given))[1])
+    served, metrics = Loader(config, 1).load("m", "1", model_path), ModelMetrics(CollectorRegistry())
+    measure_speed(served)
+    metrics.add(served.key, served.scorer)
+    rows = served.scorer.bundle.golden_rows[:2]
+    metrics.count_scores(served.key, served.compute(rows, served.options()))
+    served.compute(rows, ExplainOptions(2))
+    parts = {name: weakref.ref(part) for name, part in vars(served.scorer).items() if name in ("bundle", "_judge")}
+    parts["drift"] = weakref.ref(metrics[served.key].drift)
+    assert noises
+    gc.disable()
+    try:
+        metrics.remove(served.key)
+        del served
+        assert [name for name, part in parts.items() if part() is not None] == []
+        assert not noises
+    finally:
+        gc.enable()

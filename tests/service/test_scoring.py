@@ -17,6 +17,7 @@ from anomaly_vae.service.settings import ServeConfig
 from anomaly_vae.service.telemetry.metrics import Metrics
 from anomaly_vae.service.telemetry.records import begin_record
 from tests.support.queues import OPTIONS, Echo, rows_from, unblocked
+from tests.support.served import serve
 
 CONFIG = ServeConfig(model=Path("model"), max_rows=100, max_queue_rows=100)
 
@@ -45,7 +46,7 @@ def test_while_the_model_is_loaded_calls_are_unavailable_with_a_time_to_return()
         assert (error.value.code, error.value.retry_after) == (grpc.StatusCode.UNAVAILABLE, 0.5)
         assert value("anomaly_vae_rejected_total", {"reason": "draining"}) == 0
         model = with_columns(Echo(), 1)
-        scoring.serve(model, [])
+        serve(scoring, model)
         assert scoring.model() is model
 
     on_scoring(scenario)
@@ -54,7 +55,8 @@ def test_while_the_model_is_loaded_calls_are_unavailable_with_a_time_to_return()
 @pytest.mark.parametrize("is_loaded", [True, False])
 def test_once_it_drains_calls_are_unavailable_and_counted(is_loaded):
     async def scenario(scoring, value):
-        scoring.served = Echo() if is_loaded else None
+        if is_loaded:
+            serve(scoring, with_columns(Echo(), 1))
         scoring.drain()
         with pytest.raises(CallError, match="the server is shutting down; connect again") as error:
             scoring.model()
@@ -69,7 +71,7 @@ def test_a_measured_speed_is_known_before_the_first_request():
 
     async def scenario(scoring, value):
         model = with_columns(Echo(), 1)
-        scoring.serve(model, [Measured(OPTIONS, 3_200, 128.0)])
+        serve(scoring, model, measured=[Measured(OPTIONS, 3_200, 128.0)])
         costs = scoring._queue._scheduler.costs
         assert costs.seconds(BatchKey(model, OPTIONS).cost, 1) == pytest.approx(0.04)
 

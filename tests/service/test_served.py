@@ -1,14 +1,9 @@
 """The served model: its options, what it computes, and the line of its start."""
 
-import logging
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from anomaly_vae.score_options import ScoreOptions
-from anomaly_vae.service.served import log_start
-from anomaly_vae.service.settings import ServeConfig
 from tests.support.served import DIGEST, served_model
 
 
@@ -43,34 +38,5 @@ def test_the_options_decide_what_the_scorer_computes():
     assert calls[1][2] == {"target_fpr": None, "tail": None}
 
 
-def test_the_start_is_one_line_with_the_same_facts_as_fields(caplog):
-    caplog.set_level(logging.INFO)
-    config = ServeConfig(model=Path("m"), threads=3, max_rows=7, max_queue_rows=70)
-    log_start(served_model(), config, 50_052, 9_465)
-    (record,) = caplog.records
-    assert record.name == "anomaly_vae.service"
-    assert record.getMessage() == (
-        "serving model version 3, bundle 0123456789ab, threshold 4 nats: gRPC on 127.0.0.1 port 50052, HTTP on "
-        "127.0.0.1 port 9465, 3 threads, at most 7 rows a request and 70 in the queue"
-    )
-    assert record.fields == {
-        "event": "serving",
-        "model_name": "model",
-        "model_version": "3",
-        "bundle_digest": DIGEST,
-        "threshold": 4.0,
-        "host": "127.0.0.1",
-        "port": 50_052,
-        "metrics_host": "127.0.0.1",
-        "metrics_port": 9_465,
-        "threads": 3,
-        "max_rows": 7,
-        "max_queue_rows": 70,
-    }
-
-
-def test_the_start_of_a_model_with_two_thresholds_has_both_as_fields(caplog):
-    caplog.set_level(logging.INFO)
-    log_start(served_model(tail="both"), ServeConfig(model=Path("m")), 1, 2)
-    fields = caplog.records[0].fields
-    assert (fields["threshold"], fields["upper_threshold"]) == (1.0, 97.0)
+def test_a_served_model_is_known_by_its_name_and_version_and_by_its_digest():
+    assert (served_model().key, served_model().digest) == (("model", "3"), DIGEST)

@@ -15,10 +15,11 @@ from anomaly_vae.service.rpc.inference_messages import count_rows, outputs_of, p
 from anomaly_vae.service.rpc.inference_parameters import parameters_of
 from anomaly_vae.service.rpc.request_path import RequestOptions
 from anomaly_vae.service.rpc.score_format import check_budget
+from anomaly_vae.service.scoring import Scoring
 from anomaly_vae.service.served import Explanations, Served
 from anomaly_vae.service.settings import ServeConfig
 
-__all__ = ["InferenceFormat", "check_model", "serialised"]
+__all__ = ["InferenceFormat", "named_model", "serialised"]
 
 
 class InferenceFormat:
@@ -37,13 +38,16 @@ class InferenceFormat:
         """Return the caller's name for the request."""
         return message.id
 
+    def pick(self, scoring: Scoring, message: pb.ModelInferRequest) -> Served:
+        """Return the model that the request asks for."""
+        return named_model(scoring, message.model_name, message.model_version, message.id, "model_")
+
     def count_rows(self, _served: Served, message: pb.ModelInferRequest) -> int:
         """Return the number of rows that the request claims."""
         return count_rows(message)
 
     def options(self, served: Served, message: pb.ModelInferRequest) -> RequestOptions:
-        """Check the model's name, and return the options."""
-        check_model(served, message.model_name, message.model_version, "model_")
+        """Return the checked options."""
         parameters = parameters_of(message.parameters)
         if parameters.num_samples:
             check_budget(served, parameters.num_samples, "parameters.num_samples")
@@ -73,9 +77,11 @@ def serialised(reply: pb.ModelInferResponse) -> bytes:
     return bytes(reply.SerializeToString())
 
 
-def check_model(served: Served, name: str, version: str, prefix: str = "") -> None:
-    """Raise NOT_FOUND for another name or version than the served one; only the version may be empty, as in Triton."""
-    for field, asked, here in (("name", name, served.name), ("version", version or served.version, served.version)):
-        if asked != here:
-            text = f"{asked[:100]!r} is not served here, {here!r} is; send that"
-            raise CallError(grpc.StatusCode.NOT_FOUND, text, field=prefix + field)
+def named_model(scoring: Scoring, name: str, version: str, request_id: str = "", prefix: str = "") -> Served:
+    """Return the model with this name, and this version unless it is empty. The name may not be empty, as in Triton."""
+    scoring.check_serving()
+    if not name:
+        raise CallError(
+            grpc.StatusCode.NOT_FOUND, "'' is not served here; send the name of a model", field=f"{prefix}name"
+        )
+    return scoring.model(name, version, request_id, prefix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.service.pb import inference_pb2 as pb
 from anomaly_vae.service.rpc.inference_messages import INPUT, OUTPUTS
@@ -15,14 +17,14 @@ PLATFORM = "anomaly_vae"
 
 # Triton's names of its extensions. Its others (sequence, schedule_policy, shared memory, ...) are not, or not fully,
 # supported here.
-EXTENSIONS = ("model_configuration", "parameters", "statistics")
+EXTENSIONS = ("model_configuration", "model_repository", "parameters", "statistics")
 
 _INPUT_TYPE = "FP32"
 _TRITON_TYPES = {"FP32": pb.TYPE_FP32, "FP64": pb.TYPE_FP64, "BOOL": pb.TYPE_BOOL}
 
 
-def metadata_of(served: Served) -> pb.ModelMetadataResponse:
-    """Return the model's tensors, and the main numbers of its calibration."""
+def metadata_of(served: Served, versions: Iterable[str]) -> pb.ModelMetadataResponse:
+    """Return the model's tensors, the main numbers of its calibration, and the versions that are loaded."""
     calibration, tensor = served.scorer.bundle.manifest.calibration, pb.ModelMetadataResponse.TensorMetadata
     others = {
         "upper_threshold": calibration.upper_threshold,
@@ -30,7 +32,7 @@ def metadata_of(served: Served) -> pb.ModelMetadataResponse:
     }
     return pb.ModelMetadataResponse(
         name=served.name,
-        versions=[served.version],
+        versions=versions,
         platform=PLATFORM,
         inputs=[tensor(name=INPUT, datatype=_INPUT_TYPE, shape=[-1, *_row_sizes(served.scorer.schema)])],
         outputs=[tensor(name=name, datatype=datatype, shape=[-1]) for name, datatype in OUTPUTS.items()],
@@ -58,21 +60,21 @@ def triton_config_of(served: Served, max_rows: int) -> pb.ModelConfig:
 
 def statistics_of(served: Served, metrics: Metrics) -> pb.ModelStatistics:
     """Return what the model has done since it was loaded, from the same counters as the Prometheus metrics."""
-    requests = metrics.requests
-    counts, _ = metrics.batch_rows.read()
+    series = metrics.models[served.key]
+    requests = series.requests
     return pb.ModelStatistics(
         name=served.name,
         version=served.version,
         last_inference=int(1000 * requests.last_success),
-        inference_count=metrics.scored_rows(served.version),
-        execution_count=counts[-1],
+        inference_count=series.num_rows,
+        execution_count=series.num_batches,
         inference_stats=pb.InferStatistics(
             success=_duration(requests.success),
             fail=_duration(requests.fail),
-            queue=_duration(metrics.stage("queue")),
-            compute_input=_duration(metrics.stage("decode")),
+            queue=_duration(requests.stages["queue"]),
+            compute_input=_duration(requests.stages["decode"]),
             compute_infer=_duration(requests.computing),
-            compute_output=_duration(metrics.stage("encode")),
+            compute_output=_duration(requests.stages["encode"]),
         ),
     )
 

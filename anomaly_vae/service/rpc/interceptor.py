@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from anomaly_vae.service.call_errors import CallError, abort, internal, invalid
+from anomaly_vae.service.rpc.arrivals import Arrivals
 from anomaly_vae.service.rpc.health import HEALTH
+from anomaly_vae.service.rpc.idle_watch import IdleWatch
 from anomaly_vae.service.rpc.open_calls import Context, OpenCalls
 from anomaly_vae.service.telemetry.metrics import Labels, Metrics
 from anomaly_vae.service.telemetry.observer import Observer
@@ -39,23 +41,32 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """
 
     def __init__(
-        self, calls: OpenCalls, metrics: Metrics, refuse: Refuse, finite_streams: Container[str], observer: Observer
+        self,
+        calls: OpenCalls,
+        arrivals: Arrivals,
+        metrics: Metrics,
+        refuse: Refuse,
+        finite_streams: Container[str],
+        observer: Observer,
     ) -> None:
         """Wrap nothing yet.
 
         Args:
             calls: The calls in progress.
+            arrivals: The calls without a message. Its time limits the pauses of streams, too.
             metrics: Where calls are counted.
             refuse: Given a method and the call's metadata, returns why it is refused before its message is read.
             finite_streams: Methods whose streams end by themselves once the service drains.
             observer: Logs and traces calls.
         """
         self._calls = calls
+        self._arrivals = arrivals
         self._metrics = metrics
         self._refuse = refuse
         self._finite_streams = finite_streams
         self._observer = observer
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
+        self._timed: dict[str, grpc.RpcMethodHandler] = {}  # of unary methods, whose messages have a time limit
         self._kinds: dict[str, str] = {}
 
     async def intercept_service(
@@ -73,7 +84,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             self._kinds[method] = _kind(handler)
             self._handlers[method] = (self._wrap_stream if streams else self._wrap_unary)(method, handler)
         error = self._refuse(method, handler_call_details.invocation_metadata)
-        return self._handlers[method] if error is None else self._refusal(method, error)
+        if error is not None:
+            return self._refusal(method, error)
+        if method in self._timed and not self._arrivals.may_wait():
+            return self._timed[method]
+        return self._handlers[method]
 
     def _refusal(self, method: str, error: CallError) -> grpc.RpcMethodHandler:
         """Return a handler that ends a call without reading: a handler of streams, which need not be read."""
@@ -95,6 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         is_probe = method.startswith(f"/{HEALTH}/")
 
         async def answer(data: bytes, context: Context) -> Any:
+            self._arrivals.has_arrived()
             error = self._calls.admit(context, always=is_probe)
             if error is not None:
                 return await self._counted(labels, context, _raise(error))
@@ -102,42 +118,67 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             self._calls.mark_replied(context)
             return reply
 
+        async def answer_in_time(_requests: Any, context: Context) -> None:
+            await context.write(await answer(await self._message(labels, context), context))
+
+        self._timed[method] = grpc.stream_stream_rpc_method_handler(answer_in_time)
         return grpc.unary_unary_rpc_method_handler(answer)
 
     def _wrap_stream(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         parse: Parser | None = handler.request_deserializer
         labels = _labels(_kind(handler), method)
-        if handler.request_streaming:
-            behaviour, make = handler.stream_stream, grpc.stream_stream_rpc_method_handler
-            read: Callable[[Parser | None, Any], Any] = _parsed_one_by_one
-        else:
-            behaviour, make = handler.unary_stream, grpc.unary_stream_rpc_method_handler
-            read = _parsed
+        work = self._stream_of_requests if handler.request_streaming else self._stream_of_one_request
+        behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
-        async def answer(request: Any, context: Context) -> None:
+        async def answer(requests: Any, context: Context) -> None:
+            if not handler.request_streaming:
+                requests = await self._message(labels, context)
             error = self._calls.admit(context) if method in self._finite_streams else None
             if error is not None:
                 await self._counted(labels, context, _raise(error))
             with self._calls.as_stream():
-                await self._counted(labels, context, self._stream(behaviour, read, parse, request, context))
+                await self._counted(labels, context, self._until_ended(work(behaviour, parse, requests, context)))
 
-        return make(answer, response_serializer=handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(answer, response_serializer=handler.response_serializer)
 
-    async def _stream(self, behaviour: Any, read: Any, parse: Parser | None, request: Any, context: Context) -> None:
+    async def _until_ended(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work of a stream until the service ends."""
         ended = CallError(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; connect again")
         if self._calls.is_ending:
+            work.close()
             raise ended
         try:
-            replies = behaviour(read(parse, request), context)
-            if hasattr(replies, "__aiter__"):
-                async for reply in replies:
-                    await context.write(reply)
-            else:
-                await replies
+            await work
         except asyncio.CancelledError:
             if self._calls.is_ending:
                 raise ended from None
             raise
+
+    async def _message(self, labels: Labels, context: Context) -> bytes:
+        """Return the only message of a call. Until it arrives the call is not counted, and its connection is idle."""
+        try:
+            return await self._arrivals.read(context)
+        except CallError as error:
+            await self._counted(labels, context, _raise(error))
+            raise
+
+    async def _stream_of_one_request(self, behaviour: Any, parse: Parser | None, data: bytes, context: Context) -> None:
+        """Send the replies to one request, which may pause for any time, as those of a health watch do."""
+        await behaviour(_parsed(parse, data), context)
+
+    async def _stream_of_requests(
+        self, behaviour: Any, parse: Parser | None, requests: AsyncIterator[bytes], context: Context
+    ) -> None:
+        """Send the replies to requests, one to each, while the client keeps sending and reading."""
+        with IdleWatch(self._arrivals.seconds, asyncio.get_running_loop()) as watch:
+            try:
+                async for reply in behaviour(_parsed_one_by_one(parse, watch.read(requests)), context):
+                    await watch.write(context, reply)
+            except asyncio.CancelledError:
+                if not watch.has_expired:
+                    raise
+                text = f"no request came and no reply was read for {self._arrivals.seconds:g} s; open another stream"
+                raise CallError(grpc.StatusCode.ABORTED, text) from None
 
     async def _counted(self, labels: Labels, context: Context, work: Awaitable[Any]) -> Any:
         """Do the work of a call; count, log and trace it, and end it with a status if it fails."""

@@ -64,7 +64,7 @@ class OpenCalls:
         text = self._limit.refusal(caller, 1)
         if text is None:
             return None
-        self._metrics.rejected.labels("queue_full").inc()
+        self._metrics.reject("queue_full")
         return CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after=_RETRY_AFTER)
 
     def admit(self, context: Context, *, always: bool = False) -> CallError | None:

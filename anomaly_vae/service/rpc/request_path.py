@@ -26,6 +26,7 @@ from anomaly_vae.service.rpc.ordered_stream import Interrupted, in_order
 from anomaly_vae.service.scoring import Scoring
 from anomaly_vae.service.served import Explanations, Served
 from anomaly_vae.service.telemetry.records import current_call
+from anomaly_vae.service.telemetry.totals import RequestTotals
 
 __all__ = ["MessageFormat", "RequestOptions", "RequestPath"]
 
@@ -73,6 +74,10 @@ class MessageFormat(Protocol[Message]):
         """Return the caller's name for the request."""
         ...
 
+    def pick(self, scoring: Scoring, message: Message) -> Served:
+        """Return the model that the request asks for."""
+        ...
+
     def count_rows(self, served: Served, message: Message) -> int:
         """Return the number of rows that the request claims; 0 if the claim does not fit its bytes.
 
@@ -81,7 +86,7 @@ class MessageFormat(Protocol[Message]):
         ...
 
     def options(self, served: Served, message: Message) -> RequestOptions:
-        """Check that the model is the served one, and return the options."""
+        """Return the checked options."""
         ...
 
     def make_rows(self, served: Served, message: Message) -> FloatArray:
@@ -120,12 +125,13 @@ class RequestPath(Generic[Message]):
         Raises:
             CallError: The request is wrong, or cannot be scored now.
         """
-        with self._metrics.requests.timed():
-            start, now = time.perf_counter(), time.monotonic()
-            served = self._scoring.model()
-            current_call().model_version = served.version
-            is_large = len(data) > _LARGE_REQUEST
-            message, num_rows, options = await _run(is_large, self._read, served, data)
+        start, now = time.perf_counter(), time.monotonic()
+        self._scoring.check_serving()
+        is_large = len(data) > _LARGE_REQUEST
+        message = await _run(is_large, self._format.parse, data)
+        served = self._pick(message)
+        with self._metrics.models.requests(served.key).timed() as totals:
+            num_rows, options = await _run(is_large, self._read, served, message)
             times_out = math.inf if options.timeout is None else now + options.timeout
             reserved = min(num_rows, self._scoring.config.max_rows)  # more than max_rows are refused as invalid, below
             with self._scoring.reservation(served, options.score, reserved) as reservation:
@@ -143,7 +149,10 @@ class RequestPath(Generic[Message]):
             reply = await _run(
                 is_large, self._format.write_reply, served, message, options, scored.result, explanations
             )
-            self._book((start, decoded), scored, (encoding, time.perf_counter()))
+            self._book(totals, (start, decoded), scored, (encoding, time.perf_counter()))
+            shadow = self._scoring.shadow_of(served, current_call().request_id)
+            if shadow is not None:
+                self._scoring.shadows.add(shadow, scored.result, lambda other: self._format.make_rows(other, message))
             return reply
 
     async def answer_stream(
@@ -169,7 +178,7 @@ class RequestPath(Generic[Message]):
             async for reply in in_order(requests, answer, self._scoring.drained):
                 yield reply
         except Interrupted:
-            self._scoring.model()  # raises the reason
+            self._scoring.check_serving()  # raises the reason
 
     async def _answer_or_error(self, data: bytes, expires: float, write_error: ErrorWriter) -> bytes:
         """Return the reply or the written error. Raise UNAVAILABLE: it concerns the stream, not the request."""
@@ -185,26 +194,33 @@ class RequestPath(Generic[Message]):
         self._metrics.count_stream_error(error.code)
         return write_error(data, error)
 
-    def _read(self, served: Served, data: bytes) -> tuple[Message, int, RequestOptions]:
-        """Return the request, its claimed number of rows and its options. Everything but the rows is checked."""
+    def _pick(self, message: Message) -> Served:
+        """Return the model for a request, and note it in the call's record."""
+        call = current_call()
+        call.request_id = self._format.request_id(message)
+        served = self._format.pick(self._scoring, message)
+        call.model_name, call.model_version = served.key
+        return served
+
+    def _read(self, served: Served, message: Message) -> tuple[int, RequestOptions]:
+        """Return the request's claimed number of rows and its options. Everything but the rows is checked."""
         num_rows = 0
         try:
-            message = self._format.parse(data)
             num_rows = self._format.count_rows(served, message)
-            current_call().add_request(self._format.request_id(message), num_rows)
+            current_call().rows += num_rows
             options = self._format.options(served, message)
             if options.explain_all:
                 _check_named(num_rows, options)
-            return message, num_rows, options
+            return num_rows, options
         except CallError:
-            self._metrics.count_invalid(served.version, num_rows)
+            self._metrics.models.count_invalid(served.key, num_rows)
             raise
 
     def _make_rows(self, served: Served, message: Message, num_rows: int) -> FloatArray:
         try:
             return self._format.make_rows(served, message)
         except CallError:
-            self._metrics.count_invalid(served.version, num_rows)
+            self._metrics.models.count_invalid(served.key, num_rows)
             raise
 
     async def _score(
@@ -245,16 +261,24 @@ class RequestPath(Generic[Message]):
             current_call().add_stage("explain", done.begun, done.ended)
         return explained
 
-    def _book(self, decode: tuple[float, float], scored: Computed[Scores | Flags], encode: tuple[float, float]) -> None:
-        """Add the stages of an answered request to the metrics and to the call's record."""
+    def _book(
+        self,
+        totals: RequestTotals,
+        decode: tuple[float, float],
+        scored: Computed[Scores | Flags],
+        encode: tuple[float, float],
+    ) -> None:
+        """Add the stages of an answered request to the metrics, the model's totals and the call's record."""
         queue, infer = (scored.queued, scored.begun), (scored.begun, scored.ended)
         call = current_call()
         for stage, (start, end) in (("decode", decode), ("queue", queue), ("infer", infer), ("encode", encode)):
             # A batch's time is divided among its requests, so that the sum over requests is the threads' time.
             seconds = scored.seconds_computed if stage == "infer" else end - start
             self._metrics.stage(stage).observe_one(seconds)
+            if stage in totals.stages:
+                totals.stages[stage].observe_one(seconds)
             call.add_stage(stage, start, end)
-        self._metrics.requests.computing.observe_one(scored.ended - scored.begun)
+        totals.computing.observe_one(scored.ended - scored.begun)
 
 
 def _check_named(num_rows: int, options: RequestOptions) -> None:

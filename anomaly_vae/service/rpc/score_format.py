@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 
-import grpc
-
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.service.call_errors import CallError, invalid
+from anomaly_vae.service.call_errors import invalid
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.rpc.explanation_messages import MOST_EXPLAINED, fill_explanations
 from anomaly_vae.service.rpc.request_path import RequestOptions
 from anomaly_vae.service.rpc.score_messages import count_rows, fill_reply, parse_request, rows_of
+from anomaly_vae.service.scoring import Scoring
 from anomaly_vae.service.served import Explanations, Served
 from anomaly_vae.service.settings import ServeConfig
 
-__all__ = ["ScoreFormat", "check_budget", "check_model"]
+__all__ = ["ScoreFormat", "check_budget"]
 
 
 class ScoreFormat:
@@ -34,13 +33,16 @@ class ScoreFormat:
         """Return the caller's name for the request."""
         return message.request_id
 
+    def pick(self, scoring: Scoring, message: pb.ScoreRequest) -> Served:
+        """Return the model that the request asks for."""
+        return scoring.model(message.model_name, message.model_version, message.request_id)
+
     def count_rows(self, served: Served, message: pb.ScoreRequest) -> int:
         """Return the number of rows that the request claims."""
         return count_rows(message, served.scorer.schema)
 
     def options(self, served: Served, message: pb.ScoreRequest) -> RequestOptions:
-        """Check the model's name, and return the options."""
-        check_model(served, message.model_name, message.model_version)
+        """Return the checked options."""
         budget, error, calibrated = message.num_samples, message.max_std_error, served.scorer.num_samples
         if not 0.0 <= error < math.inf:
             raise invalid(
@@ -85,14 +87,6 @@ class ScoreFormat:
         fill_reply(reply, scores)
         fill_explanations(reply, explanations)
         return bytes(reply.SerializeToString())
-
-
-def check_model(served: Served, name: str, version: str) -> None:
-    """Raise NOT_FOUND for another name or version than the served one; empty ones stand for it."""
-    for field, asked, here in (("model_name", name, served.name), ("model_version", version, served.version)):
-        if asked not in ("", here):
-            text = f"{asked[:100]!r} is not served here, {here!r} is served; send that, or leave it empty"
-            raise CallError(grpc.StatusCode.NOT_FOUND, text, field=field)
 
 
 def _check_explain(message: pb.ScoreRequest, no_flags: str | None) -> None:

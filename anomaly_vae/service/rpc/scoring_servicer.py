@@ -10,7 +10,7 @@ import grpc
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.rpc.model_description import describe
 from anomaly_vae.service.rpc.request_path import RequestPath
-from anomaly_vae.service.rpc.score_format import ScoreFormat, check_model
+from anomaly_vae.service.rpc.score_format import ScoreFormat
 from anomaly_vae.service.scoring import Scoring, expiry
 
 __all__ = ["SERVICE", "ScoringServicer"]
@@ -51,6 +51,5 @@ class ScoringServicer:
 
     async def GetModel(self, request: pb.GetModelRequest, _context: Context) -> pb.Model:  # noqa: N802
         """Describe the model."""
-        served = self._scoring.model()
-        check_model(served, request.model_name, request.model_version)
+        served = self._scoring.model(request.model_name, request.model_version, request.request_id)
         return describe(served, self._scoring.config)

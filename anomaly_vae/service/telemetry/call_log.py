@@ -10,8 +10,9 @@ from typing import Any
 
 import grpc
 
+from anomaly_vae.service.callers import NO_TOKEN
 from anomaly_vae.service.telemetry.logs import event
-from anomaly_vae.service.telemetry.records import CallRecord
+from anomaly_vae.service.telemetry.records import HTTP, CallRecord
 
 __all__ = ["CallLog"]
 
@@ -58,7 +59,7 @@ class CallLog:
             return True
         if record.code is grpc.StatusCode.OK or self._which == "none":
             return False
-        return record.kind == "unary" or record.code is not grpc.StatusCode.CANCELLED
+        return not record.kind.endswith("stream") or record.code is not grpc.StatusCode.CANCELLED
 
     def log(self, record: CallRecord) -> None:
         """Log a call that has ended, if it is of a wanted kind and within the rate limit."""
@@ -92,18 +93,27 @@ class CallLog:
 def _sentence(record: CallRecord) -> str:
     fault = f" failed with {record.error_type}," if record.error_type else ""
     rows = f", {record.rows} rows" if record.rows else ""
-    return f"{record.service}/{record.method}{fault} {record.code.name} after {1e3 * record.seconds:.1f} ms{rows}"
+    status = record.http_code if record.kind == HTTP else record.code.name
+    return f"{record.name}{fault} {status} after {1e3 * record.seconds:.1f} ms{rows}"
 
 
 def _fields(record: CallRecord) -> dict[str, Any]:
     trace = record.trace
+    if record.kind == HTTP:
+        kind: dict[str, Any] = {
+            "http_method": record.service,
+            "http_route": record.method,
+            "http_code": record.http_code,
+        }
+    else:
+        kind = {"grpc_type": record.kind, "grpc_service": record.service, "grpc_method": record.method}
+        kind["grpc_code"] = record.code.name
     fields = {
-        "grpc_type": record.kind,
-        "grpc_service": record.service,
-        "grpc_method": record.method,
-        "grpc_code": record.code.name,
+        **kind,
+        "caller": "" if record.identity.name == NO_TOKEN.name else record.identity.name,
         "seconds": round(record.seconds, 6),
         "rows": record.rows or None,
+        "model_name": record.model_name,
         "model_version": record.model_version,
         "request_id": record.request_id,
         "trace_id": trace and trace.trace_id,

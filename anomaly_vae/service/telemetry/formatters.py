@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from anomaly_vae.service.telemetry.records import frames_of
+from anomaly_vae.service.telemetry.frames import frames_of
 
 __all__ = ["JsonFormatter", "TextFormatter"]
 
@@ -17,16 +17,25 @@ _OURS = "anomaly_vae"
 _MAX_LENGTH = 8_192  # characters of a text; chosen, not measured: it bounds the size of the log
 
 
-class TextFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Adds the number of the worker to the fields of every line, if this process is one of several workers."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._own: dict[str, Any] = {} if worker is None else {"worker": worker}
+
+
+class TextFormatter(_Formatter):
     """``time LEVEL message key=value...``, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line. Characters that cannot be printed are escaped."""
-        pairs = [f"{name}={_as_text(value)}" for name, value in _details(record, ("request_id", "trace_id")).items()]
+        details = self._own | _details(record, ("request_id", "trace_id"))
+        pairs = [f"{name}={_as_text(value)}" for name, value in details.items()]
         return _printable(" ".join([_timestamp(record), record.levelname, _message(record), *pairs]))
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_Formatter):
     """One JSON object with ``timestamp, level, logger, message`` and the fields of the record, for machines."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -37,7 +46,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _cut(_message(record)),
         }
-        for name, value in _details(record).items():
+        for name, value in (_details(record) | self._own).items():
             line.setdefault(name, _plain(value))
         return json.dumps(line, allow_nan=False, separators=(",", ":"))
 

@@ -75,6 +75,11 @@ class Histogram(Collector):
             series = self._series[tuple(labels)] = Series(bounds)
         return series
 
+    def remove_series(self, labels: Sequence[str]) -> None:
+        """Remove the series of these label values, if there is one."""
+        with self._lock:
+            self._series.pop(tuple(labels), None)
+
     def describe(self) -> Iterable[HistogramMetricFamily]:
         """Return the family without values. The registry checks its name."""
         return [self._family()]

@@ -8,12 +8,13 @@ metric ``anomaly_vae_log_lines_lost_total`` counts them at once.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 __all__ = ["LogWriter"]
@@ -29,16 +30,18 @@ class LogWriter(logging.Handler):
         lines_lost: Lines lost since the start.
     """
 
-    def __init__(self, stream: TextIO, max_queued: int = _MAX_QUEUED) -> None:
+    def __init__(self, stream: TextIO, max_queued: int = _MAX_QUEUED, lock: int | None = None) -> None:
         """Start the thread.
 
         Args:
             stream: The destination. Its file descriptor is used if it has one: a thread that blocks inside a buffered
                 stream holds the stream's lock, and the interpreter could not exit.
             max_queued: Lines in the queue before new ones are lost. The thread may hold as many more.
+            lock: Descriptor of a file to lock while writing, so that lines of several processes stay whole: a pipe
+                may mix texts of more than 4,096 bytes. The system ends the lock of a process that dies.
         """
         super().__init__()
-        self._write = _writer(stream)
+        self._write = _writer(stream, lock)
         self._max_queued = max_queued
         self._condition = threading.Condition()
         self._lines: list[str] = []
@@ -109,16 +112,29 @@ def _notice(lost: int) -> logging.LogRecord:
     return record
 
 
-def _writer(stream: TextIO) -> Callable[[str], object]:
+def _writer(stream: TextIO, lock: int | None) -> Callable[[str], object]:
     with contextlib.suppress(OSError, ValueError):
         number = stream.fileno()
-        return lambda text: _write_all(number, text.encode(stream.encoding or "utf-8", errors="backslashreplace"))
+        return lambda text: _write_all(number, text.encode(stream.encoding or "utf-8", errors="backslashreplace"), lock)
     return stream.write
 
 
-def _write_all(number: int, data: bytes) -> None:
-    while data:
-        try:
-            data = data[os.write(number, data) :]
-        except BlockingIOError:  # another process that shares the pipe made it non-blocking
-            select.select([], [number], [])
+def _write_all(number: int, data: bytes, lock: int | None) -> None:
+    with _locked(lock):
+        while data:
+            try:
+                data = data[os.write(number, data) :]
+            except BlockingIOError:  # another process that shares the pipe made it non-blocking
+                select.select([], [number], [])
+
+
+@contextlib.contextmanager
+def _locked(lock: int | None) -> Iterator[None]:
+    if lock is None:
+        yield
+        return
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(lock, fcntl.LOCK_UN)

@@ -18,17 +18,22 @@ from anomaly_vae.service.telemetry.log_writer import LogWriter
 __all__ = ["configure", "event", "show_lost_lines"]
 
 
-def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
+def configure(
+    log_format: str, level: str, stream: TextIO | None = None, *, worker: int | None = None, lock: int | None = None
+) -> None:
     """Write the log of this process to standard error, with warnings and with exceptions of threads.
 
     Args:
         log_format: text or json.
         level: debug, info, warning or error: the lowest level of this package. Other libraries log warnings and errors.
         stream: The destination, if not standard error.
+        worker: Number of this process among several workers; a field of every line.
+        lock: Descriptor of a file that the processes that share the destination lock while they write.
     """
     stream = stream or sys.stderr
-    handler = LogWriter(stream) if stream else logging.NullHandler()  # sys.stderr is None if the process has none
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    # sys.stderr is None if the process has none.
+    handler = LogWriter(stream, lock=lock) if stream else logging.NullHandler()
+    handler.setFormatter(JsonFormatter(worker) if log_format == "json" else TextFormatter(worker))
     number = logging.getLevelNamesMapping()[level.upper()]
     root = logging.getLogger()
     for former in root.handlers:

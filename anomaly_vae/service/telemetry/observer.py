@@ -25,7 +25,7 @@ class Observer:
         record = begin_record(kind, service, method, caller_of(context))
         if self._tracer.enabled:
             parent = trace_context_of(context.invocation_metadata() or ())
-            record.span = span = self._tracer.start(f"{service}/{method}", parent)
+            record.span = span = self._tracer.start(record, parent)
             record.trace = span.trace
             record.stages = [] if span.recording else None
         return record

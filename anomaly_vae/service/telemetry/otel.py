@@ -19,7 +19,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.service.telemetry.logs import event
-from anomaly_vae.service.telemetry.records import CallRecord, Span
+from anomaly_vae.service.telemetry.records import HTTP, CallRecord, Span
 from anomaly_vae.service.telemetry.trace_context import TraceContext
 from anomaly_vae.version import __version__
 
@@ -34,6 +34,8 @@ _NANOSECONDS = 1e9  # per second
 # Status codes that count as errors of a server, https://opentelemetry.io/docs/specs/semconv/rpc/grpc. The others are
 # errors of the caller.
 _ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+
+_HTTP_ERROR = 500  # the lowest status of an error of the server
 
 
 class OtelTracer:
@@ -65,12 +67,12 @@ class OtelTracer:
         libraries.handlers[:] = [_SdkWarnings()]
         libraries.propagate = False
 
-    def start(self, method: str, parent: TraceContext | None) -> Span:
-        """Start the span of a call of ``package.Service/Method``, a child of the caller's."""
+    def start(self, record: CallRecord, parent: TraceContext | None) -> Span:
+        """Start the span of a call, a child of the caller's."""
         context = Context() if parent is None else trace.set_span_in_context(_remote(parent), Context())
         started = time.time_ns()
-        attributes = {"rpc.system.name": "grpc", "rpc.method": method}
-        span = self._tracer.start_span(method, context, SpanKind.SERVER, attributes, start_time=started)
+        attributes = _attributes_at_start(record)
+        span = self._tracer.start_span(record.name, context, SpanKind.SERVER, attributes, start_time=started)
         return _OtelSpan(self._tracer, span, started, parent)
 
     def close(self, seconds: float) -> None:
@@ -108,7 +110,7 @@ class _OtelSpan:
             stage = self._tracer.start_span(name, parent, start_time=self._time(start))
             stage.end(self._time(end))
         self._span.set_attributes(_attributes(record))
-        if record.code.name in _ERRORS:
+        if _is_error(record):
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
 
@@ -116,10 +118,24 @@ class _OtelSpan:
         return self._offset + round(_NANOSECONDS * seconds)
 
 
+def _attributes_at_start(record: CallRecord) -> dict[str, str]:
+    """Return what samplers may look at, https://opentelemetry.io/docs/specs/semconv/."""
+    if record.kind == HTTP:
+        return {"http.request.method": record.service, "http.route": record.method}
+    return {"rpc.system.name": "grpc", "rpc.method": record.name}
+
+
+def _is_error(record: CallRecord) -> bool:
+    """Return whether a call failed by a fault of the server. A client over HTTP that has gone gets 499."""
+    return record.http_code >= _HTTP_ERROR if record.kind == HTTP else record.code.name in _ERRORS
+
+
 def _attributes(record: CallRecord) -> dict[str, str | int]:
-    attributes: dict[str, str | int] = {"rpc.response.status_code": record.code.name}
-    if record.code.name in _ERRORS:
-        attributes["error.type"] = record.code.name
+    status: str | int = record.http_code if record.kind == HTTP else record.code.name
+    name = "http.response.status_code" if record.kind == HTTP else "rpc.response.status_code"
+    attributes: dict[str, str | int] = {name: status}
+    if _is_error(record):
+        attributes["error.type"] = str(status)
     optional: dict[str, str | int] = {
         "anomaly_vae.rows": record.rows,
         "anomaly_vae.model_version": record.model_version,

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 import grpc
 
+from anomaly_vae.service.callers import NO_TOKEN, Caller
+from anomaly_vae.service.telemetry.frames import frames_of
 from anomaly_vae.service.telemetry.trace_context import TraceContext
 
-__all__ = ["CallRecord", "Span", "begin_record", "caller_of", "current_call", "frames_of", "set_token_name"]
+__all__ = [
+    "HTTP",
+    "CallRecord",
+    "Span",
+    "begin_record",
+    "caller_of",
+    "current_call",
+    "current_caller",
+    "set_caller",
+]
 
-# Chosen, not measured: they bound the size of a log line and of a trace.
-_MAX_FRAMES = 32
+HTTP = "http"  # the kind of requests over HTTP
+
+# Chosen, not measured: it bounds the size of a trace.
 _MAX_STAGES = 64
-_PACKAGES = Path(__file__).parents[3]
 
 
 class Span(Protocol):
@@ -36,13 +44,15 @@ class CallRecord:
     """A call, filled in while it runs. Of its rows it holds only their number.
 
     Attributes:
-        kind: unary, server_stream, client_stream or bidi_stream.
-        service, method: As in ``/service/method``.
+        kind: unary, server_stream, client_stream, bidi_stream or http.
+        service, method: As in ``/service/method``; of http the method and the template of the path.
         caller: Who shares the machine with other callers: the name of the token, otherwise the connection.
-        request_id: The caller's id of the request.
+        identity: What is known of the caller, and what it may do.
+        request_id: The caller's id of the request; of the last one of a stream.
         rows: Number of rows in its requests.
-        model_version: The version that answered.
+        model_name, model_version: The model that answered.
         code, seconds: Its status and its duration.
+        http_code: The status of its reply over HTTP; 0 for gRPC.
         error_type, frames: Type of an exception that is a fault of ours, and its frames, innermost last.
         trace: Its position in a trace.
         span: Its span, from the tracer.
@@ -53,21 +63,24 @@ class CallRecord:
     service: str
     method: str
     caller: str = ""
+    identity: Caller = NO_TOKEN
     request_id: str = ""
     rows: int = 0
+    model_name: str = ""
     model_version: str = ""
     code: grpc.StatusCode = grpc.StatusCode.OK
     seconds: float = 0.0
+    http_code: int = 0
     error_type: str = ""
     frames: tuple[str, ...] = ()
     trace: TraceContext | None = None
     span: Span | None = None
     stages: list[tuple[str, float, float]] | None = None
 
-    def add_request(self, request_id: str, num_rows: int) -> None:
-        """Record a request. A stream keeps the last id and the sum of the rows."""
-        self.request_id = request_id
-        self.rows += num_rows
+    @property
+    def name(self) -> str:
+        """``service/method``; of http the method and the template of the path."""
+        return f"{self.service} {self.method}" if self.kind == HTTP else f"{self.service}/{self.method}"
 
     def add_stage(self, name: str, start: float, end: float) -> None:
         """Record a stage, if stages are recorded."""
@@ -81,23 +94,28 @@ class CallRecord:
 
 
 _CALL: ContextVar[CallRecord | None] = ContextVar("call", default=None)
-_TOKEN: ContextVar[str] = ContextVar("token", default="")
+_CALLER: ContextVar[Caller] = ContextVar("caller", default=NO_TOKEN)
 
 
-def set_token_name(name: str) -> None:
-    """Set the name of the token that allowed the call of the current task."""
-    _TOKEN.set(name)
+def set_caller(caller: Caller) -> None:
+    """Set who makes the call of the current task."""
+    _CALLER.set(caller)
+
+
+def current_caller() -> Caller:
+    """Return who makes the call of the current task."""
+    return _CALLER.get()
 
 
 def caller_of(context: grpc.aio.ServicerContext) -> str:
     """Return who makes a call: the name of the token if tokens are required, otherwise the connection."""
-    name = _TOKEN.get()
-    return f"token:{name}" if name else str(context.peer())
+    name = _CALLER.get().name
+    return str(context.peer()) if name == NO_TOKEN.name else f"token:{name}"
 
 
 def begin_record(kind: str, service: str, method: str, caller: str = "") -> CallRecord:
     """Start a record. It is the current call of this task and of the threads that it starts work in."""
-    record = CallRecord(kind, service, method, caller)
+    record = CallRecord(kind, service, method, caller, _CALLER.get())
     _CALL.set(record)
     return record
 
@@ -105,16 +123,3 @@ def begin_record(kind: str, service: str, method: str, caller: str = "") -> Call
 def current_call() -> CallRecord:
     """Return the record of the current call. Outside of a call, return a new record that is not used."""
     return _CALL.get() or CallRecord("", "", "")
-
-
-def frames_of(trace: TracebackType | None) -> tuple[str, ...]:
-    """Return ``path:line in function`` for the last 32 frames, innermost last."""
-    return tuple(
-        f"{_short(frame.filename)}:{frame.lineno} in {frame.name}"
-        for frame in traceback.extract_tb(trace, limit=-_MAX_FRAMES)
-    )
-
-
-def _short(filename: str) -> str:
-    path = Path(filename)
-    return str(path.relative_to(_PACKAGES)) if path.is_relative_to(_PACKAGES) else filename

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.service.telemetry.records import Span
+from anomaly_vae.service.telemetry.records import CallRecord, Span
 from anomaly_vae.service.telemetry.trace_context import TraceContext
 
 __all__ = ["NoTracer", "Tracer", "make_tracer"]
@@ -18,8 +18,8 @@ class Tracer(Protocol):
 
     enabled: bool
 
-    def start(self, method: str, parent: TraceContext | None) -> Span:
-        """Start the span of a call of ``package.Service/Method``, a child of the caller's. Must not block or raise."""
+    def start(self, record: CallRecord, parent: TraceContext | None) -> Span:
+        """Start the span of a call, a child of the caller's. Must not block or raise."""
 
     def close(self, seconds: float) -> None:
         """Export the last spans, at most for some seconds."""
@@ -30,9 +30,9 @@ class NoTracer:
 
     enabled = False
 
-    def start(self, method: str, parent: TraceContext | None) -> Span:
+    def start(self, record: CallRecord, parent: TraceContext | None) -> Span:
         """Raise NotImplementedError: it is not enabled."""
-        raise NotImplementedError(f"{method}: no tracer")
+        raise NotImplementedError(f"{record.name}: no tracer")
 
     def close(self, seconds: float) -> None:
         """Do nothing."""

@@ -1,12 +1,11 @@
 """ModelInfer as a message format: the model, the options, the rows and the reply of a request."""
 
-import grpc
 import pytest
 
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.pb import inference_pb2 as pb
-from anomaly_vae.service.rpc.inference_format import InferenceFormat, check_model, serialised
+from anomaly_vae.service.rpc.inference_format import InferenceFormat, serialised
 from tests.support.inference_requests import ROWS, number, parameter, request, values_of, wanted
 from tests.support.running import INVALID
 from tests.support.served import LIMITS, scores_of, served_model
@@ -49,28 +48,6 @@ def test_options_are_those_of_the_parameters(parameters, samples, timeout, outpu
     assert options.score == ScoreOptions(num_samples=samples)
     assert options.timeout == timeout
     assert len(options.outputs) == outputs
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "field"), [("other", "", "name"), ("", "", "name"), ("model", "2", "version")]
-)
-def test_another_model_or_version_is_not_found(name, version, field):
-    """As in Triton, the name is required, and the version may be empty."""
-    for prefix in ("", "model_"):
-        with pytest.raises(CallError, match="is not served here") as error:
-            check_model(SERVED, name, version, prefix)
-        assert (error.value.code, error.value.field) == (grpc.StatusCode.NOT_FOUND, prefix + field)
-    with pytest.raises(CallError) as error:
-        FORMAT.options(SERVED, request(model_name=name, model_version=version))
-    assert error.value.field == f"model_{field}"
-    check_model(SERVED, "model", "")
-    check_model(SERVED, "model", "3")
-
-
-def test_a_long_name_of_a_model_comes_back_short():
-    with pytest.raises(CallError) as error:
-        check_model(SERVED, "x" * 9_000, "")
-    assert len(error.value.text) < 200
 
 
 def test_a_request_becomes_rows_and_scores_become_its_reply():

@@ -15,7 +15,7 @@ SERVED = served_model()
 
 def test_metadata_describes_inputs_and_outputs():
     """The numbers are text that Python reads back as the same floats."""
-    model = metadata_of(SERVED)
+    model = metadata_of(SERVED, ["3"])
     calibration = SERVED.scorer.bundle.manifest.calibration
     assert (model.name, model.versions, model.platform) == ("model", ["3"], "anomaly_vae")
     assert [(t.name, t.datatype, t.shape) for t in model.inputs] == [("x", "FP32", [-1, len(NAMES)])]
@@ -25,20 +25,20 @@ def test_metadata_describes_inputs_and_outputs():
     assert model.properties["num_samples"] == "1024"
     assert model.properties["bundle_digest"] == DIGEST
     assert "upper_threshold" not in model.properties
-    both = metadata_of(served_model(tail="both")).properties
+    both = metadata_of(served_model(tail="both"), ["3"]).properties
     assert (both["threshold"], both["upper_threshold"]) == ("1.0", "97.0")
 
 
 @pytest.mark.parametrize(("shape", "expected"), [(IMAGE, [-1, 3, 4, 1]), (WINDOW, [-1, 4, 2])])
 def test_windows_and_images_have_their_shape(shape, expected):
-    (described,) = metadata_of(served_model(schema_with(shape))).inputs
+    (described,) = metadata_of(served_model(schema_with(shape)), ["3"]).inputs
     assert (described.name, described.datatype, described.shape) == ("x", "FP32", expected)
 
 
 @pytest.mark.parametrize("served", [SERVED, served_model(schema_with(IMAGE))])
 def test_triton_s_configuration_agrees_with_the_metadata(served):
     """Its dims leave out the batch: with the rows added they are the shapes of the metadata."""
-    config, model = triton_config_of(served, 1_000), metadata_of(served)
+    config, model = triton_config_of(served, 1_000), metadata_of(served, ["3"])
     assert (config.name, config.backend, config.max_batch_size) == ("model", "anomaly_vae", 1_000)
     for tensors, described in ((config.input, model.inputs), (config.output, model.outputs)):
         found = [(t.name, pb.DataType.Name(t.data_type), [-1, *t.dims]) for t in tensors]
@@ -48,11 +48,11 @@ def test_triton_s_configuration_agrees_with_the_metadata(served):
 def test_statistics_come_from_the_metrics():
     """Triton counts nanoseconds, the metrics count seconds."""
     metrics = Metrics(1_000, 10**6)
+    metrics.models.add(SERVED.key, SERVED.scorer)
     assert statistics_of(SERVED, metrics).inference_count == 0
     for num_rows, seconds in ((5, 0.25), (7, 0.5)):
-        metrics.batch_rows.observe_one(num_rows)
-        metrics.count_scores("3", scores_of(num_rows, calibrated=False))
-        metrics.stage("decode").observe_one(seconds)
+        metrics.count_scores(SERVED.key, scores_of(num_rows, calibrated=False))
+        metrics.models[SERVED.key].requests.stages["decode"].observe_one(seconds)
     found = statistics_of(SERVED, metrics)
     assert (found.name, found.version) == ("model", "3")
     assert (found.inference_count, found.execution_count) == (12, 2)

@@ -36,6 +36,7 @@ from tests.support.inference_requests import (
 from tests.support.log_lines import calls_in, lines_of
 from tests.support.running import INVALID, fault_of, running, send_bytes, tensor
 from tests.support.running import score as score_rows
+from tests.support.served import serve
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 INFER = f"/{INFERENCE}/ModelInfer"
@@ -225,10 +226,11 @@ def test_a_loading_or_draining_server_is_live_but_not_ready(model_path, scorer):
 
     async def ask(loaded, drained):
         scoring = Scoring(ServeConfig(model=model_path), Metrics(1, 1), threads=1)
-        scoring.served = served if loaded else None
+        if loaded:
+            serve(scoring, served)
         if drained:
             scoring.drained.set()
-        servicer = InferenceServicer(scoring)
+        servicer = InferenceServicer(scoring, None)
         try:
             live = await servicer.ServerLive(pb.ServerLiveRequest(), None)
             ready = await servicer.ServerReady(pb.ServerReadyRequest(), None)
@@ -249,7 +251,7 @@ def test_a_loading_or_draining_server_is_live_but_not_ready(model_path, scorer):
 
 
 def test_methods_that_are_not_offered_are_unimplemented(channel):
-    for method in ("RepositoryModelLoad", "SystemSharedMemoryRegister", "LogSettings"):
+    for method in ("TraceSetting", "SystemSharedMemoryRegister", "LogSettings"):
         code, _, _ = fault_of(send_bytes, channel, b"", f"/{INFERENCE}/{method}")
         assert code is grpc.StatusCode.UNIMPLEMENTED
 

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from anomaly_vae.service.call_errors import CallError, invalid
+from anomaly_vae.service.rpc.arrivals import Arrivals
 from anomaly_vae.service.rpc.interceptor import CallInterceptor, is_expired
 from anomaly_vae.service.rpc.open_calls import OpenCalls
 from anomaly_vae.service.telemetry.metrics import Metrics
@@ -65,7 +66,10 @@ class Wrapped:
         self.calls = OpenCalls(4, self.metrics)
         self.handlers = {CALL: unary(handlers.get("call")), PROBE: unary(handlers.get("call"))}
         self.handlers[STREAM] = grpc.stream_stream_rpc_method_handler(handlers.get("stream"))
-        self.interceptor = CallInterceptor(self.calls, self.metrics, lambda *_: refusal, {STREAM}, self.observed)
+        self.arrivals = Arrivals(handlers.get("seconds", 60.0))
+        self.interceptor = CallInterceptor(
+            self.calls, self.arrivals, self.metrics, lambda *_: refusal, {STREAM}, self.observed
+        )
 
     async def handler(self, method):
         async def continuation(details):

@@ -19,6 +19,7 @@ from anomaly_vae.service.scoring import Scoring
 from anomaly_vae.service.settings import ServeConfig
 from anomaly_vae.service.telemetry.metrics import Metrics
 from anomaly_vae.service.telemetry.records import begin_record
+from tests.support.served import serve
 
 BAD_ROWS = b"bad rows"
 STAGES = ["decode", "queue", "infer", "encode"]
@@ -27,7 +28,7 @@ STAGES = ["decode", "queue", "infer", "encode"]
 class Model:
     """Flags no row or all, and takes its time if it must."""
 
-    version = "1"
+    name, version = key = "model", "1"
 
     def __init__(self, seconds=0.0, flags=False):
         self.scorer = SimpleNamespace(schema=SimpleNamespace(columns=["a", "b"]), num_samples=16)
@@ -52,6 +53,9 @@ class Format:
 
     def request_id(self, _message):
         return "order 66"
+
+    def pick(self, scoring, _message):
+        return scoring.model()
 
     def count_rows(self, _served, _message):
         return self.claim
@@ -79,7 +83,7 @@ def on_path(scenario, model=None, **options):
         metrics = Metrics(1_000, 10**9)
         value = metrics.registry.get_sample_value
         scoring = Scoring(ServeConfig(model=Path("model"), max_rows=3, max_queue_rows=4), metrics, threads=1)
-        scoring.served = Model() if model is None else model
+        serve(scoring, Model() if model is None else model)
         message_format = Format(lambda: value("anomaly_vae_queue_rows"), **options)
         try:
             return await scenario(RequestPath(scoring, message_format), message_format, value)
@@ -104,7 +108,7 @@ def test_room_is_given_back_if_the_rows_are_wrong():
             await path.answer(BAD_ROWS, math.inf)
         assert message_format.rows_in_queue == [3]
         assert value("anomaly_vae_queue_rows") == value("anomaly_vae_queue_bytes") == 0
-        assert value("anomaly_vae_rows_total", {"model_version": "1", "outcome": "invalid"}) == 3
+        assert value("anomaly_vae_rows_total", {"model_name": "model", "model_version": "1", "outcome": "invalid"}) == 3
         assert value("anomaly_vae_stage_seconds_count", {"stage": "decode"}) == 0
 
     on_path(scenario)
@@ -149,7 +153,8 @@ def test_a_claim_of_more_rows_than_a_request_may_have_is_wrong_rather_than_too_m
             await path.answer(BAD_ROWS, math.inf)
         assert error.value.code is grpc.StatusCode.INVALID_ARGUMENT
         assert value("anomaly_vae_rejected_total", {"reason": "queue_full"}) == 0
-        assert value("anomaly_vae_rows_total", {"model_version": "1", "outcome": "invalid"}) == 100
+        invalid = {"model_name": "model", "model_version": "1", "outcome": "invalid"}
+        assert value("anomaly_vae_rows_total", invalid) == 100
         assert value("anomaly_vae_queue_rows") == value("anomaly_vae_queue_bytes") == 0
 
     on_path(scenario, claim=100)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import grpc
 import numpy as np
 import pytest
 
@@ -10,7 +9,7 @@ from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags
 from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.pb import scoring_pb2 as pb
-from anomaly_vae.service.rpc.score_format import ScoreFormat, check_budget, check_model
+from anomaly_vae.service.rpc.score_format import ScoreFormat, check_budget
 from tests.support.data import make_rows
 from tests.support.running import INVALID, tensor
 from tests.support.served import DIGEST, LIMITS, scores_of, served_model
@@ -60,16 +59,6 @@ def test_options_are_those_of_the_request(fields, options):
     assert FORMAT.options(SERVED, pb.ScoreRequest(**fields)).score == options
 
 
-def test_another_model_or_version_is_not_found_and_empty_names_stand_for_the_served_one():
-    for names in (("", ""), ("model", ""), ("", "3"), ("model", "3")):
-        check_model(SERVED, *names)
-    for names, field in ((("other", "3"), "model_name"), (("model", "2" * 2_000), "model_version")):
-        with pytest.raises(CallError, match="is served; send that, or leave it empty") as error:
-            check_model(SERVED, *names)
-        assert (error.value.code, error.value.field) == (grpc.StatusCode.NOT_FOUND, field)
-        assert len(error.value.text) < 250
-
-
 def test_an_unknown_budget_names_the_known_ones_and_its_own_field():
     for budget in (16, 64, 1_024):
         check_budget(SERVED, budget)
@@ -94,7 +83,7 @@ def reply_to(scores):
 def test_a_reply_holds_every_field_of_the_scores_and_names_its_model(contrast):
     scores = replace(scores_of(5), contrast=contrast)
     reply, calibration = reply_to(scores), SERVED.scorer.bundle.manifest.calibration
-    for name, expected in vars(scores).items():
+    for name, expected in scores.by_row().items():
         if expected is None:
             assert (name, len(reply.contrast)) == ("contrast", 0)
         elif name != "reason":

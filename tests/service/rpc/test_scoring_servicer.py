@@ -151,7 +151,7 @@ def test_another_model_or_version_is_not_found(channel, field):
     for call, fields in ((score, {"tensor": tensor(make_rows(6))}), (get_model, {})):
         code, details, found = fault_of(call, channel, **fields, **{field: "2" * 2000})
         assert (code, found) == (grpc.StatusCode.NOT_FOUND, [field])
-        assert "is served" in details
+        assert "is not served here" in details
 
 
 def get_model(channel, **fields):

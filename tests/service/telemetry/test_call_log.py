@@ -6,6 +6,7 @@ from collections import Counter
 import grpc
 import pytest
 
+from anomaly_vae.service.callers import NO_TOKEN, Caller, Priority
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.telemetry.call_log import CallLog
@@ -51,6 +52,15 @@ def test_a_fault_of_ours_is_always_logged(calls):
     (line,) = calls.records
     assert (line.levelname, line.fields["error_type"]) == ("ERROR", "MemoryError")
     assert "31337.5" not in JsonFormatter().format(line)
+
+
+@pytest.mark.parametrize(
+    ("caller", "name"),
+    [(NO_TOKEN, None), (Caller("-", Priority.BATCH), None), (Caller("billing", rows_per_second=1), "billing")],
+)
+def test_the_name_of_the_token_is_in_the_line(calls, caller, name):
+    CallLog("all").log(ended(identity=caller))
+    assert calls.records[0].fields.get("caller") == name
 
 
 def test_a_fault_within_a_stream_that_continued_is_logged_too(calls):

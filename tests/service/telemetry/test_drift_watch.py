@@ -78,25 +78,27 @@ def gauges(metrics):
 
 def test_only_calibrated_scores_count_and_a_loaded_model_starts_anew(scorer):
     metrics = Metrics(10, 10)
-    metrics.serve_model("model", "1", scorer)
+    metrics.models.add(("model", "1"), scorer)
     start = gauges(metrics)
-    names = {f'anomaly_vae_drift_log_{name}{{model_version="1"}}' for name in ("martingale", "detector")}
+    names = {
+        f'anomaly_vae_drift_log_{name}{{model_name="model",model_version="1"}}' for name in ("martingale", "detector")
+    }
     assert start == dict.fromkeys(names, 0.0)
     odd = make_rows(40, seed=5) + np.array([0, 0.5, 0, 0, 0])
-    metrics.count_scores("1", scorer.score_rows(odd, num_samples=32))
-    metrics.count_scores("1", scorer.flag_rows(odd))
+    metrics.count_scores(("model", "1"), scorer.score_rows(odd, num_samples=32))
+    metrics.count_scores(("model", "1"), scorer.flag_rows(odd))
     assert gauges(metrics) == start
-    metrics.count_scores("1", scorer.score_rows(odd))
+    metrics.count_scores(("model", "1"), scorer.score_rows(odd))
     assert min(gauges(metrics).values()) > 10
-    metrics.serve_model("model", "1", scorer)
+    metrics.models.add(("model", "1"), scorer)
     assert gauges(metrics) == start
 
 
 def test_series_have_no_detector(scorer):
     metrics = Metrics(10, 10)
     series = SimpleNamespace(schema=SimpleNamespace(kind="series"), bundle=scorer.bundle)
-    metrics.serve_model("model", "1", series)
-    metrics.count_scores("1", scorer.score_rows(make_rows(5)))
+    metrics.models.add(("model", "1"), series)
+    metrics.count_scores(("model", "1"), scorer.score_rows(make_rows(5)))
     assert gauges(metrics) == {}
 
 

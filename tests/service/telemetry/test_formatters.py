@@ -77,3 +77,10 @@ def test_an_exception_is_logged_with_its_type_and_place_but_without_its_text(for
 
 def test_a_message_with_wrong_arguments_is_still_a_line():
     assert "%d rows" in TextFormatter().format(record_of("%d rows", "seven"))
+
+
+def test_lines_of_a_worker_have_its_number():
+    record = logging.makeLogRecord({"name": "anomaly_vae.x", "msg": "hello", "levelname": "INFO"})
+    assert TextFormatter(3).format(record).endswith(" INFO hello worker=3")
+    assert json.loads(JsonFormatter(3).format(record))["worker"] == 3
+    assert "worker" not in JsonFormatter().format(record)

@@ -65,7 +65,8 @@ def test_the_start_line_has_a_field_for_each_of_its_parts(model_path):
         assert service.get("/readyz")[0] == 200
         assert service.health() == SERVING
         assert service.stop() == 0
-        start = lines_of(service)[0]
+        loaded, start, *_ = lines_of(service)
+        assert (loaded["event"], loaded["change"], loaded["by"]) == ("audit", "loaded", "start")
         assert service.process.stdout.read() == ""
     assert {name: start[name] for name in start if name not in ("timestamp", "message", "logger")} == {
         "level": "info",

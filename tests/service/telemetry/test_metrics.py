@@ -26,6 +26,7 @@ from anomaly_vae.service.telemetry.metrics import Metrics
 from tests.support.data import make_rows
 from tests.support.running import fault_of, running, score, tensor
 
+MODEL = '{model_name="model",model_version="1"}'
 DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"
 
 
@@ -101,12 +102,12 @@ def test_a_model_with_two_thresholds_shows_both(bundle):
     record, scores = calibrate(bundle.calibration, np.zeros(len(bundle.calibration), bool), 0.1, tail="both")
     scorer, metrics = Scorer(with_calibration(bundle, record, scores, ""), threads=1), Metrics(10, 10)
     assert b"upper_threshold" not in generate_latest(metrics.registry)
-    metrics.serve_model("model", "1", scorer)
+    metrics.models.add(("model", "1"), scorer)
     text = generate_latest(metrics.registry).decode()
     gauges = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert float(gauges["anomaly_vae_threshold_nats"]) == scorer.threshold
-    assert float(gauges["anomaly_vae_upper_threshold_nats"]) == scorer.upper_threshold
-    assert float(gauges["anomaly_vae_expected_anomaly_ratio"]) == record.effective_fpr == 12 / 121
+    assert float(gauges["anomaly_vae_threshold_nats" + MODEL]) == scorer.threshold
+    assert float(gauges["anomaly_vae_upper_threshold_nats" + MODEL]) == scorer.upper_threshold
+    assert float(gauges["anomaly_vae_expected_anomaly_ratio" + MODEL]) == record.effective_fpr == 12 / 121
     bounds = [float(le) for le in re.findall(r'anomaly_vae_log_px_nats_bucket\{le="([^"+]+)"', text)]
     assert {float(f"{value:.6g}") for value in (scorer.threshold, scorer.upper_threshold)} <= set(bounds)
 

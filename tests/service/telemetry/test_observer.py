@@ -33,7 +33,13 @@ def test_a_running_service_logs_json_lines_with_ids_and_nothing_of_the_rows(mode
         assert str(cell) not in text
     assert "31337" not in text
     assert '"inf"' not in text
-    assert Counter(line["event"] for line in lines) == {"serving": 1, "call": 3, "draining": 1, "stopped": 1}
+    assert Counter(line["event"] for line in lines) == {
+        "audit": 1,
+        "serving": 1,
+        "call": 3,
+        "draining": 1,
+        "stopped": 1,
+    }
     assert lines[0]["model_name"] == "evil\u2019s"
     failed, unread, lost = calls_in(lines)
     assert failed["grpc_service"] == "anomaly_vae.v1.ScoringService"

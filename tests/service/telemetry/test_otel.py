@@ -16,6 +16,7 @@ from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from tests.support.callers import CALLER, SAMPLED, TRACE
 from tests.support.data import make_rows
+from tests.support.rest import infer, tensor_json
 from tests.support.running import fault_of, running, score, tensor
 
 METHOD = "anomaly_vae.v1.ScoringService/Score"
@@ -131,6 +132,26 @@ def test_a_fault_that_is_not_the_callers_marks_its_span(model_path, collector):
     (span,) = collector.servers()
     assert span.status.code == 2
     assert attributes(span)["error.type"] == attributes(span)["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
+
+
+def test_a_request_over_http_is_a_span_named_by_its_route(model_path, collector):
+    rows = make_rows(2, seed=5)
+    with running(model_path, "--http-port", 0, "--otlp-endpoint", collector.url) as service:
+        infer(service.http_port, tensor_json(rows), headers={"traceparent": SAMPLED})
+        infer(service.http_port, tensor_json(rows), model="other")
+        assert service.stop() == 0
+    good, lost = collector.servers()
+    assert (good.name, good.trace_id.hex()) == ("POST /v2/models/{model}/infer", TRACE)
+    assert attributes(good) == {
+        "http.request.method": "POST",
+        "http.route": "/v2/models/{model}/infer",
+        "http.response.status_code": 200,
+        "anomaly_vae.rows": 2,
+        "anomaly_vae.model_version": "1",
+    }
+    assert attributes(lost)["http.response.status_code"] == 404
+    assert "error.type" not in attributes(lost)
+    assert {span.name for span in collector.spans if span.parent_span_id == good.span_id} >= {"decode", "infer"}
 
 
 def test_the_standard_variables_set_endpoint_service_name_and_sampling(model_path, collector):
