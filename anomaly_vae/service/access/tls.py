@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import grpc
 from prometheus_client import CollectorRegistry, Gauge
 
 from anomaly_vae.errors import StartupError
-from anomaly_vae.service.access.certificates import read_authorities, read_key_pair
+from anomaly_vae.service.access.certificates import KeyPair, read_authorities, read_key_pair
+from anomaly_vae.service.access.ssl_context import server_context
 from anomaly_vae.service.access.watched_files import UsableLater, WatchedFiles
 from anomaly_vae.service.telemetry.logs import event
 
@@ -32,10 +34,14 @@ class _Loaded:
     """A certificate for new connections.
 
     Attributes:
-        configuration: The certificate and its key, for gRPC.
+        pair: The certificate and its key.
+        authorities: The certificates of the authorities of clients, PEM, or None.
+        configuration: The same for gRPC.
         valid_from, valid_until: When the whole chain is valid, in seconds since 1970.
     """
 
+    pair: KeyPair
+    authorities: bytes | None
     configuration: grpc.ServerCertificateConfiguration
     valid_from: float
     valid_until: float
@@ -74,12 +80,31 @@ class ServerCertificate:
         paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
         self._loaded = WatchedFiles(paths, self._load, f"the TLS certificate {certificate}", clock)
         self._given = self._loaded.get()
+        self._context: tuple[_Loaded, ssl.SSLContext] | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return the credentials for a port. gRPC accepts TLS 1.2 and 1.3."""
         return grpc.dynamic_ssl_server_credentials(
             self._given.configuration, self._replacement, require_client_authentication=self._client_ca is not None
         )
+
+    def context(self) -> ssl.SSLContext:
+        """Return what a new connection of Python's ``ssl`` needs: TLS 1.2 and 1.3, for HTTP/1.1.
+
+        Raises:
+            StartupError: OpenSSL cannot use the files, and there are no earlier ones.
+        """
+        loaded = self._loaded.get()
+        if self._context is None or self._context[0] is not loaded:
+            try:
+                self._context = loaded, server_context(loaded.pair, loaded.authorities)
+            except StartupError as error:
+                if self._context is None:
+                    raise
+                text = "%s; connections over HTTP keep the earlier ones"
+                _LOG.error(text, error, extra=event("reload_failed", what="TLS of HTTP"))
+                self._context = loaded, self._context[1]
+        return self._context[1]
 
     @property
     def valid_until(self) -> float:
@@ -108,7 +133,7 @@ class ServerCertificate:
         pair = read_key_pair(certificate, key, self._certificate, self._key)
         authorities = None if self._client_ca is None else read_authorities(client_ca[0], self._client_ca)
         configuration = grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)], authorities)
-        loaded = _Loaded(configuration, pair.valid_from, pair.valid_until)
+        loaded = _Loaded(pair, authorities, configuration, pair.valid_from, pair.valid_until)
         now = self._clock()
         if self._in_use is not None and self._in_use.is_valid(now):
             self._check_replacement(loaded, now)

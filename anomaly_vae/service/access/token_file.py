@@ -1,4 +1,4 @@
-"""The file of bearer tokens: one name and one digest per line."""
+"""The file of bearer tokens: one name, one digest and what the caller may do per line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.service.callers import Caller, Priority
+from anomaly_vae.service.option import MAX_INT32
 from anomaly_vae.storage import atomic_file
 
 __all__ = ["add_token", "make_token", "parse_tokens", "token_line"]
@@ -19,7 +22,10 @@ __all__ = ["add_token", "make_token", "parse_tokens", "token_line"]
 _PREFIX = "avae_"  # lets secret scanners find tokens that were committed or logged by mistake
 _TOKEN_BYTES = 32  # 256 bits, the length of the SHA-256 digest in the file
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_LINE = re.compile(rf"({_NAME.pattern})[ \t]+sha256:([0-9a-f]{{64}})")
+_LINE = re.compile(rf"({_NAME.pattern})[ \t]+sha256:([0-9a-f]{{64}})((?:[ \t]+\S+)*)")
+_LIMIT = re.compile(r"(rows_per_second|outstanding_rows)=([1-9][0-9]{0,9})")
+_PRIORITY = re.compile(f"priority=({'|'.join(Priority)})")
+_WORDS = "priority=online, priority=batch, rows_per_second=N, outstanding_rows=N and admin, each at most once"
 
 
 def make_token() -> str:
@@ -27,31 +33,45 @@ def make_token() -> str:
     return _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
 
 
-def token_line(name: str, token: str) -> str:
-    """Return the line of a token file for a token.
+def token_line(caller: Caller | str, token: str) -> str:
+    """Return the line of a token file for a caller's token. A name stands for a caller without limits.
 
     Raises:
-        ConfigError: The name is not allowed.
+        ConfigError: The name is not allowed, or a limit is out of range.
     """
-    if not _NAME.fullmatch(name):
+    caller = Caller(caller) if isinstance(caller, str) else caller
+    if not _NAME.fullmatch(caller.name):
         raise ConfigError(
             f"a token's name must have 1 to 64 letters, digits and . _ @ -, and begin with a letter or a digit, "
-            f"got {name!r}"
+            f"got {caller.name!r}"
         )
-    return f"{name} sha256:{hashlib.sha256(token.encode()).hexdigest()}"
+    words = [caller.name, f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"]
+    if caller.priority is not Priority.ONLINE:
+        words.append(f"priority={caller.priority}")
+    limits = {"rows_per_second": caller.rows_per_second, "outstanding_rows": caller.outstanding_rows}
+    for word, limit in limits.items():
+        if limit is not None:
+            if not 1 <= limit <= MAX_INT32:
+                raise ConfigError(f"{word} must lie between 1 and {MAX_INT32}, got {limit}")
+            words.append(f"{word}={limit}")
+    if caller.admin:
+        words.append("admin")
+    return " ".join(words)
 
 
-def add_token(path: Path, name: str, token: str) -> None:
-    """Add a token to a token file. Create the file if it does not exist.
+def add_token(path: Path, caller: Caller | str, token: str) -> None:
+    """Add a caller's token to a token file: see :func:`token_line`. Create the file if it does not exist.
 
     Raises:
-        ConfigError: The name is not allowed or already in the file, or the file has a wrong line.
+        ConfigError: The name is not allowed or already in the file, a limit is out of range, or the file has a wrong
+            line.
     """
-    line = token_line(name, token)
+    line = token_line(caller, token)
+    name = line.split()[0]
     path = path.resolve()  # replace the target of a link, not the link
     with _locked(path.parent), contextlib.ExitStack() as stack:
         before = path.read_bytes() if path.is_file() else b""
-        if name in (known for known, _ in parse_tokens(before, path)):
+        if name in (known.name for known, _ in parse_tokens(before, path)):
             raise ConfigError(f"{path} has a token named {name!r} already; choose another name, or delete its line")
         part = stack.enter_context(atomic_file(path, overwrite=True))
         _protect(part, path)
@@ -59,8 +79,8 @@ def add_token(path: Path, name: str, token: str) -> None:
         part.write_bytes(before + separator + line.encode() + b"\n")
 
 
-def parse_tokens(data: bytes, path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the names and digests of a token file.
+def parse_tokens(data: bytes, path: Path) -> Iterator[tuple[Caller, str]]:
+    """Yield the callers of a token file and the digests of their tokens.
 
     Messages never repeat the contents of the file: someone may have put a token there by mistake.
 
@@ -75,13 +95,32 @@ def parse_tokens(data: bytes, path: Path) -> Iterator[tuple[str, str]]:
         match = _LINE.fullmatch(text)
         if not match:
             raise ConfigError(
-                f"{path}, line {number}: expected NAME sha256:HEX, with 64 digits from 0 to f; "
+                f"{path}, line {number}: expected NAME sha256:HEX, with 64 digits from 0 to f, then optional words; "
                 "`anomaly-vae token NAME` makes such a line"
             )
         if match[1] in names:
             raise ConfigError(f"{path}, line {number}: the name appears twice in the file; rename or delete one")
         names.add(match[1])
-        yield match[1], match[2]
+        yield Caller(match[1], **_allowed(match[3].split(), f"{path}, line {number}")), match[2]
+
+
+def _allowed(words: list[str], where: str) -> dict[str, Any]:
+    """Return the fields of Caller that the words after the digest set."""
+    found: dict[str, Any] = {}
+    value: Any
+    for word in words:
+        if match := _PRIORITY.fullmatch(word):
+            name, value = "priority", Priority(match[1])
+        elif (match := _LIMIT.fullmatch(word)) and int(match[2]) <= MAX_INT32:
+            name, value = match[1], int(match[2])
+        elif word == "admin":
+            name, value = word, True
+        else:
+            raise ConfigError(f"{where}: a word after the digest is unknown; the words are {_WORDS}")
+        if name in found:
+            raise ConfigError(f"{where}: a word appears twice; the words are {_WORDS}")
+        found[name] = value
+    return found
 
 
 def _protect(part: Path, path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from anomaly_vae.errors import ConfigError, StartupError
 from anomaly_vae.service.access.token_file import parse_tokens
 from anomaly_vae.service.access.watched_files import WatchedFiles
+from anomaly_vae.service.callers import Caller
 from anomaly_vae.service.telemetry.logs import event
 
 __all__ = ["Tokens"]
@@ -25,7 +26,8 @@ _MAX_VALUE_LENGTH = 512
 class Tokens:
     """The tokens in a file, read again when it changes.
 
-    A line is ``NAME sha256:HEX``, the digest of the token. Blank lines and lines that begin with # are skipped.
+    A line is ``NAME sha256:HEX``, the digest of the token, then what its caller may do. Blank lines and lines that
+    begin with # are skipped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,8 +41,8 @@ class Tokens:
         if not self._digests.get():
             raise StartupError(f"{path} holds no token; make one: anomaly-vae token NAME --file {path}")
 
-    def name_of(self, metadata: Sequence[tuple[str, str | bytes]]) -> str | None:
-        """Return the name of the token in a call's metadata.
+    def caller_of(self, metadata: Sequence[tuple[str, str | bytes]]) -> Caller | None:
+        """Return the owner of the token in a call's metadata.
 
         Return None if there is not exactly one ``authorization: Bearer TOKEN``, or if its token is not in the file.
         """
@@ -49,14 +51,18 @@ class Tokens:
         if digest is None:
             return None
         found = None
-        for name, known in self._digests.get():  # no early exit: the time must not depend on the token
+        for caller, known in self._digests.get():  # no early exit: the time must not depend on the token
             if hmac.compare_digest(known, digest):
-                found = name
+                found = caller
         return found
 
-    def _load(self, contents: list[bytes]) -> tuple[tuple[str, bytes], ...]:
+    def callers(self) -> tuple[Caller, ...]:
+        """Return the callers of the file. Any thread may call it."""
+        return tuple(caller for caller, _ in self._digests.get())
+
+    def _load(self, contents: list[bytes]) -> tuple[tuple[Caller, bytes], ...]:
         try:
-            digests = tuple((name, bytes.fromhex(digest)) for name, digest in parse_tokens(contents[0], self._path))
+            digests = tuple((caller, bytes.fromhex(digest)) for caller, digest in parse_tokens(contents[0], self._path))
         except ConfigError as error:
             raise StartupError(str(error)) from error
         if not digests:

@@ -36,12 +36,14 @@ class CostKey(NamedTuple):
         has_max_std_error: Whether a row may end early, at an error target.
         num_samples: The most samples of a row.
         work: As how many scored rows a row counts: above 1 if it is explained.
+        model: The name and the version of the model.
     """
 
     flag_only: bool
     has_max_std_error: bool
     num_samples: int
     work: float = 1.0
+    model: tuple[str, str] = ("", "")
 
     @property
     def tile(self) -> int:
@@ -55,11 +57,17 @@ class CostModel:
     def __init__(self) -> None:
         """Start with a guess: see :data:`_SECONDS_PER_SAMPLE`."""
         self._seconds_per_row: dict[CostKey, float] = {}
-        self._seconds_per_sample = _SECONDS_PER_SAMPLE
+        self._seconds_per_sample: dict[tuple[str, str], float] = {}
 
-    def expect(self, seconds_per_sample: float) -> None:
-        """Set the seconds for one sample of one row, used for keys without a measured batch."""
-        self._seconds_per_sample = seconds_per_sample
+    def expect(self, model: tuple[str, str], seconds_per_sample: float) -> None:
+        """Set the seconds for one sample of one row of a model, used for keys without a measured batch."""
+        self._seconds_per_sample[model] = seconds_per_sample
+
+    def forget(self, model: tuple[str, str]) -> None:
+        """Forget a model."""
+        self._seconds_per_sample.pop(model, None)
+        for key in [key for key in self._seconds_per_row if key.model == model]:
+            del self._seconds_per_row[key]
 
     def learn(self, key: CostKey, num_rows: int, seconds: float) -> None:
         """Update the seconds for a row by a measured batch.
@@ -83,7 +91,9 @@ class CostModel:
         per_row = self._seconds_per_row.get(key)
         if per_row is None and key.work != 1.0:
             return key.work * self.seconds(key._replace(work=1.0), num_rows)
-        return num_rows * (key.num_samples * self._seconds_per_sample if per_row is None else per_row)
+        if per_row is None:
+            per_row = key.num_samples * self._seconds_per_sample.get(key.model, _SECONDS_PER_SAMPLE)
+        return num_rows * per_row
 
     def full_batch(self, key: CostKey) -> int:
         """Return the rows of a full batch: whole tiles that take about :data:`_BATCH_SECONDS`, or two tiles.

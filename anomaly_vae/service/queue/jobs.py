@@ -11,12 +11,16 @@ import numpy as np
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.score_options import ScoreOptions
+from anomaly_vae.service.callers import Priority
 from anomaly_vae.service.queue.cost_model import CostKey
 from anomaly_vae.service.served import ExplainOptions, Result, Served
 
-__all__ = ["BatchKey", "Job", "Outcome", "RowBatch", "Share", "explain_key"]
+__all__ = ["SHADOW", "BatchKey", "Job", "Outcome", "RowBatch", "Share", "explain_key"]
 
 Outcome = Result | Exception
+
+# The caller of rows that a shadow scores: nobody waits for them, and they are not counted as rows of callers.
+SHADOW = "shadow"
 
 
 class BatchKey(NamedTuple):
@@ -35,9 +39,10 @@ class BatchKey(NamedTuple):
         """What the time of a row depends on."""
         options = self.options
         if isinstance(options, ExplainOptions):
-            return CostKey(False, False, self.served.scorer.num_samples, self.served.explained_as)
+            samples, work = self.served.scorer.num_samples, self.served.explained_as
+            return CostKey(False, False, samples, work, self.served.key)
         num_samples = options.num_samples or self.served.scorer.num_samples
-        return CostKey(options.flag_only, options.max_std_error is not None, num_samples)
+        return CostKey(options.flag_only, options.max_std_error is not None, num_samples, model=self.served.key)
 
 
 def explain_key(key: BatchKey, top: int) -> BatchKey:
@@ -55,7 +60,8 @@ class Job:
         expires: When the caller stops waiting; infinite for never.
         answer: The future that the caller awaits.
         queued_at: When the job was queued.
-        caller: Whose job it is: callers share the compute time evenly.
+        caller: Whose job it is, and for which model: callers of one priority share the compute time evenly.
+        priority: Its class.
         num_taken: Rows handed to threads.
         num_left: Rows not computed yet.
         parts: What was computed, by the index of the first row.
@@ -70,6 +76,7 @@ class Job:
     answer: Any
     queued_at: float
     caller: Hashable = None
+    priority: Priority = Priority.ONLINE
     num_taken: int = 0
     num_left: int = field(init=False)
     parts: dict[int, Result] = field(default_factory=dict)

@@ -18,10 +18,11 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores, join
 from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.callers import NO_TOKEN, Caller, Priority
 from anomaly_vae.service.queue.admission import Admission, Reservation
 from anomaly_vae.service.queue.batching_window import BatchingWindow
 from anomaly_vae.service.queue.fair_scheduler import FairScheduler
-from anomaly_vae.service.queue.jobs import BatchKey, Job, explain_key
+from anomaly_vae.service.queue.jobs import SHADOW, BatchKey, Job, explain_key
 from anomaly_vae.service.queue.workers import ComputedBatch, Workers
 from anomaly_vae.service.served import ExplainOptions, Explanations, Served
 from anomaly_vae.service.telemetry.metrics import Metrics
@@ -67,6 +68,7 @@ class ScoringQueue:
         metrics: Metrics,
         limit_seconds: float = math.inf,
         nice: int = 0,
+        processes: int = 1,
     ) -> None:
         """Start the threads. Needs a running event loop.
 
@@ -76,6 +78,7 @@ class ScoringQueue:
             metrics: Where batches, scores and refusals are counted.
             limit_seconds: The most seconds of work that may wait, at the measured speed.
             nice: Added to the nice value of all threads but the one for short requests.
+            processes: Among how many processes the limits of each caller are divided.
         """
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
@@ -89,24 +92,38 @@ class ScoringQueue:
             limit_rows=limit_rows,
             limit_bytes=limit_bytes,
             limit_seconds=limit_seconds,
+            processes=processes,
         )
+        metrics.callers.watch(admission.callers.outstanding)
         metrics.watch_queue(lambda: admission.rows.total, lambda: admission.num_bytes.total, admission.seconds_waiting)
         self._jobs: set[Job] = set()
         self._workers = Workers(
             self._scheduler, self._lock, threads, nice, on_computed=self._deliver, on_expired=self._expire
         )
-        self._window = BatchingWindow(self._loop, self._workers.add)
+        # One for each class: batch rows must not hold online rows back.
+        self._windows = {priority: BatchingWindow(self._loop, self._workers.add) for priority in Priority}
 
     def learn(self, served: Served, options: ScoreOptions, num_rows: int, seconds: float) -> None:
         """Set how long one thread takes for rows, from a measurement before the first request."""
         cost, costs = BatchKey(served, options).cost, self._scheduler.costs
         with self._lock:
             if not cost.flag_only:
-                costs.expect(seconds / (num_rows * min(cost.num_samples, _USUAL_SAMPLES)))
+                costs.expect(served.key, seconds / (num_rows * min(cost.num_samples, _USUAL_SAMPLES)))
             costs.learn(cost, num_rows, seconds)
 
+    def forget(self, model: tuple[str, str]) -> None:
+        """Forget how long the rows of a model take, by its name and version."""
+        with self._lock:
+            self._scheduler.costs.forget(model)
+
     def reservation(
-        self, served: Served, options: ScoreOptions, num_rows: int, num_bytes: int, caller: Hashable = None
+        self,
+        served: Served,
+        options: ScoreOptions,
+        num_rows: int,
+        num_bytes: int,
+        caller: Hashable = None,
+        identity: Caller = NO_TOKEN,
     ) -> Reservation:
         """Return a reservation for the rows of one request, which takes no room yet.
 
@@ -114,9 +131,11 @@ class ScoringQueue:
             served: The model.
             options: What to compute.
             num_rows, num_bytes: The size of the rows while they are queued.
-            caller: Whose rows they are. Callers get equal shares of the compute time and of the room.
+            caller: Whose rows they are. Callers of one priority get equal shares of the compute time, each for every
+                model that it uses, and callers of all priorities get equal shares of the room.
+            identity: What the caller may do.
         """
-        return Reservation(self._admission, BatchKey(served, options), num_rows, num_bytes, caller)
+        return Reservation(self._admission, BatchKey(served, options), num_rows, num_bytes, caller, identity)
 
     async def submit(
         self, reservation: Reservation, rows: FloatArray, expires: float = math.inf
@@ -133,11 +152,11 @@ class ScoringQueue:
         """
         if not reservation.is_taken:
             await reservation.wait()
-        job = self._job(reservation.key, rows, expires, reservation.caller)
+        job, window = self._job(reservation, reservation.key, rows, expires), self._windows[reservation.priority]
         try:
-            return await self._computed(job, self._window.add, join)
+            return await self._computed(job, window.add, join)
         finally:
-            self._window.forget(reservation.num_rows)
+            window.forget(reservation.num_rows)
 
     async def explain(
         self,
@@ -163,16 +182,17 @@ class ScoringQueue:
         """
         key = explain_key(reservation.key, top)
         if check:
-            more = Reservation(self._admission, key, len(rows), 0, reservation.caller)
+            more = Reservation(self._admission, key, len(rows), 0, reservation.caller, reservation.identity)
             self._admission.check_work(more, expires)
-        job = self._job(key, rows, expires, reservation.caller)
+        job = self._job(reservation, key, rows, expires)
         return await self._computed(job, lambda job: self._workers.add([job]), _one_after_another)
 
-    def _job(self, key: BatchKey, rows: FloatArray, expires: float, caller: Hashable) -> Job:
+    def _job(self, reservation: Reservation, key: BatchKey, rows: FloatArray, expires: float) -> Job:
         now = time.monotonic()
         if expires <= now:
             raise _deadline_exceeded()
-        return Job(key, rows, expires, self._loop.create_future(), now, caller)
+        future = self._loop.create_future()
+        return Job(key, rows, expires, future, now, reservation.account, reservation.priority)
 
     async def _computed(
         self, job: Job, add: Callable[[Job], None], join_parts: Callable[[list[Any]], Computable]
@@ -191,7 +211,8 @@ class ScoringQueue:
 
     def drain(self) -> None:
         """From now on, compute the shortest requests first, so that most are done in time."""
-        self._window.close()
+        for window in self._windows.values():
+            window.close()
         with self._lock:
             self._scheduler.drain()
 
@@ -208,7 +229,7 @@ class ScoringQueue:
         self._workers.close()
 
     def _drop(self, job: Job) -> None:
-        if not self._window.drop(job):
+        if not self._windows[job.priority].drop(job):
             with self._lock:
                 self._scheduler.drop(job)
 
@@ -225,16 +246,17 @@ class ScoringQueue:
         for (job, start, stop, _), outcome in zip(batch.shares, computed.outcomes, strict=True):
             seconds = computed.seconds * (stop - start) / num_rows
             parts = [] if job.answer.done() else job.put(start, stop, outcome, seconds)
-            is_whole = is_whole and len(parts) == 1
-            done += parts
-        version = batch.key.served.version
+            counted = [] if job.caller == (SHADOW, batch.key.served.name) else parts
+            is_whole = is_whole and len(counted) == 1
+            done += counted
+        model = batch.key.served.key
         if isinstance(batch.key.options, ExplainOptions):
-            self._metrics.count_explained(version, sum(map(len, done)))
+            self._metrics.models.count_explained(model, sum(map(len, done)))
             return
         self._metrics.batch_rows.observe_one(num_rows)
         if done:
             answered: Any = computed.whole if computed.whole is not None and is_whole else join(done)
-            self._metrics.count_scores(version, answered)
+            self._metrics.count_scores(model, answered)
 
 
 def _one_after_another(parts: list[Explanations]) -> Explanations:

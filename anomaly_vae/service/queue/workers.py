@@ -1,8 +1,8 @@
 """The threads that compute batches.
 
 ``threads`` of them take any rows. Half as many spare ones take full batches only, so that the networks are busy while
-other threads prepare a batch or sum up its scores. One more thread takes short requests only, and its networks go
-first. So a short request does not wait for the end of a batch, but shares the machine with it.
+other threads prepare a batch or sum up its scores. One more thread takes short online requests only, and its networks
+go first. So a short request does not wait for the end of a batch, but shares the machine with it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Workers:
             for job in jobs:
                 self._scheduler.add(job)
                 self._signals[ThreadRole.ANY].notify()
-                if self._scheduler.fills_batch(job.key):
+                if self._scheduler.fills_batch(job):
                     self._signals[ThreadRole.FULL_BATCH].notify()
             if jobs and not self._idle and self._scheduler.is_short:
                 self._signals[ThreadRole.SHORT].notify()
@@ -109,6 +109,7 @@ class Workers:
                 self._call_back(self._on_expired, expired)
             if batch is not None:
                 self._compute(batch)
+                batch = None  # the next one may be long in coming: free the rows, and a model that is no longer served
             elif self._closed:
                 return
 

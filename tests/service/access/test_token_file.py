@@ -10,6 +10,7 @@ import pytest
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.service.access.token_file import add_token, make_token, parse_tokens, token_line
 from anomaly_vae.service.access.tokens import Tokens
+from anomaly_vae.service.callers import Caller, Priority
 from tests.support.callers import bearer
 
 
@@ -19,7 +20,7 @@ def token_file(tmp_path):
 
 
 def read(path):
-    return dict(parse_tokens(path.read_bytes(), path))
+    return {caller.name: digest for caller, digest in parse_tokens(path.read_bytes(), path)}
 
 
 def test_a_token_is_a_prefix_and_256_random_bits():
@@ -35,6 +36,35 @@ def test_a_line_holds_the_sha256_of_the_token():
     """The digest of "abc" is an example of FIPS 180-4."""
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert token_line("billing", "abc") == f"billing sha256:{digest}"
+
+
+CALLERS = [
+    Caller("a"),
+    Caller("b", Priority.BATCH, 1_000, 4_096, admin=True),
+    Caller("c", rows_per_second=2**31 - 1),
+    Caller("d", outstanding_rows=1),
+    Caller("e", admin=True),
+]
+
+
+@pytest.mark.parametrize("caller", CALLERS, ids=str)
+def test_what_a_caller_may_do_is_read_back_from_its_line(token_file, caller):
+    add_token(token_file, caller, "t")
+    assert [found for found, _ in parse_tokens(token_file.read_bytes(), token_file)] == [caller]
+
+
+def test_words_after_the_digest_have_any_order_and_distance(token_file):
+    words = b"admin \t outstanding_rows=4096  priority=batch\trows_per_second=1000 "
+    token_file.write_bytes(b"b sha256:" + b"0" * 64 + b" " + words)
+    assert [caller for caller, _ in parse_tokens(token_file.read_bytes(), token_file)] == [CALLERS[1]]
+
+
+@pytest.mark.parametrize("limit", ["rows_per_second", "outstanding_rows"])
+@pytest.mark.parametrize("number", [0, 2**31])
+def test_a_limit_out_of_range_is_refused_by_name(token_file, limit, number):
+    with pytest.raises(ConfigError, match=f"{limit} must lie between 1 and 2147483647, got {number}"):
+        add_token(token_file, Caller("a", **{limit: number}), "t")
+    assert not token_file.exists()
 
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "two words", "a:b", "a\n", "x" * 65, "ä"])
@@ -69,6 +99,13 @@ def test_comments_and_empty_lines_are_skipped(token_file):
         (f"a sha256:{'0' * 65}", "line 2: expected NAME sha256:HEX"),
         (f"a md5:{'0' * 64}", "line 2: expected NAME sha256:HEX"),
         (f"first sha256:{'1' * 64}", "line 2: the name appears twice in the file"),
+        (f"a sha256:{'1' * 64} SECRET", "line 2: a word after the digest is unknown; the words are priority=online"),
+        (f"a sha256:{'1' * 64} priority=urgent", "line 2: a word after the digest is unknown"),
+        (f"a sha256:{'1' * 64} rows_per_second=0", "line 2: a word after the digest is unknown"),
+        (f"a sha256:{'1' * 64} rows_per_second={2**31}", "line 2: a word after the digest is unknown"),
+        (f"a sha256:{'1' * 64} outstanding_rows=1.5", "line 2: a word after the digest is unknown"),
+        (f"a sha256:{'1' * 64} admin=no", "line 2: a word after the digest is unknown"),
+        (f"a sha256:{'1' * 64} admin admin", "line 2: a word appears twice"),
     ],
 )
 def test_a_wrong_line_is_named_by_its_number_and_not_repeated(token_file, line, text):
@@ -128,6 +165,14 @@ def test_the_command_refuses_a_name_twice_and_adds_another(run_cli, tmp_path):
     assert sorted(found.name for found in tmp_path.iterdir()) == ["tokens"]
 
 
+def test_the_command_writes_what_the_caller_may_do(run_cli, tmp_path):
+    limits = ("--priority", "batch", "--rows-per-second", "1000", "--outstanding-rows", "4096", "--admin")
+    run_cli("token", "b", "--file", "tokens", *limits)
+    path = tmp_path / "tokens"
+    assert [caller for caller, _ in parse_tokens(path.read_bytes(), path)] == [CALLERS[1]]
+    assert path.read_text().endswith(" priority=batch rows_per_second=1000 outstanding_rows=4096 admin\n")
+
+
 def test_tokens_made_at_the_same_time_are_all_kept(token_file):
     code = "import sys; from anomaly_vae.cli import main; sys.argv[0] = 'anomaly-vae'; main()"
     commands = [
@@ -138,4 +183,4 @@ def test_tokens_made_at_the_same_time_are_all_kept(token_file):
     ]
     tokens = [command.communicate(timeout=60)[0].decode().strip() for command in commands]
     known = Tokens(token_file)
-    assert all(known.name_of(bearer(token)) for token in tokens)
+    assert all(known.caller_of(bearer(token)) for token in tokens)

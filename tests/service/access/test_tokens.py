@@ -8,6 +8,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from anomaly_vae.errors import StartupError
 from anomaly_vae.service.access.token_file import add_token, make_token, token_line
 from anomaly_vae.service.access.tokens import Tokens
+from anomaly_vae.service.callers import Caller
 from anomaly_vae.service.rpc.inference_servicer import INFERENCE
 from anomaly_vae.service.rpc.scoring_servicer import SERVICE
 from tests.support.callers import EVERYWHERE, QueueOfRequests, bearer, call, stopped_log
@@ -121,8 +122,8 @@ def test_any_metadata_gets_an_answer(token_file):
     token = make_token()
     add_token(token_file, "billing", token)
     tokens = Tokens(token_file)
-    assert tokens.name_of([("other", "x"), ("authorization", f"Bearer {token}")]) == "billing"
-    assert tokens.name_of([("authorization", f"BEARER {token}".encode())]) == "billing"
+    assert tokens.caller_of([("other", "x"), ("authorization", f"Bearer {token}")]) == Caller("billing")
+    assert tokens.caller_of([("authorization", f"BEARER {token}".encode())]) == Caller("billing")
     for value in (
         "",
         "Bearer",
@@ -133,9 +134,9 @@ def test_any_metadata_gets_an_answer(token_file):
         " " * 600,
         "\ud800",
     ):
-        assert tokens.name_of([("authorization", value)]) is None
-    assert tokens.name_of([]) is None
-    assert tokens.name_of([("authorization", f"Bearer {token}"), ("authorization", "Bearer x")]) is None
+        assert tokens.caller_of([("authorization", value)]) is None
+    assert tokens.caller_of([]) is None
+    assert tokens.caller_of([("authorization", f"Bearer {token}"), ("authorization", "Bearer x")]) is None
 
 
 def test_each_of_many_tokens_is_accepted(token_file):
@@ -143,8 +144,8 @@ def test_each_of_many_tokens_is_accepted(token_file):
     for name, token in tokens.items():
         add_token(token_file, name, token)
     known = Tokens(token_file)
-    assert [known.name_of(bearer(token)) for token in tokens.values()] == list(tokens)
-    assert known.name_of(bearer(make_token())) is None
+    assert [known.caller_of(bearer(token)).name for token in tokens.values()] == list(tokens)
+    assert known.caller_of(bearer(make_token())) is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.callers import NO_TOKEN, Caller, Priority
 from anomaly_vae.service.queue.admission import Admission, Reservation
 from anomaly_vae.service.queue.fair_scheduler import FairScheduler
 from anomaly_vae.service.telemetry.metrics import Metrics
@@ -95,7 +96,7 @@ def test_a_caller_is_not_refused_because_of_the_waiting_rows_of_others():
                     check_room(queue, model, 20, 160, math.inf, caller)
                     heavy.append(asyncio.create_task(submit(queue, model, rows_from(0, 20), caller=caller)))
                     await asyncio.sleep(0)
-        assert [one.caller for one in queue._jobs].count(0) == 13
+        assert [one.caller for one in queue._jobs].count((0, "model")) == 13
         text = "260 rows are waiting for this caller; it may have at most the 0 left of the half "
         text += "that callers share; send"
         with pytest.raises(CallError, match=text):
@@ -149,8 +150,8 @@ class Queue:
         limits = {"limit_rows": limit_rows, "limit_bytes": limit_bytes, "limit_seconds": limit_seconds}
         self.admission = Admission(self.scheduler, threading.Lock(), 2, self.metrics, **limits)
 
-    def reservation(self, num_rows, caller="a"):
-        return Reservation(self.admission, KEY, num_rows, 8 * num_rows, caller)
+    def reservation(self, num_rows, caller="a", identity=NO_TOKEN):
+        return Reservation(self.admission, KEY, num_rows, 8 * num_rows, caller, identity)
 
     @property
     def held(self):
@@ -205,7 +206,7 @@ def test_a_retry_comes_when_half_of_the_work_ahead_is_done(own, others, seconds)
     queue = Queue(limit_rows=1)
     for caller, num_rows in (("a", own), ("b", others)):
         if num_rows:
-            queue.scheduler.add(job(num_rows, caller=caller))
+            queue.scheduler.add(job(num_rows, caller=(caller, "model")))
     with pytest.raises(CallError) as error:
         queue.reservation(2).take()
     assert error.value.retry_after == pytest.approx(seconds)
@@ -235,3 +236,58 @@ def test_a_request_that_waits_gets_room_when_another_gives_it_back():
         assert queue.held == (0, 0)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason", "retry_after"),
+    [({"rows_per_second": 10}, "rows_per_second", 0.4), ({"outstanding_rows": 10}, "outstanding_rows", 0.05)],
+)
+def test_a_caller_above_its_limits_is_refused_by_their_name_and_nothing_is_taken(limits, reason, retry_after):
+    queue, caller = Queue(), Caller("a", **limits)
+    queue.reservation(9, identity=caller).take()
+    with pytest.raises(CallError) as error:
+        queue.reservation(5, identity=caller).take()
+    assert error.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.value.retry_after == pytest.approx(retry_after, abs=0.05)
+    value = queue.metrics.registry.get_sample_value
+    assert value("anomaly_vae_rejected_total", {"reason": reason}) == 1
+    assert queue.held == (9, 72)
+    queue.reservation(5, "b").take()  # others may
+
+
+def test_a_request_of_a_stream_waits_until_its_caller_has_fewer_outstanding_rows():
+    async def scenario():
+        queue, caller = Queue(), Caller("a", outstanding_rows=10)
+        with queue.reservation(9, identity=caller) as first, queue.reservation(5, identity=caller) as second:
+            first.take()
+            waiting = asyncio.create_task(second.wait())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            first.__exit__(None, None, None)
+            await asyncio.wait_for(waiting, 10)
+            assert queue.admission.callers.outstanding() == {"a": 5}
+
+    asyncio.run(scenario())
+
+
+def test_a_deadline_counts_online_rows_before_batch_rows_and_not_the_other_way_round():
+    """Rows of 10 ms on two threads. 400 rows of each class wait; another 20 rows of one class take 0.1 s."""
+    queue, batch = Queue(limit_rows=10_000), Caller("b", Priority.BATCH)
+    for priority in Priority:
+        queue.scheduler.add(job(400, caller=("waits", "model"), priority=priority))
+    queue.reservation(20, identity=NO_TOKEN).take(time.monotonic() + 0.3)  # 0.1 s for each online caller, and 5 %
+    with pytest.raises(CallError, match="s of work come before it, the deadline is in 2 s"):
+        queue.reservation(20, identity=batch).take(time.monotonic() + 2.0)
+    queue.reservation(20, identity=batch).take(time.monotonic() + 2.4)  # 2 s of online rows, 0.1 s of each batch caller
+
+
+def test_a_deadline_of_batch_rows_counts_the_online_rows_that_keep_coming():
+    """They take half of the two threads, so 3.9 s of batch rows take 7.8 s."""
+    queue, batch = Queue(limit_rows=10_000, limit_bytes=100_000), Caller("b", Priority.BATCH)
+    queue.scheduler.add(job(380, caller=("a", "model"), priority=Priority.BATCH))
+    for load, seconds in ((0.0, 3.9), (1.0, 7.8)):
+        queue.scheduler._online_load, queue.scheduler._load_at = load, time.monotonic()
+        with queue.reservation(400, "c", batch) as reservation:
+            with pytest.raises(CallError, match="s of work come before it"):
+                reservation.take(time.monotonic() + 0.9 * seconds)
+            reservation.take(time.monotonic() + 1.1 * seconds)

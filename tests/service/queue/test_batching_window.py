@@ -2,6 +2,7 @@
 
 import asyncio
 
+from anomaly_vae.service.callers import Priority
 from anomaly_vae.service.queue import batching_window
 from anomaly_vae.service.queue.batching_window import BatchingWindow
 from tests.support.queues import Echo, in_queue, job, rows_from, submit
@@ -13,13 +14,13 @@ def test_a_request_cancelled_in_the_batching_window_does_not_block_the_others():
     async def scenario(queue, _value):
         model = Echo()
         model.go.set()
-        queue._window._average_in_flight = 5.0  # as with five clients
+        queue._windows[Priority.ONLINE]._average_in_flight = 5.0  # as with five clients
         first, second = (asyncio.create_task(submit(queue, model, rows_from(i, 2))) for i in (0, 10))
         await asyncio.sleep(0)
-        assert len(queue._window._jobs) == 2
+        assert len(queue._windows[Priority.ONLINE]._jobs) == 2
         first.cancel()
         assert (await asyncio.wait_for(second, 2)).num_samples.tolist() == [10, 11]
-        assert queue._window._rows == 0
+        assert queue._windows[Priority.ONLINE]._rows == 0
 
     in_queue(scenario, threads=1)
 
@@ -31,7 +32,7 @@ def test_long_requests_in_flight_do_not_hold_back_a_short_one():
         await asyncio.to_thread(model.begun.wait)
         light = asyncio.create_task(submit(queue, model, rows_from(7, 1), caller="light"))
         await asyncio.sleep(0)
-        assert not queue._window._jobs
+        assert not queue._windows[Priority.ONLINE]._jobs
         model.go.set()
         await asyncio.gather(light, *heavy)
 

@@ -25,8 +25,19 @@ def test_batches_of_less_than_a_tile_do_not_change_the_prediction():
 
 def test_the_cost_of_a_new_budget_is_predicted_from_the_expected_seconds_for_a_sample():
     costs = CostModel()
-    costs.expect(2e-6)
+    costs.expect(COST.model, 2e-6)
     assert costs.seconds(COST._replace(num_samples=4_096), 10) == pytest.approx(10 * 4_096 * 2e-6)
+
+
+def test_each_model_has_costs_of_its_own_until_it_is_forgotten():
+    costs, other = CostModel(), COST._replace(model=("other", "1"))
+    before = costs.seconds(other, 10)
+    costs.expect(other.model, 2e-6)
+    costs.learn(other, 64, 64 * 0.5)
+    assert costs.seconds(other, 10) == pytest.approx(5.0)
+    assert costs.seconds(COST, 10) == before
+    costs.forget(other.model)
+    assert costs.seconds(other, 10) == before
 
 
 @pytest.mark.parametrize(

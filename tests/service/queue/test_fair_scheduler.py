@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anomaly_vae.service.callers import Priority
 from anomaly_vae.service.queue.fair_scheduler import FairScheduler, ThreadRole
 from tests.support.queues import KEY, Key, job
 
@@ -187,7 +188,7 @@ def test_accounts_of_idle_callers_are_forgotten():
     for i in range(5_000):
         scheduler.add(job(1, caller=i))
         scheduler.next_batch(0.0)
-    assert len(scheduler._callers) < 600
+    assert len(scheduler._classes[Priority.ONLINE].accounts) < 600
 
 
 def test_only_rows_with_equal_keys_share_a_batch():
@@ -280,7 +281,12 @@ def test_the_seconds_ahead_of_a_short_request_leave_out_the_long_ones_it_overtak
 
 Operation = st.one_of(
     st.tuples(
-        st.just("add"), st.integers(1, 300), st.sampled_from([16, 256, 1024]), st.floats(0, 50), st.integers(0, 3)
+        st.just("add"),
+        st.integers(1, 300),
+        st.sampled_from([16, 256, 1024]),
+        st.floats(0, 50),
+        st.integers(0, 3),
+        st.sampled_from(list(Priority)),
     ),
     st.tuples(st.just("drop"), st.integers(0, 30)),
     st.tuples(st.just("take"), st.integers(1, 4), st.sampled_from(list(ThreadRole))),
@@ -315,8 +321,8 @@ def test_every_row_is_taken_once_and_in_order(operations):
     for number, (name, *arguments) in enumerate(operations):
         now = float(number)
         if name == "add":
-            num_rows, samples, life, caller = arguments
-            jobs.append(job(num_rows, Key(samples), now + life, caller=caller))
+            num_rows, samples, life, caller, priority = arguments
+            jobs.append(job(num_rows, Key(samples), now + life, caller=caller, priority=priority))
             scheduler.add(jobs[-1])
         elif name == "drop" and jobs:
             scheduler.drop(jobs[arguments[0] % len(jobs)])
@@ -333,7 +339,8 @@ def test_every_row_is_taken_once_and_in_order(operations):
     assert all(one.is_dropped for one in late)
     assert scheduler.backlog() == 0
     assert scheduler.is_empty
-    assert not scheduler._waiting
+    assert scheduler.num_callers == 0
+    assert not any(caller.rows for group in scheduler._classes.values() for caller in group.accounts.values())
 
 
 def test_rows_to_explain_are_no_short_request_unless_they_are_little_work():
@@ -344,3 +351,148 @@ def test_rows_to_explain_are_no_short_request_unless_they_are_little_work():
     assert not scheduler.is_short
     scheduler.add(job(4, key=key, caller="few"))
     assert scheduler.next_batch(0.0, role=ThreadRole.SHORT)[0].num_rows == 4
+
+
+def two_classes(seconds=1e-3):
+    """A scheduler for which every row takes this long, and the seconds of a tile."""
+    scheduler = FairScheduler()
+    scheduler.costs.learn(COST, 64, 64 * seconds)
+    return scheduler, TILE * seconds
+
+
+def batch_job(num_rows, **more):
+    return job(num_rows, priority=Priority.BATCH, **more)
+
+
+def test_online_rows_go_first_whatever_batch_callers_have_waiting():
+    scheduler, _ = two_classes()
+    for i in range(20):
+        scheduler.add(batch_job(1_000, caller=i))
+    for _ in range(5):
+        assert scheduler.next_batch(0.0)[0].shares[0].job.priority is Priority.BATCH
+        online = job(1, caller="online")
+        scheduler.add(online)
+        batch, _ = scheduler.next_batch(0.0)
+        assert [share.job for share in batch.shares] == [online]
+
+
+def rows_by_class(scheduler, num_batches, online_callers, batch_callers):
+    """Return the rows taken of each class; all callers always have rows waiting. Every class computes as predicted."""
+    for i in range(online_callers):
+        scheduler.add(job(10**6, caller=i))
+    for i in range(batch_callers):
+        scheduler.add(batch_job(10**6, caller=i))
+    handed = dict.fromkeys(Priority, 0)
+    for _ in range(num_batches):
+        batch, _ = scheduler.next_batch(0.0)
+        assert len({share.job.priority for share in batch.shares}) == 1
+        handed[batch.shares[0].job.priority] += batch.num_rows
+        scheduler.settle(batch, batch.charged)
+    return handed
+
+
+@pytest.mark.parametrize(("online", "batch"), [(1, 1), (1, 10), (10, 1)])
+def test_batch_callers_together_get_a_twentieth_while_online_rows_wait(online, batch):
+    handed = rows_by_class(two_classes()[0], 2_000, online, batch)
+    assert handed[Priority.BATCH] / sum(handed.values()) == pytest.approx(0.05, abs=0.005)
+
+
+def test_one_tile_of_batch_rows_is_taken_at_a_time_while_online_rows_wait():
+    scheduler, _ = two_classes(1e-5)
+    scheduler.add(batch_job(10_000))
+    assert scheduler.next_batch(0.0)[0].num_rows > 2 * TILE
+    scheduler.add(job(10**6))
+    batches = [scheduler.next_batch(0.0)[0] for _ in range(800)]
+    sizes = {batch.num_rows for batch in batches if batch.shares[0].job.priority is Priority.BATCH}
+    assert sizes == {TILE}
+
+
+def test_batch_callers_get_all_of_the_time_without_online_rows_and_save_none_up():
+    scheduler, _ = two_classes()
+    scheduler.add(job(100))
+    scheduler.add(batch_job(10**6))
+    take = [scheduler.next_batch(0.0)[0].shares[0].job.priority for _ in range(200)]
+    assert take[-1] is Priority.BATCH
+    scheduler.add(job(10_000))
+    take = [scheduler.next_batch(0.0)[0].shares[0].job.priority for _ in range(100)]
+    assert take[:5] == [Priority.ONLINE] * 5
+    assert 3 <= take.count(Priority.BATCH) <= 12
+
+
+def test_callers_of_one_class_share_its_time_evenly():
+    scheduler, handed = two_classes()[0], {"a": 0, "b": 0}
+    for name in handed:
+        scheduler.add(batch_job(10**6, caller=name))
+    scheduler.add(job(10**6, caller="a"))  # the same caller with both priorities
+    for _ in range(2_000):
+        for share in scheduler.next_batch(0.0)[0].shares:
+            if share.job.priority is Priority.BATCH:
+                handed[share.job.caller] += share.stop - share.start
+    assert handed["a"] == pytest.approx(handed["b"], abs=TILE)
+
+
+def test_the_thread_for_short_requests_takes_online_ones_only():
+    scheduler, _ = two_classes()
+    scheduler.add(batch_job(1))
+    assert not scheduler.is_short
+    assert scheduler.next_batch(0.0, role=ThreadRole.SHORT) == (None, [])
+    scheduler.add(job(1, caller="online"))
+    assert scheduler.is_short
+    assert scheduler.next_batch(0.0, role=ThreadRole.SHORT)[0].shares[0].job.caller == "online"
+
+
+def test_in_a_drain_the_shortest_goes_first_whatever_its_priority():
+    scheduler, _ = two_classes()
+    online, batch = job(100), batch_job(1)
+    scheduler.add(online)
+    scheduler.add(batch)
+    scheduler.drain()
+    assert ends(scheduler) == [batch, online]
+
+
+def seconds_until_done(scheduler, target):
+    """Return how long one thread takes until the last row of a job is computed, as predicted."""
+    seconds = 0.0
+    while target.num_waiting:
+        batch, _ = scheduler.next_batch(0.0)
+        seconds += batch.charged
+        scheduler.settle(batch, batch.charged)
+    return seconds
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+@pytest.mark.parametrize(("online", "batch"), [(0, 5_000), (5_000, 0), (500, 5_000), (20_000, 500), (100_000, 100_000)])
+@pytest.mark.parametrize("num_rows", [64, 640])
+def test_the_seconds_ahead_are_those_until_the_rows_are_done_for_both_classes(priority, online, batch, num_rows):
+    scheduler, tile = two_classes()
+    for name, waiting, one_class in (("a", online, Priority.ONLINE), ("b", batch, Priority.BATCH)):
+        if waiting:
+            scheduler.add(job(waiting, caller=name, priority=one_class))
+    own = scheduler.costs.seconds(KEY.cost, num_rows)
+    predicted = own + scheduler.seconds_ahead("new", own, priority)
+    target = job(num_rows, caller="new", priority=priority)
+    scheduler.add(target)
+    found = seconds_until_done(scheduler, target)
+    assert found <= predicted + 22 * tile
+    assert found >= 0.9 * predicted - 22 * tile
+
+
+def test_arriving_online_rows_are_expected_to_go_before_batch_rows():
+    """While they take three quarters of the time, batch rows take four times as long, but no longer than its share."""
+    scheduler, _ = two_classes()
+    scheduler.add(batch_job(1_000, caller="a"))
+    ahead = [scheduler.seconds_ahead("a", 1.0, Priority.BATCH, free) for free in (1.0, 0.25, 0.01, 0.0)]
+    assert ahead == pytest.approx([1.0, 7.0, 39.0, 39.0])
+    assert scheduler.seconds_ahead("b", 1.0, Priority.ONLINE) == pytest.approx(1.0 / 19)
+
+
+def test_the_load_of_online_rows_is_an_average_over_some_seconds():
+    scheduler, now = two_classes()[0], 0.0
+    for _ in range(300):
+        scheduler.add(job(100))
+        scheduler.add(batch_job(100))
+        while scheduler.next_batch(now)[0]:
+            pass
+        now += 0.2
+    assert scheduler.online_load(now) == pytest.approx(0.5, rel=0.1)  # 0.1 s of online rows every 0.2 s
+    assert scheduler.online_load(now + 60.0) < 1e-5

@@ -40,10 +40,11 @@ def test_an_error_of_one_part_is_the_answer():
 
 def test_the_cost_of_a_row_is_that_of_its_options():
     """Requests for flags name no number of samples: their key counts as the calibrated budget."""
-    served = SimpleNamespace(scorer=SimpleNamespace(num_samples=1024))
-    assert BatchKey(served, ScoreOptions(num_samples=64)).cost == CostKey(False, False, 64)
-    assert BatchKey(served, ScoreOptions(num_samples=64, max_std_error=0.1)).cost == CostKey(False, True, 64)
-    assert BatchKey(served, ScoreOptions(flag_only=True)).cost == CostKey(True, False, 1024)
+    key = ("fraud", "3")
+    served = SimpleNamespace(key=key, scorer=SimpleNamespace(num_samples=1024))
+    assert BatchKey(served, ScoreOptions(num_samples=64)).cost == CostKey(False, False, 64, model=key)
+    assert BatchKey(served, ScoreOptions(num_samples=64, max_std_error=0.1)).cost == CostKey(False, True, 64, model=key)
+    assert BatchKey(served, ScoreOptions(flag_only=True)).cost == CostKey(True, False, 1024, model=key)
 
 
 def test_keys_are_equal_only_for_the_same_model_object_and_options():
@@ -103,7 +104,7 @@ def test_rows_to_explain_share_batches_with_others_of_the_same_number_of_columns
     key = explain_key(BatchKey(model, OPTIONS), 3)
     assert key == explain_key(BatchKey(model, ScoreOptions(flag_only=True)), 3) == BatchKey(model, ExplainOptions(3))
     assert key != explain_key(BatchKey(model, OPTIONS), 2)
-    assert key.cost == CostKey(False, False, 16, 6.5)
+    assert key.cost == CostKey(False, False, 16, 6.5, ("model", "1"))
 
 
 def test_a_batch_of_rows_to_explain_gives_each_share_its_own():

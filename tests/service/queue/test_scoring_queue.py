@@ -12,6 +12,8 @@ from anomaly_vae.service.call_errors import CallError
 from anomaly_vae.service.queue.jobs import explain_key
 from tests.support.queues import OPTIONS, Echo, error_of, in_queue, rows_from, submit
 
+MODEL = {"model_name": "model", "model_version": "1"}
+
 
 def test_each_request_gets_the_scores_of_its_own_rows():
     """400 requests of 1 to 59 rows; a third of them are cancelled at random times."""
@@ -39,7 +41,7 @@ def test_each_request_gets_the_scores_of_its_own_rows():
         assert all(isinstance(outcome, (int, asyncio.CancelledError)) for outcome in outcomes), outcomes
         answered = sum(outcome for outcome in outcomes if isinstance(outcome, int))
         assert value("anomaly_vae_queue_rows") == value("anomaly_vae_queue_bytes") == 0
-        counted = sum(value("anomaly_vae_rows_total", {"model_version": "1", "outcome": o}) or 0
+        counted = sum(value("anomaly_vae_rows_total", MODEL | {"outcome": o}) or 0
                       for o in ("normal", "anomaly"))  # fmt: skip
         assert answered <= counted <= answered + 60 * sum(outcome is not int for outcome in outcomes)
         assert await submit(queue, model, rows_from(7, 1)) is not None
@@ -166,7 +168,7 @@ def test_rows_are_explained_in_batches_and_counted():
         model.go.set()
         queue.learn(model, OPTIONS, 32, 32 * 0.01)
         assert await explain(queue, model, rows_from(3, 12), 2) == [[i, i] for i in range(3, 15)]
-        assert value("anomaly_vae_explained_rows_total", {"model_version": "1"}) == 12
+        assert value("anomaly_vae_explained_rows_total", MODEL) == 12
         assert value("anomaly_vae_batch_rows_count") == 0
 
     in_queue(scenario, threads=1)
@@ -216,3 +218,25 @@ def test_rows_to_explain_are_refused_if_too_much_work_of_their_caller_waits():
         first.cancel()
 
     in_queue(scenario, threads=1, limit_seconds=120.0)
+
+
+def test_the_models_of_one_caller_share_the_time_like_callers():
+    """A short request to one model does not wait for a long one to another, nor a long one for a long one."""
+
+    async def scenario(queue, value):
+        slow, quick = Echo(), Echo(name="other")
+        slow.go.set()
+        quick.go.set()
+        slow.seconds = quick.seconds = 0.001
+        for model in (slow, quick):
+            queue.learn(model, OPTIONS, 32, 32 * 0.001)
+        first = asyncio.create_task(submit(queue, slow, rows_from(0, 600), caller="a"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(submit(queue, quick, rows_from(0, 200), caller="a"))
+        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+        assert second.done()
+        assert not first.done()
+        assert len(slow.computed) >= 100  # in turns: the long one went on meanwhile
+        await first
+
+    in_queue(scenario, threads=1, limit_rows=10_000)

@@ -1,8 +1,10 @@
 """The threads that compute batches."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -151,3 +153,21 @@ def test_a_failed_batch_leaves_the_thread_working():
     }
     assert isinstance(outcomes[id(bad)], ValueError)
     assert isinstance(outcomes[id(good)], Flags)
+
+
+def test_a_model_is_freed_although_no_further_batch_comes():
+    """A thread that waits must not keep its last batch: the model may have been replaced."""
+
+    async def scenario(queue, _value):
+        model = unblocked()
+        gone = weakref.ref(model)
+        await submit(queue, model, rows_from(0, 3))
+        del model
+        for _ in range(2_000):
+            gc.collect()
+            if gone() is None:
+                return
+            await asyncio.sleep(0.001)
+        pytest.fail("the model is still in memory")
+
+    in_queue(scenario, threads=1)
