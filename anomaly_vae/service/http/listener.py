@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
 
-from anomaly_vae.errors import StartupError
+from anomaly_vae.service.http.accepting import Acceptor, listening_socket
 from anomaly_vae.service.http.connection_limit import ConnectionLimit
 from anomaly_vae.service.http.exchange import Exchange, Reply, Request, text_reply
 from anomaly_vae.service.http.metrics_page import MetricsPage
@@ -30,15 +30,6 @@ _CONNECTION_TIMEOUT_S = 5.0
 # limits keep half-sent requests, scrapers that wait for a page, and probes that wait for the service's event loop from
 # closing each other's connections.
 _MAX_READING, _MAX_METRICS, _MAX_OTHERS = 64, 96, 24
-
-# Connections accepted per turn of the loop. Chosen, not measured: far fewer than _MAX_READING, so that a new connection
-# is read before later ones can replace it.
-_ACCEPTS_PER_TURN = 16
-_ACCEPT_RETRY_S = 0.1  # after the process ran out of descriptors; chosen, not measured
-
-# Length of the kernel's accept queue, the most that Linux allows by default. If the queue is full, the kernel of a new
-# client tries again after 1 s. A queue of 2,000 half-sent requests takes 0.08 to 0.3 s (measured on 2 cores).
-_BACKLOG = 4096
 
 Probe = Callable[[], Awaitable[tuple[bool, str]]]
 
@@ -65,7 +56,7 @@ class HttpListener:
         self._others = ConnectionLimit(_MAX_OTHERS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
-        self._socket = _listen(host, port)
+        self._socket = listening_socket(host, port, "metrics")
         self._port = int(self._socket.getsockname()[1])
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -88,28 +79,15 @@ class HttpListener:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self._loop.add_reader(self._socket, self._accept)
+        acceptor = Acceptor(self._socket, self._begin)
+        acceptor.start()
         await self._stop.wait()
-        self._loop.remove_reader(self._socket)
+        acceptor.stop()
 
-    def _accept(self) -> None:
-        """Accept a few waiting connections."""
-        try:
-            for _ in range(_ACCEPTS_PER_TURN):
-                client, address = self._socket.accept()
-                client.setblocking(False)
-                task = self._loop.create_task(self._handle(client, address[0]))
-                self._tasks.add(task)
-                task.add_done_callback(partial(self._close_client, client))
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError:  # out of descriptors: the socket stays readable, so the loop would call this without a pause
-            self._loop.remove_reader(self._socket)
-            self._loop.call_later(_ACCEPT_RETRY_S, self._resume_accepting)
-
-    def _resume_accepting(self) -> None:
-        if not self._stop.is_set():
-            self._loop.add_reader(self._socket, self._accept)
+    def _begin(self, client: socket.socket, address: str) -> None:
+        task = self._loop.create_task(self._handle(client, address))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._close_client, client))
 
     def _close_client(self, client: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -147,24 +125,3 @@ class HttpListener:
             return text_reply(HTTPStatus.NOT_FOUND, "see /metrics, /livez and /readyz")
         good, text = await self._probes[request.path]()
         return text_reply(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, text)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a non-blocking listening socket.
-
-    Raises:
-        StartupError: The address cannot be listened on.
-    """
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with contextlib.ExitStack() as stack:
-            listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-            listener.setblocking(False)
-            stack.pop_all()
-            return listener
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StartupError(f"cannot listen on {host}, port {port}, for metrics: {reason}") from error
