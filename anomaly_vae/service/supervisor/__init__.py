@@ -1,0 +1,1 @@
+"""Several processes that serve one port: one supervisor, which starts, watches and restarts its workers."""
