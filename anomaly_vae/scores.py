@@ -15,6 +15,9 @@ from anomaly_vae.display import as_html, as_rich, as_text
 
 __all__ = ["FlagRow", "Flags", "Part", "ScoreRow", "Scores", "join"]
 
+# Fields that say something about all rows together.
+_OF_ALL_ROWS = ("model_version", "bundle_digest")
+
 Row = TypeVar("Row")
 
 
@@ -70,10 +73,14 @@ class _Table(Generic[Row]):
         if not isinstance(rows, slice):
             number = row_number(rows, len(self))
             if number is not None:
-                row: Row = self._row(**{name: _plain(of, number) for name, of in vars(self).items()})
+                row: Row = self._row(**{name: _plain(of, number) for name, of in self.by_row().items()})
                 return row
             rows = row_numbers(rows, len(self))
-        return type(self)(**{name: _taken(of, rows) for name, of in vars(self).items()})
+        return type(self)(**vars(self) | {name: _taken(of, rows) for name, of in self.by_row().items()})
+
+    def by_row(self) -> dict[str, Any]:
+        """Return the fields that have an entry for each row, by name; some may be None."""
+        return {name: of for name, of in vars(self).items() if name not in _OF_ALL_ROWS}
 
     def to_pandas(self, index: Any = None) -> Any:
         """Return a pandas DataFrame with one column per field.
@@ -139,7 +146,7 @@ class _Table(Generic[Row]):
 
     def _repr_html_(self) -> str:
         """Return all fields of the first and the last 5 rows, for notebooks."""
-        return as_html(self._title(), {name: of for name, of in vars(self).items() if of is not None})
+        return as_html(self._title(), {name: of for name, of in self.by_row().items() if of is not None})
 
     def __rich__(self) -> Any:
         """Return the main fields of the first and the last 5 rows, for ``rich.print``."""
@@ -147,7 +154,7 @@ class _Table(Generic[Row]):
 
     def _columns(self) -> dict[str, Any]:
         """Return the fields to convert; a list of truth values may hold None. Most models have no contrast."""
-        return {name: of for name, of in vars(self).items() if of is not None or name != "contrast"}
+        return {name: of for name, of in self.by_row().items() if of is not None or name != "contrast"}
 
     def _title(self) -> str:
         flags = vars(self)["is_anomaly"]
@@ -188,6 +195,8 @@ class Scores(_Table[ScoreRow]):
             missing, or that only the contrast decided; otherwise None. A list of N.
         contrast: Log-odds that an image is like those of the training rather than a corrupted one, nats.
             None for models without a contrast, which only those of images have.
+        model_version: The version that scored the rows; None unless a service did.
+        bundle_digest: The digest of its bundle, likewise.
 
     Examples:
         >>> import numpy as np
@@ -216,6 +225,8 @@ class Scores(_Table[ScoreRow]):
     num_samples: NDArray[np.int64]
     reason: list[str | None]
     contrast: FloatArray | None = None
+    model_version: str | None = None
+    bundle_digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -226,6 +237,8 @@ class Flags(_Table[FlagRow]):
         is_anomaly: Whether the row is an anomaly.
         num_samples: Decoder evaluations used; 0 for rows that were decided without any.
         reason: As in ``Scores``.
+        model_version: As in ``Scores``.
+        bundle_digest: As in ``Scores``.
     """
 
     _row = FlagRow
@@ -234,6 +247,8 @@ class Flags(_Table[FlagRow]):
     is_anomaly: NDArray[np.bool_]
     num_samples: NDArray[np.int64]
     reason: list[str | None]
+    model_version: str | None = None
+    bundle_digest: str | None = None
 
 
 Part = TypeVar("Part", bound=Scores | Flags)
@@ -246,7 +261,9 @@ def join(parts: Sequence[Part]) -> Part:
     joined: dict[str, Any] = {}
     for field in fields(parts[0]):
         values = [getattr(part, field.name) for part in parts]
-        if field.name == "reason":
+        if field.name in _OF_ALL_ROWS:
+            joined[field.name] = values[0] if len(set(values)) == 1 else None
+        elif field.name == "reason":
             joined[field.name] = [reason for part in parts for reason in part.reason]
         else:
             joined[field.name] = None if values[0] is None else np.concatenate(values)

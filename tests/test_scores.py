@@ -35,7 +35,7 @@ def contrasted(scores):
 
 def present(scores):
     """The fields that a table shows: those of all models, and the contrast of those that have one."""
-    return [name for name in vars(scores) if name != "contrast" or scores.contrast is not None]
+    return [name for name in scores.by_row() if name != "contrast" or scores.contrast is not None]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_text_shows_what_decides(scores, uncalibrated, scorer, rows):
 
 def test_notebooks_show_every_field(contrasted, uncalibrated):
     page = contrasted._repr_html_()
-    assert [name for name in vars(contrasted) if f"<th>{name}</th>" not in page] == []
+    assert [name for name in contrasted.by_row() if f"<th>{name}</th>" not in page] == []
     assert page.count("<tr>") == 1 + 9
     assert "p_value" not in uncalibrated._repr_html_()
     assert "contrast" not in uncalibrated._repr_html_()
@@ -140,7 +140,7 @@ def test_slices_joined_give_the_whole(scores, contrasted, uncalibrated, scorer, 
 def test_to_pandas_has_a_column_for_each_field(scores, contrasted, uncalibrated, scorer, rows):
     frame = scores.to_pandas()
     assert list(frame.columns) == present(scores)
-    assert list(contrasted.to_pandas()) == list(vars(contrasted))
+    assert list(contrasted.to_pandas()) == list(contrasted.by_row())
     np.testing.assert_array_equal(contrasted.to_pandas()["contrast"], contrasted.contrast)
     np.testing.assert_array_equal(frame["log_px"], scores.log_px)
     assert frame["is_anomaly"].dtype == frame["reliable"].dtype == bool
@@ -180,7 +180,7 @@ def test_to_polars_has_typed_columns_with_nulls(scores, contrasted, uncalibrated
     pytest.importorskip("polars")
     frame = scores.to_polars()
     assert frame.columns == present(scores)
-    assert contrasted.to_polars().columns == list(vars(contrasted))
+    assert contrasted.to_polars().columns == list(contrasted.by_row())
     np.testing.assert_array_equal(frame["log_px"].to_numpy(), scores.log_px)
     assert frame["std_error"].null_count() == np.isnan(scores.std_error).sum()
     assert frame["reason"].to_list() == scores.reason
@@ -194,7 +194,7 @@ def test_to_polars_has_typed_columns_with_nulls(scores, contrasted, uncalibrated
 def test_to_arrow_has_typed_columns_with_nulls(scores, contrasted, uncalibrated, scorer, rows):
     table = scores.to_arrow()
     assert table.column_names == present(scores)
-    assert contrasted.to_arrow().column_names == list(vars(contrasted))
+    assert contrasted.to_arrow().column_names == list(contrasted.by_row())
     np.testing.assert_array_equal(table["log_px"].to_numpy(), scores.log_px)
     assert table["std_error"].null_count == np.isnan(scores.std_error).sum()
     assert table["reason"].null_count == 8

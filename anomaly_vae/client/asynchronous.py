@@ -45,7 +45,7 @@ class AsyncClient:
         target: str,
         *,
         model_name: str = "",
-        model_version: str = "",
+        model_version: str | int = "",
         timeout: float | None = 60.0,
         retries: int | None = None,
         tls: Tls | None = None,

@@ -45,7 +45,7 @@ class Client:
         target: str,
         *,
         model_name: str = "",
-        model_version: str = "",
+        model_version: str | int = "",
         timeout: float | None = 60.0,
         retries: int | None = None,
         tls: Tls | None = None,
@@ -55,9 +55,10 @@ class Client:
 
         Args:
             target: "host:port", plaintext unless ``tls`` is given; "grpc://host:port" for plaintext,
-                "grpcs://host:port" for TLS.
-            model_name: The expected name of the model; empty for any.
-            model_version: The expected version of the model; empty for any.
+                "grpcs://host:port" for TLS. "/NAME" or "/NAME/VERSION" after it chooses a model.
+            model_name: The model; empty for the one in ``target``, and without one for the only model of the service.
+            model_version: Its version; empty for the one in ``target``, and without one for the version that the
+                service gives.
             timeout: Seconds for one call with all its retries; None for no limit. Many rows need several calls, so
                 that scoring them may take longer.
             retries: How often a call is sent again at most: 0 for never, None for as often as the timeout allows. With

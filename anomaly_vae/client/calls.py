@@ -172,7 +172,9 @@ class Caller:
         """
         seconds = min(_SECONDS_TO_CONNECT, max(self._deadline(state) - self.now(), 0.0))
         try:
-            await sender.send("GetModel", pb.GetModelRequest(), seconds, wait_for_ready=True)
+            settings = self._settings
+            request = pb.GetModelRequest(model_name=settings.model_name, model_version=settings.model_version)
+            await sender.send("GetModel", request, seconds, wait_for_ready=True)
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""
             if code is grpc.StatusCode.DEADLINE_EXCEEDED or is_unconnected(code, details):

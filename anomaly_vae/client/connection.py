@@ -45,7 +45,7 @@ def connection_settings(
     target: str,
     *,
     model_name: str,
-    model_version: str,
+    model_version: str | int,
     timeout: float | None,
     retries: int | None,
     tls: Tls | None,
@@ -67,8 +67,8 @@ def connection_settings(
         credentials=channel_credentials(tls) if parsed.secure else None,
         metadata=bearer(token, parsed),
         options=_options(parsed, tls),
-        model_name=model_name,
-        model_version=model_version,
+        model_name=model_name or parsed.model_name,
+        model_version=str(model_version) or parsed.model_version,
         timeout=None if timeout is None or min(timeout, math.inf) > _MAX_TIMEOUT_S else timeout,
         retries=retries,
     )
@@ -78,6 +78,9 @@ def _options(target: Target, tls: Tls) -> list[tuple[str, int | str]]:
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
+        # Each client has a connection of its own, and so reaches any worker of the service. By default gRPC gives all
+        # clients of a process the same connection.
+        ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_retries", 0),  # the client retries itself; gRPC's retries would multiply with them
         # Time between attempts to connect. gRPC's default grows to two minutes, far longer than a restart takes.
         ("grpc.initial_reconnect_backoff_ms", 100),

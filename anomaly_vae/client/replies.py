@@ -36,6 +36,7 @@ def to_scores(reply: pb.ScoreResponse, num_rows: int) -> Scores:
         num_samples=np.array(reply.num_samples, dtype=np.int64),
         reason=[reason or None for reason in reply.reason],
         contrast=np.array(reply.contrast, dtype=np.float64) if len(reply.contrast) else None,
+        **_origin(reply),
     )
     return _checked(scores, num_rows)
 
@@ -46,12 +47,18 @@ def to_flags(reply: pb.ScoreResponse, num_rows: int) -> Flags:
         is_anomaly=np.array(reply.is_anomaly, dtype=bool),
         num_samples=np.array(reply.num_samples, dtype=np.int64),
         reason=[reason or None for reason in reply.reason],
+        **_origin(reply),
     )
     return _checked(flags, num_rows)
 
 
+def _origin(reply: pb.ScoreResponse) -> dict[str, str | None]:
+    """Return which model has scored the rows of a reply."""
+    return {"model_version": reply.model_version or None, "bundle_digest": reply.bundle_digest or None}
+
+
 def _checked(results: Part, num_rows: int) -> Part:
-    for name, values in vars(results).items():
+    for name, values in results.by_row().items():
         if values is not None and len(values) != num_rows:
             raise ServiceError(f"the reply has {len(values)} entries of {name} for {num_rows} rows", code="INTERNAL")
     return results

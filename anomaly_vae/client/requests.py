@@ -51,12 +51,14 @@ def score_request(
     schema: Schema,
     model_name: str,
     model_version: str,
+    request_id: str = "",
     explain: int = 0,
 ) -> pb.ScoreRequest:
     """Return the request for some rows (N, D); with ``explain`` columns all of them are explained."""
     return pb.ScoreRequest(
         model_name=model_name,
         model_version=model_version,
+        request_id=request_id,
         num_samples=budget,
         max_std_error=options.max_std_error or 0.0,
         flag_only=options.flag_only,

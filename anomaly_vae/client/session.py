@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
@@ -26,8 +27,14 @@ from anomaly_vae.service.pb import scoring_pb2 as pb
 
 __all__ = ["Session", "Transport"]
 
-# Code of the error for a model that was replaced while its rows were scored.
-_REPLACED = "ABORTED"
+# Code of the error for a model that was replaced while its rows were scored, and for one with other columns.
+_REPLACED, _OTHER_COLUMNS = "ABORTED", "FAILED_PRECONDITION"
+# Models of a service that a request tries, one after the other. Chosen, not measured: a service that changes its model
+# more often than every few requests has a fault.
+_MOST_MODELS = 16
+# Attempts without a pause, and the pause before each further one, seconds. Chosen, not measured: a switch takes no
+# time, a rolling update takes some seconds.
+_AT_ONCE, _SECONDS_BETWEEN_MODELS = 4, 0.5
 
 Result = TypeVar("Result")
 
@@ -59,7 +66,12 @@ class Session:
         self.caller = Caller(settings)
         self._settings = settings
         self._transport = transport
-        self._model_id = {"model_name": settings.model_name, "model_version": settings.model_version}
+        # One id for all requests of this client: while a canary is tried, all get the same version.
+        self._model_id = {
+            "model_name": settings.model_name,
+            "model_version": settings.model_version,
+            "request_id": secrets.token_hex(8),
+        }
         self._model: pb.Model | None = None
         self._schema: tuple[pb.Model, Schema] | None = None
 
@@ -103,12 +115,12 @@ class Session:
     async def score_rows(self, rows: FloatArray, options: ScoreOptions) -> Scores:
         """Score rows (N, D) in the column order of :meth:`model`."""
         refuse_target(options.target_fpr, options.tail)
-        return await self._score(await self.model(), rows, options)
+        return await self._with_same_columns(lambda model: self._score(model, rows, options))
 
     async def flag_rows(self, rows: FloatArray, target_fpr: float | None, tail: Tail | None = None) -> Flags:
         """Flag rows (N, D) in the column order of :meth:`model`."""
         refuse_target(target_fpr, tail)
-        return await self._flag(await self.model(), rows)
+        return await self._with_same_columns(lambda model: self._flag(model, rows))
 
     async def explain(self, data: Any, top: int) -> list[list[Why]]:
         """Explain rows in any form."""
@@ -122,20 +134,41 @@ class Session:
         self, rows: FloatArray, top: int, on_rows: Callable[[int], None] | None = None
     ) -> list[list[Why]]:
         """Explain rows (N, D) in the column order of :meth:`model`."""
-        return await self._explain(await self.model(), rows, top, on_rows)
+        return await self._with_same_columns(lambda model: self._explain(model, rows, top, on_rows))
 
     async def _with_current_model(self, attempt: Callable[[pb.Model], Awaitable[Result]]) -> Result:
-        """Run an attempt, and once more if it failed and the service has another model by now."""
+        """Run an attempt, again as long as the service has another model than the attempt was made for."""
         model = await self.model()
-        try:
+        for i in range(_MOST_MODELS):
+            if i >= _AT_ONCE:  # replicas may differ for a while, as in a rolling update
+                await self._transport.sleep(_SECONDS_BETWEEN_MODELS)
+            try:
+                return await attempt(model)
+            except (InvalidInput, ConfigError, ServiceError) as error:
+                is_replaced = isinstance(error, ServiceError)
+                if isinstance(error, ServiceError) and error.code != _REPLACED:
+                    raise
+                current = await self.get_model()
+                if not is_replaced and current.bundle_digest == model.bundle_digest:
+                    raise
+            model = current
+        return await attempt(model)
+
+    async def _with_same_columns(self, attempt: Callable[[pb.Model], Awaitable[Result]]) -> Result:
+        """Run an attempt with rows in the columns of the current model, again as :meth:`_with_current_model` does.
+
+        Raises:
+            ServiceError: FAILED_PRECONDITION: the service has a model with other columns by now.
+        """
+        columns = self.schema_of(await self.model()).columns
+
+        async def checked(model: pb.Model) -> Result:
+            if self.schema_of(model).columns != columns:
+                address = self._settings.target.address
+                raise ServiceError(f"{address}: the service has a model with other columns by now", code=_OTHER_COLUMNS)
             return await attempt(model)
-        except (InvalidInput, ConfigError, ServiceError) as error:
-            if isinstance(error, ServiceError) and error.code != _REPLACED:
-                raise
-            current = await self.get_model()
-            if current.bundle_digest == model.bundle_digest:
-                raise
-        return await attempt(current)
+
+        return await self._with_current_model(checked)
 
     async def _score(self, model: pb.Model, rows: FloatArray, options: ScoreOptions) -> Scores:
         budget = budget_of(options, model)

@@ -44,6 +44,8 @@ class SeriesScores(Scores):
         reason: As in ``Scores``, or why no window ends at the row: it starts with "warm-up", "gap", "missing", "no
             time", "no series" or "same step".
         contrast: None: only models of images have one.
+        model_version: The version that scored the rows; None unless a service did.
+        bundle_digest: The digest of its bundle, likewise.
         step_score: The mean score of the lowest quarter of the windows that cover the step, nats: it also looks at
             later steps. NaN where no window covers it.
     """
@@ -79,7 +81,7 @@ def place_scores(
         step_score: Shape (N,).
     """
     placed = dict[str, Any]()
-    for name, values in vars(scores).items():
+    for name, values in scores.by_row().items():
         if name == "reason":
             placed[name] = list(reasons)
             for row, reason in zip(rows.tolist(), values, strict=True):
@@ -90,4 +92,5 @@ def place_scores(
             empty = np.nan if values.dtype.kind == "f" else 0
             placed[name] = np.full(len(reasons), empty, dtype=values.dtype)
             placed[name][rows] = values
+    placed |= {"model_version": scores.model_version, "bundle_digest": scores.bundle_digest}
     return SeriesScores(**placed, step_score=step_score)

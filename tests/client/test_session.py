@@ -8,7 +8,7 @@ import pytest
 
 from anomaly_vae.client.blocking_transport import run_blocking
 from anomaly_vae.client.connection import connection_settings
-from anomaly_vae.client.session import Session
+from anomaly_vae.client.session import _MOST_MODELS, Session
 from anomaly_vae.errors import ConfigError, InvalidInput, ServiceError
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.service.pb import scoring_pb2 as pb
@@ -36,6 +36,7 @@ class FakeService:
         self.model = model
         self.scoring = list(scoring or [model.bundle_digest])
         self.sent: list[tuple[str, object]] = []
+        self.slept: list[float] = []
 
     async def send(self, method, request, _timeout, *, wait_for_ready=False):
         assert not wait_for_ready
@@ -50,8 +51,8 @@ class FakeService:
         numbers = dict.fromkeys(("log_px", "score", "elbo", "std_error", "ess_ratio", "pareto_k"), rows[:, 0])
         return pb.ScoreResponse(bundle_digest=digest, **numbers, reliable=rows[:, 0] < 9.0, **counts)
 
-    async def sleep(self, _seconds):
-        raise AssertionError("no call fails here")
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
 
     async def gather(self, tasks):
         return [await task(self) for task in tasks]
@@ -116,7 +117,16 @@ def test_a_reply_of_another_model_than_the_described_one_is_an_error():
     with pytest.raises(ServiceError, match="localhost:9: the service has another model than a moment ago") as error:
         run_blocking(session_of(service).score(ROWS, ScoreOptions()))
     assert error.value.code == "ABORTED"
-    assert service.methods() == ["GetModel", "Score", "GetModel"]
+    assert service.methods() == ["GetModel", *["Score", "GetModel"] * _MOST_MODELS, "Score"]
+    assert service.slept == [0.5] * (_MOST_MODELS - 4)
+
+
+def test_a_service_that_changes_its_model_again_and_again_is_followed():
+    service = FakeService(model_of("a", "b"), "two", "three", "two", "three", "one")
+    scores = run_blocking(session_of(service).score(ROWS, ScoreOptions()))
+    assert len(scores) == len(ROWS)
+    assert service.slept == [0.5]
+    assert service.methods().count("Score") == 4 + 3  # the last attempt sends all three parts
 
 
 def test_rows_that_an_old_description_refuses_are_checked_again_by_the_current_one():

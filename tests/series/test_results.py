@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ SCORER = FakeScorer(window_schema(2))
 def placed(*, calibrated=True):
     """Two windows that end at rows 3 and 1 of 5."""
     scores = FakeScorer(SCORER.schema, calibrated=calibrated).score_rows(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    scores = replace(scores, model_version="3", bundle_digest="abc")
     reasons = ["no time", "x", None, "y", "gap"]
     return scores, place_scores(scores, np.array([3, 1]), reasons, np.array([1.0, 2.0, np.nan, 4.0, 5.0]))
 
@@ -25,8 +26,9 @@ def test_every_field_is_at_its_row():
     assert isinstance(found, SeriesScores)
     assert found.has_window.tolist() == [False, True, False, True, False]
     assert found.contrast is None
+    assert (found.model_version, found.bundle_digest) == (scores.model_version, scores.bundle_digest) == ("3", "abc")
     for field in fields(scores):
-        if field.name == "contrast":
+        if field.name in ("contrast", "model_version", "bundle_digest"):
             continue
         values = getattr(found, field.name)
         assert [values[3], values[1]] == pytest.approx(list(getattr(scores, field.name)), nan_ok=True)
