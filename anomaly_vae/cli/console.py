@@ -18,7 +18,15 @@ from anomaly_vae.batch import ScoreSummary
 from anomaly_vae.progress import Clock, Pace, TimeLeft, spoken
 from anomaly_vae.table import Table
 
-__all__ = ["RowsDone", "images_progress", "rows_progress", "said_explained", "shown_log", "table_progress"]
+__all__ = [
+    "RowsDone",
+    "bytes_progress",
+    "images_progress",
+    "rows_progress",
+    "said_explained",
+    "shown_log",
+    "table_progress",
+]
 
 # Takes the work done, all work (None if it is not known), and the number of rows as text.
 _Show = Callable[[float, float | None, str], None]
@@ -76,6 +84,31 @@ def rows_progress(
             nonlocal done
             done += rows
             show(done, total, f"{total:,} {what}{more}")
+
+        yield update
+
+
+@contextlib.contextmanager
+def bytes_progress(
+    title: str, *, quiet: bool, clock: Clock = time.monotonic
+) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a callback that takes the number of bytes just done and of all, and shows them like :func:`table_progress`.
+
+    Args:
+        title: Shown before the progress.
+        quiet: Yield None instead.
+        clock: Seconds since some moment.
+    """
+    with _shown(title, quiet=quiet, clock=clock) as show:
+        if show is None:
+            yield None
+            return
+        done = 0
+
+        def update(num_bytes: int, total: int) -> None:
+            nonlocal done
+            done += num_bytes
+            show(done, total, f"{total / 1e6:,.1f} MB")
 
         yield update
 

@@ -26,25 +26,27 @@ _WHAT = {"table": "rows", "series": "windows", "image": "images"}
 
 
 @click.command("inspect")
-@click.argument("model", metavar="MODEL", type=options.ModelPath(Path))
+@click.argument("model", metavar="MODEL", type=options.ModelPath())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for programs.")
 @click.option("-q", "--quiet", is_flag=True, help="Only check the model: print errors and nothing else.")
+@options.verify_key
 @options.verbose
-def command(model: Path, as_json: bool, quiet: bool) -> None:
+def command(model: str, as_json: bool, quiet: bool, verify_key: Path | None) -> None:
     """Show the columns, the training, the calibration and the estimator of MODEL.
 
     The whole bundle is checked first: its files must be unchanged since they were written, and the model must
-    reproduce the scores that it had at training.
+    reproduce the scores that it had at training. MODEL is a directory, or a URL that `push` wrote to.
 
     \b
     anomaly-vae inspect model
     anomaly-vae inspect model --json
     anomaly-vae inspect model --quiet
+    anomaly-vae inspect s3://models/fraud/4 --verify-key release.pub.pem
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     from anomaly_vae.scorer import load
 
     refuse_table_as_model(model)
-    scorer = load(model)
+    scorer = load(model, verify_key=verify_key)
     info = scorer.info
     if as_json:
         click.echo(json.dumps(info, indent=2, ensure_ascii=False))
@@ -52,7 +54,7 @@ def command(model: Path, as_json: bool, quiet: bool) -> None:
         _print(model, info, scorer.schema)
 
 
-def _print(model: Path, info: dict[str, Any], schema: Schema) -> None:
+def _print(model: str, info: dict[str, Any], schema: Schema) -> None:
     from rich.console import Console
     from rich.markup import escape
 
@@ -60,7 +62,7 @@ def _print(model: Path, info: dict[str, Any], schema: Schema) -> None:
     training, calibration = info["training"], info["calibration"]
     confidence = calibration["confidence"]
     facts = {
-        "model": str(model),
+        "model": model,
         "made by": f"{info['created_by']}, {info['created_at']}, format {info['format_version']}",
         "digest": info["bundle_digest"],
         **shape_facts(schema),

@@ -33,6 +33,7 @@ __all__ = [
     "tail",
     "threads",
     "verbose",
+    "verify_key",
 ]
 
 # Those of anomaly_vae.record, which imports msgspec: completing a command line must be quick.
@@ -155,6 +156,12 @@ def _show_details(context: click.Context, _parameter: click.Parameter, value: bo
     context.meta[DETAILS] = value or context.meta.get(DETAILS, False)
 
 
+verify_key = click.option(
+    "--verify-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE.pem",
+    help="Public key: refuse a model that `anomaly-vae sign` has not signed with its private key.",
+)
 verbose = click.option(
     "-v",
     "--verbose",

@@ -24,6 +24,7 @@ __all__ = [
     "explain",
     "printable",
     "require_serving",
+    "require_signing",
     "require_training",
     "run",
     "warn",
@@ -45,6 +46,7 @@ _COMPLETE = "_ANOMALY_VAE_COMPLETE"
 # Packages of a plain installation. The container image of the service leaves some of them out.
 _BASE = ("numpy", "onnxruntime", "pyarrow", "rich", "msgspec", "jinja2", "markupsafe")
 _TRAINING = ("torch", "sklearn", "scipy", "onnx", "matplotlib")
+_SIGNING = ("model_signing", "OpenSSL")
 _GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google.rpc")
 _SERVING = (*_GRPC, "prometheus_client", "cryptography", "h11")
 
@@ -61,6 +63,11 @@ def require_training() -> None:
 def require_serving() -> None:
     """Raise ModuleNotFoundError if the [serve] extra is not installed."""
     _require(_SERVING)
+
+
+def require_signing() -> None:
+    """Raise ModuleNotFoundError if the [sign] extra is not installed."""
+    _require(_SIGNING)
 
 
 def _require(names: tuple[str, ...]) -> None:
@@ -147,7 +154,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
 
 
 def _extra_of(module: str) -> str | None:
-    for extra, names in (("train", _TRAINING), ("serve", _SERVING)):
+    for extra, names in (("train", _TRAINING), ("serve", _SERVING), ("sign", _SIGNING)):
         if module in names or module.split(".")[0] in names:
             return extra
     return None

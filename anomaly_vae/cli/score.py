@@ -84,6 +84,7 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
 @read_options
 @image_options
 @options.threads
+@options.verify_key
 @options.overwrite
 @options.as_json
 @options.quiet
@@ -112,6 +113,7 @@ def command(
     reading: ReadOptions,
     images: ImageOptions,
     threads: int | None,
+    verify_key: Path | None,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -122,9 +124,9 @@ def command(
     such files, or - for CSV on standard input. It is read as the training table was, whatever its format. For a model
     of images it is a folder of PNG or JPEG files, a .npy array, an idx file, or a Parquet file with encoded images.
 
-    MODEL is a directory written by `train`, or the address of a running service: grpc://HOST:PORT, with TLS
-    grpcs://HOST:PORT. Both give the same scores. If the service needs a token, put it in the environment variable
-    ANOMALY_VAE_TOKEN.
+    MODEL is a directory written by `train`, the URL of one that `push` wrote to, or the address of a running service:
+    grpc://HOST:PORT, with TLS grpcs://HOST:PORT. All give the same scores. If the service needs a token, put it in the
+    environment variable ANOMALY_VAE_TOKEN.
 
     The output has one row per input row, in input order; --only-flagged and --top write fewer rows and put their number
     first (column row, from 1). Its columns are the kept columns, then log_px (nats, in data
@@ -196,10 +198,9 @@ def command(
         quiet=quiet,
     )
     service = ServiceOptions(timeout=timeout, ca=tls_ca, cert=tls_cert, key=tls_key)
-    with opened_scorer(model, service, threads=threads, target_fpr=target_fpr, tail=tail, quiet=quiet) as (
-        scorer,
-        facts,
-    ):
+    with opened_scorer(
+        model, service, threads=threads, target_fpr=target_fpr, tail=tail, verify_key=verify_key, quiet=quiet
+    ) as (scorer, facts):
         try:
             summary, more = run_job(job, scorer)
         except ConfigError as error:

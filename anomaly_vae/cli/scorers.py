@@ -1,4 +1,4 @@
-"""MODEL as a directory or as the address of a service, and what is said about it."""
+"""MODEL as a directory, the URL of one, or the address of a service, and what is said about it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_vae.cli.reporting import require_serving
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.remote.address import is_bundle_url
 
 if TYPE_CHECKING:
     from anomaly_vae.client import Client
@@ -45,6 +46,7 @@ def opened_scorer(
     threads: int | None,
     target_fpr: float | None,
     tail: Tail | None,
+    verify_key: Path | None = None,
     quiet: bool,
 ) -> Iterator[tuple[Scorer | Client, dict[str, Any]]]:
     """Yield what scores, and what its flags come from, for the summary as JSON.
@@ -53,7 +55,7 @@ def opened_scorer(
         ConfigError: An option does not fit a service or a directory.
     """
     if model.startswith(("grpc://", "grpcs://")):
-        given = {"--threads": threads, "--target-fpr": target_fpr, "--tail": tail}
+        given = {"--threads": threads, "--target-fpr": target_fpr, "--tail": tail, "--verify-key": verify_key}
         _refuse(given, "set by the service; give a directory as MODEL")
         with _connected(model, service, quiet=quiet) as client:
             yield client, _facts_of_service(client)
@@ -65,7 +67,7 @@ def opened_scorer(
         "--tls-key": service.key,
     }
     _refuse(only_for_services, "only for a service; give grpcs://HOST:PORT as MODEL")
-    scorer = _loaded(model, threads)
+    scorer = _loaded(model, threads, verify_key)
     yield scorer, _facts_of_model(scorer, target_fpr, tail)
 
 
@@ -89,14 +91,15 @@ def _facts_of_service(client: Client) -> dict[str, Any]:
     }
 
 
-def _loaded(model: str, threads: int | None) -> Scorer:
-    if "://" in model or (re.fullmatch(r"[^/]+:\d+", model) and not Path(model).exists()):
+def _loaded(model: str, threads: int | None, verify_key: Path | None) -> Scorer:
+    is_other_url = "://" in model and not is_bundle_url(model)
+    if is_other_url or (re.fullmatch(r"[^/]+:\d+", model) and not Path(model).exists()):
         raise ConfigError(
             f"{model}: this is not a model; for a service use grpc://HOST:PORT, or grpcs://HOST:PORT with TLS"
         )
     from anomaly_vae.scorer import load
 
-    return load(model, threads=threads)
+    return load(model, threads=threads, verify_key=verify_key)
 
 
 @contextlib.contextmanager

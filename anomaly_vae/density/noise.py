@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,8 @@ class Noise:
             values, radii = np.ascontiguousarray(values[..., :-1]), _radii(values[..., -1].astype(np.float64))
         self.values, self.radii = values, radii
         self.scramblings, self.num_points, self.latent_dim = values.shape
-        self.slice = lru_cache(maxsize=_CACHED_SLICES)(self._slice)
+        # Not a method: in a cycle with its cache the noise would outlive its model until a garbage collection.
+        self.slice = lru_cache(maxsize=_CACHED_SLICES)(partial(_slice, values))
 
     def of_member(self, member: int, num_members: int, latent_dim: int) -> Noise:
         """Return a member's part of the points, with its first dimensions only.
@@ -54,10 +55,11 @@ class Noise:
         part = slice(member * size, (member + 1) * size)
         return Noise(np.ascontiguousarray(self.values[:, part, :latent_dim]), self.radii[:, part])
 
-    def _slice(self, start: int, end: int) -> tuple[Float32Array, FloatArray]:
-        """Return points start to end of every scrambling, (R (end - start), L), and their log-density under N(0, I)."""
-        points = np.ascontiguousarray(self.values[:, start:end]).reshape(-1, self.latent_dim)
-        return points, standard_normal_log_prob(points.astype(np.float64))
+
+def _slice(values: Float32Array, start: int, end: int) -> tuple[Float32Array, FloatArray]:
+    """Return points start to end of every scrambling, (R (end - start), L), and their log-density under N(0, I)."""
+    points = np.ascontiguousarray(values[:, start:end]).reshape(-1, values.shape[-1])
+    return points, standard_normal_log_prob(points.astype(np.float64))
 
 
 def _radii(normal: FloatArray) -> FloatArray:

@@ -7,8 +7,9 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 
-__all__ = ["set_at_signals", "shorten_switch_interval", "tune_garbage_collector"]
+__all__ = ["has_terminal", "set_at_signals", "shorten_switch_interval", "tune_garbage_collector"]
 
 _EXIT_INTERRUPTED = 130  # 128 + the number of SIGINT, as shells report it
 
@@ -22,20 +23,29 @@ _SWITCH_INTERVAL_S = 0.0001
 _GC_THRESHOLDS = (20_000, 20, 20)
 
 
-def set_at_signals(stop: asyncio.Event) -> None:
-    """Set the event at the first signal, exit at a second SIGTERM or SIGINT.
+def set_at_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
+    """Set the event at the first SIGTERM or SIGINT, exit at a second one; call a function at SIGHUP.
 
-    A second SIGHUP does nothing: a closing terminal sends it twice.
+    A terminal that is closed sends SIGHUP as well. Then the event is set, since nobody sees the process any more.
     """
+    had_terminal = has_terminal()
 
-    def on_signal(number: signal.Signals) -> None:
-        if stop.is_set() and number is not signal.SIGHUP:
+    def on_hangup_or_closed() -> None:
+        if had_terminal and not has_terminal():
+            stop.set()
+        else:
+            on_hangup()
+
+    def on_signal() -> None:
+        if stop.is_set():
             os._exit(_EXIT_INTERRUPTED)
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        loop.add_signal_handler(signal.SIGHUP, on_hangup_or_closed)
 
 
 def tune_garbage_collector() -> None:
@@ -48,3 +58,12 @@ def tune_garbage_collector() -> None:
 def shorten_switch_interval() -> None:
     """Let the event loop take Python's lock from a compute thread sooner."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+
+def has_terminal() -> bool:
+    """Return whether the process has a terminal that is open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -14,42 +13,35 @@ from grpc_reflection.v1alpha import reflection
 
 from anomaly_vae.density.blocks import default_threads
 from anomaly_vae.errors import StartupError
-from anomaly_vae.service.access.tokens import Tokens
-from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.access.credentials import certificate_of, tokens_of
+from anomaly_vae.service.access.gate import Gate
 from anomaly_vae.service.http.heartbeat import Heartbeat
 from anomaly_vae.service.http.listener import HttpListener
 from anomaly_vae.service.idle_connections import close_idle_connections
-from anomaly_vae.service.loading import load_served, measure_speed
+from anomaly_vae.service.models.catalogue import Catalogue
+from anomaly_vae.service.models.library import Library
+from anomaly_vae.service.peers import Alone, Peers
 from anomaly_vae.service.process import set_at_signals, shorten_switch_interval, tune_garbage_collector
+from anomaly_vae.service.rest.server import RestServer
+from anomaly_vae.service.rpc.arrivals import Arrivals
 from anomaly_vae.service.rpc.health import HEALTH, Health
 from anomaly_vae.service.rpc.inference_servicer import INFERENCE, METHODS, InferenceServicer
 from anomaly_vae.service.rpc.interceptor import CallInterceptor
 from anomaly_vae.service.rpc.open_calls import OpenCalls
 from anomaly_vae.service.rpc.scoring_servicer import SERVICE, ScoringServicer
 from anomaly_vae.service.scoring import Scoring
-from anomaly_vae.service.served import log_start
 from anomaly_vae.service.settings import ServeConfig
+from anomaly_vae.service.start_log import log_start
 from anomaly_vae.service.telemetry.call_log import CallLog
 from anomaly_vae.service.telemetry.logs import event, show_lost_lines
 from anomaly_vae.service.telemetry.metrics import Metrics
 from anomaly_vae.service.telemetry.observer import Observer
-from anomaly_vae.service.telemetry.records import set_token_name
 from anomaly_vae.service.telemetry.tracer import make_tracer
 from anomaly_vae.service.transport import max_connections, server_options
 
-if TYPE_CHECKING:
-    from anomaly_vae.service.access.tls import ServerCertificate
-
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "serve", "serve_until"]
 
 _LOG = logging.getLogger("anomaly_vae.service")
-
-_UNAUTHENTICATED = (
-    'send the metadata "authorization: Bearer TOKEN", once, with a valid token of this service; '
-    "its operator makes one with `anomaly-vae token NAME`"
-)
-
-Metadata = Sequence[tuple[str, str | bytes]]
 
 # Seconds, chosen, not measured.
 _HANDOVER_S = 0.1  # for calls that gRPC has accepted but not yet handed to Python
@@ -59,33 +51,49 @@ _LAST_SPANS_S = 0.5  # the least time for sending the last spans, if the grace i
 
 
 class Server:
-    """Serves one model over gRPC, with probes and metrics over HTTP on another port."""
+    """Serves models over gRPC and HTTP, with probes and metrics on another port."""
 
-    def __init__(self, config: ServeConfig) -> None:
+    def __init__(self, config: ServeConfig, peers: Peers | None = None) -> None:
         """Create the parts. Nothing listens yet. Needs a running event loop.
+
+        Args:
+            config: The settings.
+            peers: The workers that serve the same port; None if this process serves alone.
 
         Raises:
             StartupError: A certificate or token file cannot be used.
+            ConfigError: The public key or the URL of the models cannot be used.
         """
-        self._certificate, self._tokens = _certificate(config), _tokens(config)
+        self._certificate, tokens = certificate_of(config), tokens_of(config)
         self.config = config
+        self.peers = peers or Alone()
         self._threads = config.threads or default_threads()
         self.metrics = Metrics(config.max_queue_rows, config.queue_bytes, config.max_queue_seconds)
         show_lost_lines(self.metrics.registry)
         if self._certificate is not None:
             self._certificate.show_expiry(self.metrics.registry)
         self._loop = asyncio.get_running_loop()
-        self._heartbeat = Heartbeat(self._loop)
+        self.heartbeat = Heartbeat(self._loop)
         self._scoring = Scoring(config, self.metrics, self._threads)
+        self.library = Library(config, self.peers, self._threads, self.metrics.changes, self._scoring.serve)
         self._health = Health((SERVICE, INFERENCE))
         self._tracer = make_tracer(config.otlp_endpoint)
         self._call_log = CallLog(config.log_calls)
         observer = Observer(self._call_log, self._tracer)
         streams = {f"/{SERVICE}/ScoreStream", f"/{INFERENCE}/ModelStreamInfer"}
         self._calls = OpenCalls(config.max_calls, self.metrics)
-        interceptor = CallInterceptor(self._calls, self.metrics, self._refuse, streams, observer)
+        self._arrivals = Arrivals(config.stream_idle)
+        if tokens is not None:
+            self.metrics.callers.know(tokens.callers)
+        # Health checks are always allowed.
+        self._gate = Gate(tokens, self.metrics, self._calls.too_many, always=(f"/{HEALTH}/",))
+        interceptor = CallInterceptor(self._calls, self._arrivals, self.metrics, self._gate.refuse, streams, observer)
         self._grpc = grpc.aio.server(interceptors=[interceptor], options=server_options(config))
         self._http: HttpListener | None = None
+        self.rest: RestServer | None = None
+        if config.http_port is not None:
+            control, refuse = self.library.control, self._gate.refuse
+            self.rest = RestServer(config, self._scoring, control, refuse, self._calls, observer, self._certificate)
         self._watching: list[asyncio.Task[None]] = []
         self.port = config.port
 
@@ -97,23 +105,36 @@ class Server:
     async def start(self) -> None:
         """Listen on both ports. Health is NOT_SERVING until the model is loaded.
 
+        One of several workers does not listen yet: clients are better served by the others while it loads its model.
+
         Raises:
             StartupError: A port is taken, or an address does not belong to this machine.
         """
         config, registry = self.config, self.metrics.registry
-        self._http = HttpListener(
-            config.metrics_host, config.metrics_port, registry, alive=self._heartbeat.check, ready=self._ready
-        )
+        if config.workers == 1:
+            self._http = HttpListener(
+                config.metrics_host, config.metrics_port, registry, alive=self.heartbeat.check, ready=self._ready
+            )
+            await self.listen()
+
+    async def listen(self) -> None:
+        """Listen on the port of gRPC; raise as :meth:`start`."""
+        config = self.config
         self._add_services()
         self.port = self._add_port()
         await self._grpc.start()
-        self._watching = [
+        if self.rest is not None:
+            self.rest.start(reuse_port=config.workers > 1)
+        most = max_connections(with_http=self.rest is not None)
+        self._watching += [
             asyncio.create_task(self._calls.cancel_unread_replies(config.reply_timeout)),
-            asyncio.create_task(close_idle_connections(self.port, max_connections(), self._calls.peers)),
+            asyncio.create_task(self._arrivals.cancel_late()),
+            asyncio.create_task(close_idle_connections(self.port, most, self._calls.peers)),
         ]
 
     def _add_services(self) -> None:
-        handlers = ScoringServicer(self._scoring).handlers(), InferenceServicer(self._scoring).handlers()
+        inference = InferenceServicer(self._scoring, self.library.control)
+        handlers = ScoringServicer(self._scoring).handlers(), inference.handlers()
         self._grpc.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, INFERENCE, HEALTH, reflection.SERVICE_NAME), self._grpc)
@@ -136,22 +157,33 @@ class Server:
             ) from error
 
     async def load(self) -> None:
-        """Load and check the model in a thread, then set health to SERVING.
+        """Load and check the models, set health to SERVING, and look for further versions from now on.
 
         Raises:
-            BundleError: The bundle is refused.
-            ConfigError: The model needs more samples per row, or more columns, than a request may have.
+            AnomalyVaeError: No model can be served.
         """
-        served = await asyncio.to_thread(load_served, self.config, self._threads)
-        measured = await asyncio.to_thread(measure_speed, served)
-        self.metrics.serve_model(served.name, served.version, served.scorer)
-        self._scoring.serve(served, measured)
+        await self.library.start()
         self._health.set_serving(True)
+        self._watching.append(asyncio.create_task(self.library.watch()))
+
+    @property
+    def http_port(self) -> int | None:
+        """The port of the Open Inference Protocol over HTTP; None without it."""
+        return None if self.rest is None else self.rest.port
+
+    @property
+    def served(self) -> list[tuple[str, str]]:
+        """Name and version of each loaded model."""
+        return [served.key for served in self.models]
+
+    @property
+    def models(self) -> Catalogue:
+        """The models that are served now."""
+        return self.library.catalogue
 
     def log_start(self) -> None:
-        """Log the served model, the addresses and the limits."""
-        if self._scoring.served is not None:
-            log_start(self._scoring.served, self.config, self.port, self.metrics_port)
+        """Log the served models, the addresses and the limits."""
+        log_start(self.models, self.config, self.port, self.metrics_port)
 
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close.
@@ -163,11 +195,16 @@ class Server:
         for task in self._watching:
             task.cancel()
         self._scoring.drain()
+        self.library.close()
         self._health.set_serving(False)
+        if self.rest is not None:
+            self.rest.drain()
         await asyncio.sleep(_HANDOVER_S)
         await self._answered_within(self.config.grace)
         cut_off = await self._cut_off() if self._calls.unfinished else 0
         await self._stop_grpc()
+        if self.rest is not None:
+            self.rest.close()
         await self._scoring.close()
         left = self.config.grace - (self._loop.time() - began)
         await asyncio.to_thread(self._tracer.close, max(left, _LAST_SPANS_S))
@@ -207,29 +244,14 @@ class Server:
         _LOG.error(text, calls, rows, self.config.grace, extra=event("cut_off", calls=calls, rows=rows))
         return calls
 
-    def _refuse(self, method: str, metadata: Metadata) -> CallError | None:
-        """Return why a call is refused before its message is read, or None.
-
-        A call is refused without a valid token or above the limits of calls. Health checks are always allowed.
-        """
-        if method.startswith(f"/{HEALTH}/"):
-            return None
-        if self._tokens is not None:
-            name = self._tokens.name_of(metadata)
-            if name is None:
-                self.metrics.rejected.labels("unauthenticated").inc()
-                return CallError(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED)
-            set_token_name(name)
-        return self._calls.too_many()
-
     async def _ready(self) -> tuple[bool, str]:
         if self._scoring.drained.is_set():
             return False, "draining"
-        return (True, "ready") if self._scoring.served else (False, "loading")
+        return (True, "ready") if self._scoring.is_ready else (False, "loading")
 
 
 def serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP, then drain. A second SIGTERM or SIGINT ends the process at once.
+    """Serve until SIGTERM or SIGINT, then drain; the second one ends the process at once. SIGHUP looks for models.
 
     Args:
         config: The settings.
@@ -248,7 +270,17 @@ def serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
 
 async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int:
     server, stop = Server(config), asyncio.Event()
-    set_at_signals(stop)
+    set_at_signals(stop, server.library.look_now)
+
+    async def on_serving() -> None:
+        server.log_start()
+        announce(server)
+
+    return await serve_until(stop, server, on_serving)
+
+
+async def serve_until(stop: asyncio.Event, server: Server, on_serving: Callable[[], Awaitable[None]]) -> int:
+    """Serve until an event is set, then drain. Return the exit code; raise as :func:`serve`."""
     try:
         await server.start()
         loading, stopping = asyncio.create_task(server.load()), asyncio.create_task(stop.wait())
@@ -256,30 +288,11 @@ async def _serve(config: ServeConfig, announce: Callable[[Server], None]) -> int
         if loading.done():
             loading.result()
             tune_garbage_collector()
-            server.log_start()
-            announce(server)
+            await on_serving()
         await stopping
+        loading.cancel()
         _LOG.info("draining: new calls are refused, admitted ones answered", extra=event("draining"))
     finally:
         complete = await server.stop()
     _LOG.info("stopped", extra=event("stopped"))
     return 0 if complete else 1
-
-
-def _certificate(config: ServeConfig) -> ServerCertificate | None:
-    if config.tls_cert is None or config.tls_key is None:
-        return None
-    from anomaly_vae.service.access.tls import ServerCertificate  # imports cryptography, which plaintext does not need
-
-    return ServerCertificate(config.tls_cert, config.tls_key, config.tls_client_ca)
-
-
-def _tokens(config: ServeConfig) -> Tokens | None:
-    if config.token_file is None:
-        return None
-    if config.plaintext_beyond_loopback:
-        text = (
-            "tokens travel in plaintext on %s: others on the network can read and use them; pass --tls-cert, --tls-key"
-        )
-        _LOG.warning(text, config.host, extra=event("tokens_in_plaintext"))
-    return Tokens(config.token_file)

@@ -5,121 +5,132 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
-import socket
-from dataclasses import dataclass, field, fields
+import itertools
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple, get_args, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import unquote, urlsplit
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.remote.address import is_url
+from anomaly_vae.service.addresses import check_endpoint, is_loopback
+from anomaly_vae.service.option import MAX_INT32, Option, option, seconds, size, word
 
-__all__ = ["Option", "ServeConfig", "Setting", "settings"]
+__all__ = ["MAX_NAME_LENGTH", "Option", "ServeConfig", "Setting", "settings"]
 
-_MAX_NAME_LENGTH = 128  # characters; chosen, not measured: the name is a label of metrics and part of log lines
-_MAX_SECONDS = 3_600.0  # chosen, not measured
-_MAX_INT32 = 2**31 - 1  # of protobuf's int32 and gRPC's channel options
+MAX_NAME_LENGTH = 128  # characters; chosen, not measured: the name is a label of metrics and part of log lines
 _DEFAULT_QUEUE_BYTES = 256 * 2**20  # chosen, not measured: memory for waiting rows against refusals
-
-
-@dataclass(frozen=True)
-class Option:
-    """The help text and the limits of a field.
-
-    Attributes:
-        help: The text of ``--help``.
-        low, high: Smallest and largest value.
-        choices: The allowed words.
-        metavar: Name of the value in ``--help``; None takes the type's, or the choices.
-        shown: How ``--help`` describes the default of None.
-        flag: The option's name; None takes the field's.
-    """
-
-    help: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    metavar: str | None = None
-    shown: str | None = None
-    flag: str | None = None
-
-    def check(self, name: str, value: Any) -> None:
-        """Raise ConfigError if a value is outside the limits or not one of the choices."""
-        if self.choices and value not in self.choices:
-            raise ConfigError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
-        if self.low is not None and self.high is not None and not self.low <= value <= self.high:  # also for NaN
-            unit = " seconds" if isinstance(value, float) else ""
-            raise ConfigError(f"{name} must lie between {self.low:.15g} and {self.high:.15g}{unit}, got {value}")
-
-
-def _option(default: Any, help_: str, **more: Any) -> Any:
-    """Make a field with a default and its :class:`Option`."""
-    return field(default=default, metadata={"option": Option(help_, **more)})
-
-
-def _size(default: int, help_: str, low: int = 1) -> Any:
-    return _option(default, help_, low=low, high=_MAX_INT32)
-
-
-def _seconds(default: float, help_: str, low: float = 0.1) -> Any:
-    return _option(default, help_, low=low, high=_MAX_SECONDS)
-
-
-def _word(default: str, help_: str, *choices: str) -> Any:
-    return _option(default, help_, choices=choices)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
     """The settings of one service, checked when it is made: ConfigError if a value cannot be used.
 
-    ``model`` is the bundle to serve. The other fields are described by their help texts; None stands for the default
-    that the text describes. The defaults of sizes and times are chosen, not measured.
+    ``model`` is what to serve: a bundle, a folder of versions or a folder of models, as a path or as a URL. The other
+    fields are described by their help texts; None stands for the default that the text describes. The defaults of sizes
+    and times are chosen, not measured.
     """
 
-    model: Path
-    name: str | None = _option(None, "Name of the model for clients.", shown="NAME of models/NAME or models/NAME/3")
-    version: int | None = _option(
+    model: Path | str
+    name: str | None = option(None, "Name of the model for clients.", shown="NAME of models/NAME or models/NAME/3")
+    version: int | None = option(
         None,
         "Version of the model for clients.",
         low=1,
-        high=_MAX_INT32,
+        high=MAX_INT32,
         shown="3 of models/NAME/3, otherwise 1",
         flag="model-version",
     )
-    host: str = _option("127.0.0.1", "Address of gRPC.")
-    port: int = _option(50051, "Port of gRPC; 0 takes a free one.", low=0, high=65_535)
-    metrics_host: str = _option("127.0.0.1", "Address of /metrics, /livez and /readyz.")
-    metrics_port: int = _option(9464, "Port of these; 0 takes a free one.", low=0, high=65_535)
-    insecure_listen: bool = _option(False, "Allow gRPC in plaintext beyond loopback.")
-    tls_cert: Path | None = _option(None, "Certificate chain, PEM: turns TLS on. A replaced file needs no restart.")
-    tls_key: Path | None = _option(None, "Private key of the certificate, PEM.")
-    tls_client_ca: Path | None = _option(
+    versions: tuple[str, ...] = option(
+        ("latest:1",),
+        "Versions to serve of a folder of models: latest:N, all, or NAME=3,5 and NAME=latest:2 for one model. Repeat "
+        "it for several.",
+        metavar="POLICY",
+    )
+    model_control: str = word(
+        "poll",
+        "What changes the served models: poll looks for new and removed versions; explicit waits for calls of the Open "
+        "Inference Protocol, and for SIGHUP.",
+        "poll",
+        "explicit",
+    )
+    poll_seconds: float = seconds(10.0, "Seconds between two looks for new versions.")
+    canary: tuple[str, ...] = option(
+        (),
+        "Give a version a share of the requests that name no version: fraud=4:0.05. Repeat it for several models.",
+        metavar="NAME=VERSION:SHARE",
+    )
+    shadow: tuple[str, ...] = option(
+        (),
+        "Score a share of the rows with another version as well, and compare: fraud=4:0.1. Replies do not wait for it.",
+        metavar="NAME=VERSION:SHARE",
+    )
+    verify_key: Path | None = option(
+        None, "Public key, PEM: serve only bundles that `anomaly-vae sign` has signed with its private key."
+    )
+    cache_dir: Path | None = option(
+        None, "Folder for bundles from remote storage.", shown="anomaly-vae in the user's cache folder"
+    )
+    workers: int = option(
+        1,
+        "Processes that share the port, for many single rows on several cores. Limits of rows, bytes and calls count "
+        "in each of them.",
+        low=1,
+        high=256,
+    )
+    host: str = option("127.0.0.1", "Address of gRPC.")
+    port: int = option(50051, "Port of gRPC; 0 takes a free one.", low=0, high=65_535)
+    metrics_host: str = option("127.0.0.1", "Address of /metrics, /livez and /readyz.")
+    metrics_port: int = option(9464, "Port of these; 0 takes a free one.", low=0, high=65_535)
+    http_host: str = option("127.0.0.1", "Address of the Open Inference Protocol over HTTP.")
+    http_port: int | None = option(
+        None, "Port of the Open Inference Protocol over HTTP; 0 takes a free one.", low=0, high=65_535, shown="none"
+    )
+    insecure_listen: bool = option(False, "Allow requests in plaintext beyond loopback.")
+    tls_cert: Path | None = option(None, "Certificate chain, PEM: turns TLS on. A replaced file needs no restart.")
+    tls_key: Path | None = option(None, "Private key of the certificate, PEM.")
+    tls_client_ca: Path | None = option(
         None, "Authorities of clients, PEM: clients must show a certificate that one of them signed."
     )
-    token_file: Path | None = _option(None, "Tokens of clients, made by `anomaly-vae token`: clients must send one.")
-    threads: int | None = _option(None, "Compute threads.", low=1, high=1_024, shown="all cores")
-    nice: int = _option(10, "Niceness of the compute threads, 0 to 19: higher lets others run first.", low=0, high=19)
-    max_rows: int = _size(16_384, "Most rows in a request.")
-    max_columns: int = _size(4_096, "Most named columns in a request.")
-    max_samples: int = _size(4_096, "Most samples per row that a request may request.")
-    max_message_bytes: int = _size(16 * 2**20, "Most bytes in a request.", low=4_096)
+    token_file: Path | None = option(None, "Tokens of clients, made by `anomaly-vae token`: clients must send one.")
+    threads: int | None = option(
+        None, "Compute threads of each worker.", low=1, high=1_024, shown="all cores, divided by the workers"
+    )
+    nice: int = option(10, "Niceness of the compute threads, 0 to 19: higher lets others run first.", low=0, high=19)
+    max_rows: int = size(16_384, "Most rows in a request.")
+    max_columns: int = size(4_096, "Most named columns in a request.")
+    max_samples: int = size(4_096, "Most samples per row that a request may request.")
+    max_message_bytes: int = size(16 * 2**20, "Most bytes in a request.", low=4_096)
     # A caller has at most a quarter of the rows, bytes and calls that may wait. Half of them are kept for callers that
     # have none waiting.
-    max_queue_rows: int = _size(262_144, "Most rows that are admitted and not yet scored.")
-    max_queue_bytes: int | None = _option(
+    max_queue_rows: int = size(262_144, "Most rows that are admitted and not yet scored.")
+    max_queue_bytes: int | None = option(
         None, "Most bytes of those rows.", shown="256 MiB, or what the largest request needs"
     )
-    max_queue_seconds: float = _seconds(60.0, "Most seconds of work that waits, at the measured speed.")
-    max_calls: int = _size(1_024, "Most calls at a time.")
-    max_streams: int = _size(256, "Most calls at a time on one connection.")
-    reply_timeout: float = _seconds(30.0, "Seconds that a client may take to read a reply.")
-    grace: float = _seconds(10.0, "Seconds for admitted calls to finish after SIGTERM.", low=0.0)
-    log_format: str = _word("text", "Format of the log.", "text", "json")
-    log_level: str = _word("info", "Lowest level that is logged.", "debug", "info", "warning", "error")
-    log_calls: str = _word("failed", "Which calls get a line in the log.", "none", "failed", "all")
-    otlp_endpoint: str | None = _option(
+    max_queue_seconds: float = seconds(60.0, "Most seconds of work that waits, at the measured speed.")
+    max_calls: int = size(1_024, "Most calls at a time.")
+    max_streams: int = size(256, "Most calls at a time on one connection.")
+    max_connection_age: float | None = option(
+        None,
+        "Seconds after which a connection is asked to close, so that clients spread over new replicas.",
+        low=1.0,
+        high=86_400.0,
+        shown="unlimited",
+    )
+    max_connection_age_grace: float = seconds(
+        600.0, "Seconds for the calls of such a connection to finish; longer streams are cut off."
+    )
+    stream_idle: float = seconds(
+        300.0,
+        "Seconds that a client may leave a stream without a request or a reply unread, and a call without its message.",
+    )
+    reply_timeout: float = seconds(30.0, "Seconds that a client may take to read a reply.")
+    grace: float = seconds(10.0, "Seconds for admitted calls to finish after SIGTERM.", low=0.0)
+    log_format: str = word("text", "Format of the log.", "text", "json")
+    log_level: str = word("info", "Lowest level that is logged.", "debug", "info", "warning", "error")
+    log_calls: str = word("failed", "Which calls get a line in the log.", "none", "failed", "all")
+    otlp_endpoint: str | None = option(
         None, "Collector of OpenTelemetry spans (gRPC); needs the [otel] extra.", metavar="URL"
     )
 
@@ -133,7 +144,7 @@ class ServeConfig:
         self._check_name()
         self._check_addresses()
         if self.otlp_endpoint is not None:
-            _check_endpoint(self.otlp_endpoint)
+            check_endpoint(self.otlp_endpoint)
 
     def _check_queue(self) -> None:
         low, high = self._max_request_bytes, 2**63 - 1
@@ -146,28 +157,41 @@ class ServeConfig:
             )
 
     def _check_name(self) -> None:
-        if not 0 < len(self.model_name) <= _MAX_NAME_LENGTH or not self.model_name.isprintable():
+        if not 0 < len(self.model_name) <= MAX_NAME_LENGTH or not self.model_name.isprintable():
             raise ConfigError(
-                f"a model's name must have 1 to {_MAX_NAME_LENGTH} printable characters; set another by name"
+                f"a model's name must have 1 to {MAX_NAME_LENGTH} printable characters; set another by name"
             )
 
     def _check_addresses(self) -> None:
-        if self.port == self.metrics_port != 0 and self.host == self.metrics_host:
-            raise ConfigError(f"port and metrics_port are both {self.port}; choose two different ports")
+        addresses = {"port": (self.port, self.host), "metrics_port": (self.metrics_port, self.metrics_host)}
+        if self.http_port is not None:
+            addresses["http_port"] = self.http_port, self.http_host
+        for (one, first), (other, second) in itertools.combinations(addresses.items(), 2):
+            if first == second and first[0]:
+                raise ConfigError(f"{one} and {other} are both {first[0]}; choose two different ports")
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise ConfigError("tls_cert and tls_key belong together; give both, or neither for plaintext")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ConfigError("tls_client_ca makes clients show certificates, which needs tls_cert and tls_key")
-        if self.plaintext_beyond_loopback and not self.insecure_listen:
+        if self.plaintext_hosts and not self.insecure_listen:
+            option = "host" if not is_loopback(self.host) else "http_host"
             raise ConfigError(
-                f"host {self.host} is reachable from other machines, and the service would speak plaintext to them; "
-                "keep it on 127.0.0.1, pass --tls-cert and --tls-key, or --insecure-listen if the network is trusted"
+                f"{option} {self.plaintext_hosts[0]} is reachable from other machines, and the service would speak "
+                "plaintext to them; keep it on 127.0.0.1, pass --tls-cert and --tls-key, or --insecure-listen "
+                "if the network is trusted"
             )
 
     @property
-    def plaintext_beyond_loopback(self) -> bool:
-        """Whether others on the network can read and change what is sent."""
-        return self.tls_cert is None and not _is_loopback(self.host)
+    def plaintext_hosts(self) -> tuple[str, ...]:
+        """The addresses where others on the network can read and change what is sent."""
+        hosts = (self.host,) if self.http_port is None else (self.host, self.http_host)
+        return () if self.tls_cert is not None else tuple(host for host in hosts if not is_loopback(host))
+
+    @property
+    def anyone_may_change_models(self) -> bool:
+        """Whether callers need no right of their own: there is no token file, and only this machine is listened to."""
+        hosts = (self.host,) if self.http_port is None else (self.host, self.http_host)
+        return self.token_file is None and all(map(is_loopback, hosts))
 
     @property
     def queue_bytes(self) -> int:
@@ -186,16 +210,27 @@ class ServeConfig:
         """The given name, or the directory's: NAME of ``models/NAME`` and of ``models/NAME/3``."""
         if self.name is not None:
             return self.name
-        path = self.model.resolve()
-        return path.parent.name if _is_version(path.name) else path.name
+        above, last = self._last_folders
+        return above if _is_version(last) else last
 
     @property
     def model_version(self) -> str:
         """The given version, or the directory's name if it is an integer, otherwise 1."""
         if self.version is not None:
             return str(self.version)
-        name = self.model.resolve().name
-        return str(int(name)) if _is_version(name) else "1"
+        _, last = self._last_folders
+        return str(int(last)) if _is_version(last) else "1"
+
+    @property
+    def _last_folders(self) -> tuple[str, str]:
+        """The names of the last two folders of the path, or of the URL after its host or bucket."""
+        if is_url(self.model):
+            parts = urlsplit(str(self.model))
+            names = ["", parts.netloc.rpartition("@")[2], *(unquote(name) for name in parts.path.split("/") if name)]
+        else:
+            path = Path(self.model).resolve()
+            names = [path.parent.name, path.name]
+        return names[-2], names[-1]
 
 
 class Setting(NamedTuple):
@@ -226,32 +261,12 @@ def settings() -> tuple[Setting, ...]:
 
 
 def _without_none(kind: Any) -> type[Any]:
-    """Return T of ``T | None`` and of ``T``."""
+    """Return T of ``T | None`` and of ``T``; tuple of ``tuple[T, ...]``."""
+    if get_origin(kind) is tuple:
+        return tuple
     found: type[Any] = next((part for part in get_args(kind) if part is not NoneType), kind)
     return found
 
 
 def _is_version(name: str) -> bool:
     return name.isascii() and name.isdecimal() and len(name) <= 18
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether all addresses of a host are loopback addresses."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"host {host!r} is no address of this machine: {error}") from error
-    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
-
-
-def _check_endpoint(url: str) -> None:
-    """Raise ConfigError if a URL cannot be that of an OTLP collector that speaks gRPC."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.path in ("", "/")
-    except ValueError:  # the port is not a number
-        good = False
-    if not good:
-        raise ConfigError(
-            f"otlp_endpoint must be the URL of a collector that speaks gRPC, such as http://127.0.0.1:4317, got {url!r}"
-        )

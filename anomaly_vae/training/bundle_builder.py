@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.bundle.files import CONTRAST_GRAPH, Bundle, make_bundle
+from anomaly_vae.bundle.contents import CONTRAST_GRAPH
+from anomaly_vae.bundle.files import Bundle, make_bundle
 from anomaly_vae.bundle.golden import golden_samples
 from anomaly_vae.bundle.manifest import Architecture, ContrastRecord, Estimator, Gate, Manifest, MemberRecord, Training
 from anomaly_vae.bundle.members import open_contrast, open_members

@@ -14,19 +14,32 @@ from anomaly_vae.cli import cli, serve
 
 
 @pytest.mark.parametrize(
-    ("host", "metrics_host", "line"),
+    ("host", "metrics_host", "http", "line"),
     [
-        ("127.0.0.1", "localhost", "serving m version 3 on 127.0.0.1:5, metrics on http://localhost:6/metrics\n"),
-        ("::1", "::", "serving m version 3 on [::1]:5, metrics on http://[::]:6/metrics\n"),
+        ("127.0.0.1", "localhost", {}, "serving m version 3 on 127.0.0.1:5, metrics on http://localhost:6/metrics\n"),
+        ("::1", "::", {}, "serving m version 3 on [::1]:5, metrics on http://[::]:6/metrics\n"),
+        (
+            "::1",
+            "::1",
+            {"http_host": "::1", "tls_cert": None},
+            "serving m version 3 on [::1]:5, HTTP on http://[::1]:7/v2, metrics on http://[::1]:6/metrics\n",
+        ),
+        (
+            "::1",
+            "::1",
+            {"http_host": "localhost", "tls_cert": "tls.crt"},
+            "serving m version 3 on [::1]:5, HTTP on https://localhost:7/v2, metrics on http://[::1]:6/metrics\n",
+        ),
     ],
 )
-def test_the_line_of_a_start_has_addresses_that_can_be_called(host, metrics_host, line, capsys):
+def test_the_line_of_a_start_has_addresses_that_can_be_called(host, metrics_host, http, line, capsys):
     """The brackets around an IPv6 address separate it from the port (RFC 3986)."""
-    config = SimpleNamespace(model_name="m", model_version=3, host=host, metrics_host=metrics_host, log_format="text")
-    serve._announce(SimpleNamespace(config=config, port=5, metrics_port=6))
+    config = SimpleNamespace(host=host, metrics_host=metrics_host, log_format="text", **http)
+    server = SimpleNamespace(config=config, port=5, metrics_port=6, http_port=7 if http else None, served=[("m", "3")])
+    serve._announce(server)
     assert capsys.readouterr() == (line, "")
     config.log_format = "json"
-    serve._announce(SimpleNamespace(config=config, port=5, metrics_port=6))
+    serve._announce(server)
     assert capsys.readouterr() == ("", "")
 
 
@@ -70,3 +83,15 @@ def test_an_unexpected_error_is_logged_with_its_place_and_a_refusal_without():
     assert (fault["event"], fault["exit_code"]) == ("fault", 1)
     assert fault["frames"]
     assert "frames" not in refused
+
+
+def test_the_help_shows_every_option_once_in_its_group():
+    text = CliRunner().invoke(cli, ["serve", "--help"]).output
+    groups = {part.split(":\n")[0]: part for part in text.split("\n\n")[-len(serve._GROUPS) :]}
+    assert list(groups) == list(serve._GROUPS.values())
+    options = [name for parameter in serve.command.params for name in parameter.opts if name.startswith("--")]
+    shown = [line.split()[0] for line in text.splitlines() if line.startswith("  --")]
+    assert [name for name in shown if name != "--help"] == [name for name in options if name != "--verbose"]
+    assert "--verbose" in groups["Other options"]
+    assert "--canary" in groups["Models"]
+    assert "--grace" in groups["Connections, streams and the end"]

@@ -178,17 +178,19 @@ def test_a_drain_finishes_what_it_can_in_its_grace(model_path):
         assert f"{codes.count(grpc.StatusCode.UNAVAILABLE)} calls were cut off" in service.process.stderr.read()
 
 
-def test_sighup_drains_and_its_second_does_no_more(model_path, scorer):
-    """A closing terminal sends SIGHUP, and its shell sends it again."""
+def test_sighup_looks_for_models_and_stops_nothing(model_path, scorer, tmp_path):
+    """Calls that are under way get the version that they began with."""
+    shutil.copytree(model_path, tmp_path / "fraud" / "1")
     rows = make_rows(3000, seed=8)
-    with running(model_path, "--grace", 300) as service, service.channel() as channel:
+    with running(tmp_path, "--poll-seconds", 3600) as service, service.channel() as channel:
         admitted = ScoringServiceStub(channel).Score.future(pb.ScoreRequest(tensor=tensor(rows)))
         eventually(lambda: service.metric("anomaly_vae_queue_rows") == 3000)
+        (tmp_path / "fraud" / "1").rename(tmp_path / "fraud" / "2")
         service.process.send_signal(signal.SIGHUP)
-        eventually(lambda: service.get("/readyz") == (503, "draining\n"))
-        service.process.send_signal(signal.SIGHUP)
+        eventually(lambda: score(channel, tensor=tensor(rows[:1])).model_version == "2")
+        assert (admitted.result().model_name, admitted.result().model_version) == ("fraud", "1")
         assert_same_bits(admitted.result(), scorer.score(rows))
-        assert service.process.wait(60) == 0
+        assert service.stop() == 0
 
 
 def test_a_service_started_with_nohup_outlives_its_terminal(model_path, scorer, new_rows):
@@ -279,8 +281,9 @@ def test_name_version_and_settings_come_from_directory_options_and_environment(m
     with running(versioned, "--model-version", "13") as service:
         assert service.line.startswith("serving fraud version 13 on ")
         assert service.stop() == 0
-        start, draining, stopped = service.process.stderr.read().splitlines()
+        loaded, start, draining, stopped = service.process.stderr.read().splitlines()
         digest = load(versioned).info["bundle_digest"]
+        assert f"INFO loaded fraud version 13, bundle {digest[:12]}, by start" in loaded
         assert f"INFO serving fraud version 13, bundle {digest[:12]}, threshold " in start
         assert f"gRPC on 127.0.0.1 port {service.port}, HTTP on 127.0.0.1 port {service.metrics_port}, " in start
         assert "draining" in draining
@@ -396,7 +399,7 @@ def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
         server = Server(ServeConfig(model=model_path, port=0, metrics_port=0))
         await server.start()
         await server.load()
-        served = server._scoring.served
+        served = server.models.models["model"].default
         object.__setattr__(served, "scorer", Faulty(served.scorer))
         codes = []
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -409,7 +412,9 @@ def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
 
     assert asyncio.run(scenario()) == [(grpc.StatusCode.INTERNAL, "internal error; the server's log says where")] * 2
     assert caplog.text.count("Score failed with MemoryError") == 2
-    assert " in score_rows" in str([record.fields["frames"] for record in caplog.records if hasattr(record, "fields")])
+    assert " in score_rows" in str(
+        [record.fields.get("frames") for record in caplog.records if hasattr(record, "fields")]
+    )
     assert str(make_rows(1)[0, 0]) not in caplog.text
 
 
@@ -427,6 +432,7 @@ def test_sigterm_while_loading_stops_without_an_error(model_path):
         assert process.returncode in (0, 143, -signal.SIGTERM), log
         assert b"internal error" not in log
         assert b"Traceback" not in log
+        assert b"never retrieved" not in log
 
 
 def test_a_watcher_that_reads_nothing_does_not_block_others(model_path):

@@ -13,11 +13,12 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.service.settings import ServeConfig, settings
 
 OPTIONS = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
-TYPES = {str: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}
+TYPES = {str: click.STRING, tuple: click.STRING, int: click.INT, float: click.FLOAT, bool: click.BOOL}
 
 
 def test_every_field_but_the_model_is_an_option_in_the_same_order():
-    assert [field.name for field in fields(ServeConfig)] == ["model", *(name for name in OPTIONS if name != "verbose")]
+    others = {"config", "print_config", "verbose"}
+    assert [field.name for field in fields(ServeConfig)] == ["model", *(name for name in OPTIONS if name not in others)]
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.field)
@@ -34,12 +35,14 @@ def test_an_option_has_the_help_the_type_the_default_and_the_variable_of_its_fie
         assert (type(option.type), option.type.type) == (click.Path, Path)
     else:
         assert option.type is TYPES[setting.type]
+        assert option.multiple is (setting.type is tuple)
     described = option.show_default or "[default: " in option.help or setting.type is bool
     assert described
 
 
 def test_without_options_the_settings_are_the_defaults():
     with command.make_context("serve", ["models/fraud/3"]) as context:
+        assert not context.params.pop("print_config")
         assert ServeConfig(**context.params) == ServeConfig(model=Path("models/fraud/3"))
 
 
