@@ -7,12 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.certificates import Authority
-from tests.support.running import running
+from tests.support.prometheus_rule import RULE, rule_text
 
 ROOT = Path(__file__).parents[2]
-ALERTS = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
+RULES = ROOT / "deploy" / "prometheus"
+ALERTS = (RULES / "alerts.yml").read_text()
+RECORDING = (RULES / "recording.yml").read_text()
 
 
 def promtool(*arguments):
@@ -27,41 +29,46 @@ def promtool(*arguments):
 
 def test_promtool_accepts_the_configuration():
     promtool("check", "config", "--syntax-only", "prometheus.yml")
-    promtool("check", "rules", "alerts.yml")
+    promtool("check", "rules", "alerts.yml", "recording.yml")
 
 
 def test_alerts_fire_when_they_should_and_only_then():
-    promtool("test", "rules", "alerts_test.yml", "alerts_slow_test.yml")
+    promtool("test", "rules", *sorted(path.name for path in RULES.glob("alerts*_test.yml")))
 
 
 def test_every_alert_has_a_test_a_severity_and_a_chapter_of_the_runbook():
-    tests = "".join(path.read_text() for path in (ROOT / "deploy" / "prometheus").glob("alerts*_test.yml"))
+    tests = "".join(path.read_text() for path in RULES.glob("alerts*_test.yml"))
     runbook = (ROOT / "deploy" / "runbook.md").read_text()
     chapters = {"-".join(re.findall(r"\w+", title.lower())) for title in re.findall(r"^## (.+)$", runbook, re.M)}
     alerts = ALERTS.split("- alert: ")[1:]
     assert len(alerts) >= 16
     for alert in alerts:
         name = alert.split()[0]
-        assert f"alertname: {name}" in tests
+        assert re.search(rf"alertname: {name}\n +exp_alerts:\n", tests), f"{name} never fires"
+        assert f"alertname: {name}\n        exp_alerts: []\n" in tests, f"{name} is never silent"
         assert name in runbook
         assert re.search(r"severity: (critical|warning)", alert)
         assert re.search(r"runbook: deploy/runbook\.md#(\S+)", alert)[1] in chapters
 
 
-def test_every_metric_in_the_alerts_is_one_the_service_exposes(model_path, tmp_path):
-    """Some metrics exist only with TLS."""
-    for name, data in zip(("tls.key", "tls.crt"), Authority().issue(), strict=True):
-        (tmp_path / name).write_bytes(data)
-    with running(model_path, "--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key") as service:
-        exposed = service.get("/metrics")[1]
-    names = set(re.findall(r"\b((?:grpc_server|anomaly_vae)_\w+?)(?:\{|\[|\)| |$)", ALERTS, re.M))
-    names = {
-        name for name in names if not name.startswith(("anomaly_vae_errors", "anomaly_vae_service", "anomaly_vae_data"))
-    }
-    assert {"anomaly_vae_tls_certificate_expiry_timestamp_seconds", "anomaly_vae_log_lines_lost_total"} <= names
-    assert len(names) >= 11
-    for name in names:
-        assert f"\n{name}{{" in exposed or f"\n{name} " in exposed, name
+def rules_of(text):
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def test_the_alerts_use_series_that_are_recorded_and_every_one_of_them():
+    """Or the dashboard or the autoscaler do, by the names that their files have."""
+    recorded = {rule["record"] for rule in rules_of(RECORDING)}
+    used = {name for rule in rules_of(ALERTS) for name in re.findall(r"\w+:\w+:\w+", rule["expr"])}
+    assert used <= recorded
+    others = [*ROOT.glob("deploy/grafana/*.json"), *ROOT.glob("deploy/kubernetes/*.yaml")]
+    between = "".join(rule["expr"] for rule in rules_of(RECORDING)) + "".join(path.read_text() for path in others)
+    assert [name for name in recorded - used if name not in between] == []
+
+
+def test_the_rules_of_kubernetes_are_those_of_prometheus():
+    assert RULE.read_text() == rule_text(), "run `make rules`"
+    spec = yaml.safe_load(RULE.read_text())["spec"]
+    assert spec["groups"] == [group for text in (RECORDING, ALERTS) for group in yaml.safe_load(text)["groups"]]
 
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -79,7 +86,8 @@ def test_the_image_serves_without_root_without_pip_and_without_reports_to_others
     assert "pip uninstall --yes pip" in final
     assert "rm -r /usr/local/lib/python3.12/ensurepip" in final
     assert "ORT_DISABLE_TELEMETRY=1" in final
-    assert final.count("COPY") == 1
+    assert final.count("COPY") == 2
+    assert "COPY deploy/sbom.cdx.json /usr/share/doc/anomaly-vae/\n" in final  # what is in the image
     assert "COPY --from=build /opt/anomaly-vae /opt/anomaly-vae\n" in final
     # tests/system/test_image.py runs the environment that these two scripts make.
     assert re.findall("^RUN (.+)", build, re.M) == [

@@ -7,11 +7,14 @@ import filecmp
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from anomaly_vae.remote.keys import make_keys
+from anomaly_vae.remote.signing import sign
 from tests.support.callers import call, secure_channel
 from tests.support.certificates import Authority
 from tests.support.running import SERVING, assert_same_bits, running, score, tensor
@@ -64,7 +67,7 @@ def test_it_holds_what_the_lock_names_and_nothing_else():
     wanted = dict(PIN.findall((ROOT / "deploy" / "requirements.lock").read_text()))
     assert actual.pop("anomaly-vae")
     assert actual == wanted
-    assert not actual.keys() & {"pip", "setuptools", "pyarrow", "pandas", "torch", "scikit-learn", "opentelemetry-api"}
+    assert not actual.keys() & {"pip", "setuptools", "rich", "pandas", "torch", "scikit-learn", "opentelemetry-api"}
 
 
 def test_it_serves_the_bits_of_the_other_environment_and_logs_json(model_path, scorer, new_rows):
@@ -80,7 +83,7 @@ def test_it_serves_the_bits_of_the_other_environment_and_logs_json(model_path, s
         assert service.stop() == 0
         events = [json.loads(line)["event"] for line in service.log().splitlines()]
         assert service.process.stdout.read() == ""
-    assert events == ["serving", "call", "call", "call", "draining", "stopped"]
+    assert events == ["audit", "serving", "call", "call", "call", "draining", "stopped"]
 
 
 def test_it_serves_over_tls(model_path, scorer, new_rows, tmp_path):
@@ -99,9 +102,9 @@ def test_it_serves_over_tls(model_path, scorer, new_rows, tmp_path):
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        (("score", "model", "rows.csv", "-o", "scores.csv"), "this needs pyarrow, which is not installed"),
-        (("encode", "model", "rows.csv", "-o", "codes.csv"), "this needs pyarrow, which is not installed"),
-        (("sample", "model", "-n", "3", "-o", "-"), "this needs pyarrow, which is not installed"),
+        (("score", "model", "rows.csv", "-o", "scores.csv"), "this needs rich, which is not installed"),
+        (("encode", "model", "rows.csv", "-o", "codes.csv"), "this needs rich, which is not installed"),
+        (("sample", "model", "-n", "3", "-o", "-"), "this needs rich, which is not installed"),
         (("inspect", "model"), "this needs rich, which is not installed"),
         (("train", "rows.csv", "-o", "another"), "this needs torch; install the train extra"),
         (("demo",), "this needs torch; install the train extra"),
@@ -118,6 +121,22 @@ def test_a_command_that_needs_more_packages_names_them_in_one_line(model_path, t
     assert (done.returncode, done.stdout) == (2, "")
     assert line.startswith(f"anomaly-vae: error: {text}")
     assert "pip install" in line
+
+
+def test_it_pulls_a_signed_model(model_path, tmp_path):
+    """As in a container that fetches the model before the service starts; checking needs no further package."""
+    folder = shutil.copytree(model_path, tmp_path / "model")
+    make_keys(tmp_path / "a.pem", tmp_path / "a.pub.pem")
+    sign(folder, tmp_path / "a.pem")
+    command = [COMMAND, "pull", folder, "-o", tmp_path / "pulled", "--verify-key", tmp_path / "a.pub.pem", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | OWN, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "pulled" / "model.sig").read_bytes() == (folder / "model.sig").read_bytes()
+
+
+def test_it_reads_from_object_stores():
+    code = "from pyarrow import fs; print(*(hasattr(fs, f'{each}FileSystem') for each in ('S3', 'Gcs', 'Azure')))"
+    assert python_says(code).split() == ["True"] * 3
 
 
 def test_it_describes_a_model_as_json(model_path, scorer):
