@@ -75,14 +75,14 @@ class Spec(NamedTuple):
     ready: tuple[str, list[bytes]]
 
 
-def ours(model: Path) -> Spec:
-    """Return ``anomaly-vae serve`` with one compute thread."""
+def ours(model: Path, workers: int = 1) -> Spec:
+    """Return ``anomaly-vae serve`` with one compute thread in each of its workers."""
 
     def launch(ports: Ports) -> tuple[list[str], dict[str, str]]:
-        listen = ["--port", str(ports.grpc), "--metrics-port", str(ports.metrics)]
+        listen = ["--port", str(ports.grpc), "--metrics-port", str(ports.metrics), "--workers", str(workers)]
         return [sys.executable, "-m", "anomaly_vae", "serve", str(model), "--threads", "1", *listen], {}
 
-    return Spec("ours", launch, (_HEALTH, [b""]))
+    return Spec("ours" if workers == 1 else f"ours, {workers} workers", launch, (_HEALTH, [b""]))
 
 
 def mlserver(

@@ -10,7 +10,7 @@ from sklearn.datasets import load_breast_cancer
 import anomaly_vae
 from anomaly_vae.arrays import FloatArray
 
-__all__ = ["make_model", "table"]
+__all__ = ["make_model", "make_models", "table"]
 
 
 def table(num_rows: int, seed: int) -> FloatArray:
@@ -21,10 +21,15 @@ def table(num_rows: int, seed: int) -> FloatArray:
     return np.asarray(rows * (1 + 0.01 * rng.normal(size=rows.shape)))
 
 
-def make_model(folder: Path) -> Path:
+def make_models(folder: Path, number: int) -> list[Path]:
+    """Train different models on the table, and save each in a folder of its own."""
+    return [make_model(folder, f"model{seed}", seed) for seed in range(number)]
+
+
+def make_model(folder: Path, name: str = "model", seed: int = 0) -> Path:
     """Train on the table for 300 steps, and save."""
-    path = folder / "model"
-    detector = anomaly_vae.VAEDetector(random_state=0, search="off", likelihood="gaussian", max_steps=300)
+    path = folder / name
+    detector = anomaly_vae.VAEDetector(random_state=seed, search="off", likelihood="gaussian", max_steps=300)
     detector.fit(table(2_000, seed=0))
     detector.save(path)
     return path

@@ -4,8 +4,9 @@
 
 Clients of ScoringService send requests of random sizes, as tensors of either type and as columns; for scores, for
 fewer samples and for flags; alone and in streams. Some deadlines are too short, some calls are cancelled, some
-connections are short-lived, some requests are wrong. Each reply must have the model's scores in this process, or be
-the error that the client caused. Memory, threads and file descriptors must not grow.
+connections are short-lived, some requests are wrong. Others ask over HTTP. Meanwhile versions come and go, a canary
+answers a part of the requests, and a shadow scores a part of them. Each reply must have the scores, in this process, of
+the bundle that it names, or be the error that the client caused. Memory, threads and file descriptors must not grow.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ import psutil
 from anomaly_vae.scorer import Scorer, load
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
-from tests.load.model import make_model, table
+from tests.load.changes import Changes
+from tests.load.model import make_models, table
+from tests.support.rest import infer, tensor_json
 from tests.support.running import ARRAYS, Service, columns, running, tensor
+from tests.support.version_folder import VersionFolder
 
 ROWS = 2_048
 SIZES = (1, 1, 1, 2, 5, 16, 17, 64, 200, 512, 1_024)
@@ -41,26 +45,33 @@ LEAST_ROWS_PER_SECOND = 1_500
 LEAST_GONE = 0.01  # part of the calls that are cancelled or expired: with fewer they are not tested
 
 
+Wanted = dict[str, dict[str, Any]]
+
+
 class Expected:
     """The rows, and the values that a reply must have for each, by kind of request."""
 
-    def __init__(self, scorer: Scorer) -> None:
-        self.names = scorer.schema.names
+    def __init__(self, *scorers: Scorer) -> None:
+        self.names = scorers[0].schema.names
+        self.versions: dict[str, str] = {}  # the digest of each; the folder adds to it
         self.rows = {"FP64": table(ROWS, seed=9)}
         self.rows["FP32"] = self.rows["FP64"].astype(np.float32).astype(np.float64)
-        self.arrays = {
-            dtype: {
-                "score": _arrays(scorer.score(rows), ARRAYS),
-                "few": _arrays(
-                    scorer.score_rows(rows, num_samples=SAMPLES), ("log_px", "elbo", "std_error", "num_samples")
-                ),
-                "flag": _arrays(scorer.flag(rows), ("is_anomaly", "num_samples")),
-            }
+        self.arrays = {scorer.bundle.digest: self._arrays_of(scorer) for scorer in scorers}
+
+    def _arrays_of(self, scorer: Scorer) -> dict[tuple[str, str], dict[str, Any]]:
+        few = ("log_px", "elbo", "std_error", "num_samples")
+        return {
+            key: values
             for dtype, rows in self.rows.items()
+            for key, values in {
+                (dtype, "score"): _arrays(scorer.score(rows), ARRAYS),
+                (dtype, "few"): _arrays(scorer.score_rows(rows, num_samples=SAMPLES), few),
+                (dtype, "flag"): _arrays(scorer.flag(rows), ("is_anomaly", "num_samples")),
+            }.items()
         }
 
-    def request(self, rng: np.random.Generator, request_id: str) -> tuple[pb.ScoreRequest, dict[str, Any]]:
-        """Return a random request, and the values that its reply must have."""
+    def request(self, rng: np.random.Generator, request_id: str) -> tuple[pb.ScoreRequest, Wanted]:
+        """Return a random request, and the values that its reply must have, by digest."""
         kind = str(rng.choice(["score", "few", "few", "few", "flag", "flag"]))
         n = int(rng.choice(SIZES[:7] if kind == "score" else SIZES))
         start = int(rng.integers(ROWS - n + 1))
@@ -73,8 +84,11 @@ class Expected:
             options["columns"] = columns(rows, self.names)
         else:
             options["tensor"] = tensor(rows, dtype)
-        arrays = self.arrays[dtype][kind]
-        return pb.ScoreRequest(**options), {name: values[start : start + n] for name, values in arrays.items()}
+        wanted = {
+            digest: {name: values[start : start + n] for name, values in arrays[dtype, kind].items()}
+            for digest, arrays in self.arrays.items()
+        }
+        return pb.ScoreRequest(**options), wanted
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
@@ -83,17 +97,20 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--seconds", type=float, default=600.0)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        model = make_model(Path(folder))
-        expected = Expected(load(model))
-        with running(model, "--max-queue-rows", 32_768, "--log-calls", "none") as service:
-            figures = asyncio.run(_soak(service, expected, options.seconds))
+        bundles = make_models(Path(folder), 2)
+        scorers = [load(bundle) for bundle in bundles]
+        expected = Expected(*scorers)
+        changes = Changes(VersionFolder(Path(folder) / "models"), bundles, scorers, expected.versions)
+        serving = ("--canary", "model=1:0.2", "--shadow", "model=2:0.2", "--poll-seconds", 1, "--http-port", 0)
+        with running(changes.folder.models, *serving, "--max-queue-rows", 32_768, "--log-calls", "none") as service:
+            figures = asyncio.run(_soak(service, expected, options.seconds, changes))
     for name, value in figures.items():
         print(f"  {name:<24} {value:.6g}")
     _judge(figures)
     return figures
 
 
-async def _soak(service: Service, expected: Expected, seconds: float) -> dict[str, float]:
+async def _soak(service: Service, expected: Expected, seconds: float, changes: Changes) -> dict[str, float]:
     counts: Counter[str] = Counter()
     start = time.monotonic()
     until = start + seconds
@@ -101,7 +118,8 @@ async def _soak(service: Service, expected: Expected, seconds: float) -> dict[st
     watching = asyncio.create_task(_watch(process, start + WARM_UP * seconds, until))
     clients = [_client(service.target, number, expected, until, counts) for number in range(CLIENTS)]
     clients += [_streamer(service.target, CLIENTS + number, expected, until, counts) for number in range(4)]
-    await asyncio.gather(*clients)
+    clients += [_http_client(service.http_port, CLIENTS + 4 + number, expected, until, counts) for number in range(2)]
+    await asyncio.gather(changes.run(until), *clients)
     figures = await watching
     while service.metric("anomaly_vae_queue_rows"):
         await asyncio.sleep(0.05)
@@ -110,7 +128,10 @@ async def _soak(service: Service, expected: Expected, seconds: float) -> dict[st
         "seconds": seconds,
         "requests_per_second": (calls + counts["streamed"]) / seconds,
         "rows_per_second": counts["rows"] / seconds,
-        **{name: float(counts[name]) for name in ("right", "streamed", "gone", "refused")},
+        **{name: float(counts[name]) for name in ("right", "streamed", "http", "gone", "refused")},
+        "versions_loaded": service.metric("anomaly_vae_model_changes_total", change="loaded"),
+        "canary_rows": service.metric("anomaly_vae_rows_total", model_version="1"),
+        "shadow_rows": service.metric("anomaly_vae_shadow_rows_total"),
         "gone_of_calls": counts["gone"] / calls,
         **figures,
         "internal_errors": service.metric("grpc_server_handled_total", grpc_code="Internal"),
@@ -160,6 +181,19 @@ async def _call(
         counts["rows"] += len(reply.num_samples)
 
 
+async def _http_client(port: int, number: int, expected: Expected, until: float, counts: Counter[str]) -> None:
+    """Ask over HTTP, which does not say the digest, so by the version."""
+    rng, rows = np.random.default_rng(number), expected.rows["FP64"]
+    while time.monotonic() < until:
+        start = int(rng.integers(ROWS - 4))
+        _, _, reply = await asyncio.to_thread(infer, port, tensor_json(rows[start : start + 4]))
+        outputs = {output["name"]: np.array(output["data"]) for output in reply["outputs"]}
+        wanted = expected.arrays[expected.versions[reply["model_version"]]]["FP64", "score"]
+        assert outputs["log_px"].tobytes() == wanted["log_px"][start : start + 4].tobytes()
+        counts["http"] += 1
+        await asyncio.sleep(float(rng.uniform(0, 1)))
+
+
 async def _streamer(target: str, number: int, expected: Expected, until: float, counts: Counter[str]) -> None:
     """Make calls of ScoreStream with 1 to 19 requests each."""
     rng = np.random.default_rng(number)
@@ -180,9 +214,9 @@ async def _streamer(target: str, number: int, expected: Expected, until: float, 
             counts["streamed"] += answered
 
 
-def _compare(reply: pb.ScoreResponse, request_id: str, arrays: dict[str, Any]) -> None:
+def _compare(reply: pb.ScoreResponse, request_id: str, wanted: Wanted) -> None:
     assert reply.request_id == request_id
-    for name, values in arrays.items():
+    for name, values in wanted[reply.bundle_digest].items():
         actual = np.array(getattr(reply, name), dtype=values.dtype)
         assert actual.tobytes() == values.tobytes(), (request_id, name)
 
@@ -224,6 +258,9 @@ def _judge(figures: dict[str, float]) -> None:
         f"memory flat within {MOST_GROWTH:.0f} bytes": figures["memory_last"] - figures["memory_first"] <= MOST_GROWTH,
         "threads flat": abs(figures["threads_last"] - figures["threads_first"]) <= 2,
         "descriptors flat": abs(figures["descriptors_last"] - figures["descriptors_first"]) <= 8,
+        "replies over HTTP": figures["http"] > 0,
+        "rows of the canary and the shadow": min(figures["canary_rows"], figures["shadow_rows"]) > 0,
+        "a load every 10 s": figures["versions_loaded"] >= figures["seconds"] / 10,
         "no INTERNAL": figures["internal_errors"] == 0,
         "no call left open": figures["unanswered"] == 0,
     }

@@ -5,7 +5,9 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["fairness", "overload", "restarts", "soak"])
+@pytest.mark.parametrize(
+    "name", ["deaths", "drops", "fairness", "overload", "reloads", "restarts", "rolling", "soak", "workers"]
+)
 def test_a_load_test_explains_itself(name, capsys):
     """Its imports and its options are right."""
     with pytest.raises(SystemExit) as ended:

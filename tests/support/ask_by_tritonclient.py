@@ -135,7 +135,8 @@ def faults_of(client, rows):
         "output": fault_of(client.infer, "model", [x], outputs=[triton.InferRequestedOutput("log_p")]),
         "timeout": fault_of(client.infer, "model", [many], timeout=200_000, **slow),
         "client_timeout": fault_of(client.infer, "model", [many], client_timeout=0.2, **slow),
-        "unoffered": fault_of(client.load_model, "model"),
+        "explicit": fault_of(client.load_model, "model"),
+        "unoffered": fault_of(client.get_log_settings),
     }
 
 

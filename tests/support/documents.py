@@ -13,8 +13,11 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob(".github
 REASONS = {
     "needs a package registry": "pip and pre-commit download packages",
     "needs docker": "builds an image",
+    "needs a cluster": "tests/system/test_kubernetes.py runs the container's command without one",
+    "needs systemd": "tests/system/test_systemd.py checks the unit",
     "needs grpcurl": "is no Python package",
     "needs tritonclient": "tests/system/test_tritonclient.py runs it in its own environment",
+    "needs a web server": "tests/remote/test_opening.py and test_web.py have one",
     "takes minutes": "targets of make; .ci/run runs make check and make test",
 }
 

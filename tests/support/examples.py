@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -20,11 +22,13 @@ from sybil.parsers.markdown import CodeBlockParser
 from tests.support.certificates import Authority
 from tests.support.data import NAMES, make_rows
 from tests.support.documents import ROOT, comment_before, text_of
+from tests.support.remote_stores import bucket_server, make_bucket
 from tests.support.running import running
 
 # The addresses in the pages, and what they stand for: each service of the tests takes free ports.
 RPC_ADDRESSES = ("127.0.0.1:50051", "scores.example.com:50051")
 HTTP_ADDRESS = "127.0.0.1:9464"
+REST_ADDRESS = "127.0.0.1:8000"
 
 # A page shows the defaults; tests train for fewer steps, on the command line and in Python.
 SHORT_TRAINING = ("--max-steps", "40")
@@ -35,6 +39,7 @@ _COMMAND = """\
 if [ "$1" = train ]; then set -- "$@" {training}; fi
 exec {python} -m anomaly_vae "$@"
 """
+_SIGNING = '#!/bin/sh\nexec {python} -m model_signing "$@"\n'
 
 
 class Examples:
@@ -59,9 +64,17 @@ class Examples:
         sybil = Sybil(
             parsers=[CodeBlockParser(language, self._unless_marked(run)) for language, run in runners.items()]
         )
-        with self._services:
+        with self._services, contextlib.ExitStack() as stack:
+            if "s3://" in text_of(self._page):
+                self._give_bucket(stack.enter_context(bucket_server()), stack)
             for example in sybil.parse(self._page).examples():
                 example.evaluate()
+
+    def _give_bucket(self, server: str, stack: contextlib.ExitStack) -> None:
+        """Let the bucket "models" be an empty one of this server, in the examples of all languages."""
+        keys = {"AWS_ENDPOINT_URL": f"http://{server}", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+        stack.enter_context(patch.dict(os.environ, keys | {"XDG_CACHE_HOME": str(self._folder / "cache")}))
+        make_bucket(server, "models")
 
     def _prepare(self, bundle: Path) -> None:
         normal = _table(500, seed=0)
@@ -87,10 +100,11 @@ class Examples:
         (self._folder / "tls.key").write_bytes(key)
         (self._folder / "tls.key").chmod(0o600)
         (self._folder / "tls.crt").write_bytes(certificate)
-        command = self._folder / "bin" / "anomaly-vae"
-        command.parent.mkdir()
-        command.write_text(_COMMAND.format(training=" ".join(SHORT_TRAINING), python=sys.executable))
-        command.chmod(0o755)
+        (self._folder / "bin").mkdir()
+        own = _COMMAND.format(training=" ".join(SHORT_TRAINING), python=sys.executable)
+        for name, text in (("anomaly-vae", own), ("model_signing", _SIGNING.format(python=sys.executable))):
+            (self._folder / "bin" / name).write_text(text)
+            (self._folder / "bin" / name).chmod(0o755)
 
     def _unless_marked(self, run):
         def evaluate(example):
@@ -131,10 +145,12 @@ class Examples:
     def _serve(self, options, variables):
         self._services.close()
         with contextlib.chdir(self._folder):
+            options = ["0" if before == "--http-port" else word for before, word in pairwise(["", *options])]
             service = self._services.enter_context(running(*options, env=variables))
         self._services.callback(_stop, service)
         self._replace = dict.fromkeys(RPC_ADDRESSES, service.target) | {
-            HTTP_ADDRESS: f"127.0.0.1:{service.metrics_port}"
+            HTTP_ADDRESS: f"127.0.0.1:{service.metrics_port}",
+            REST_ADDRESS: f"127.0.0.1:{service.http_port}",
         }
 
     def _real(self, source):

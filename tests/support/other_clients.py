@@ -28,13 +28,17 @@ def require_client(package, statement):
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
 
 
-def ask_by(package, model_path, rows, folder, timeout, script="ask_by"):
-    """Run tests/support/SCRIPT_PACKAGE.py against a service; return its arrays by "call.output", and its facts."""
+def ask_by(package, model_path, rows, folder, timeout, script="ask_by", over_http=False):
+    """Run tests/support/SCRIPT_PACKAGE.py against a service; return its arrays by "call.output", and its facts.
+
+    It gets the address of gRPC, or that of HTTP.
+    """
     np.save(folder / "rows.npy", rows)
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ANOMALY_VAE_"))}
-    with running(model_path) as service:
+    with running(model_path, *(("--http-port", 0) if over_http else ())) as service:
         path = ROOT / "tests" / "support" / f"{script}_{package}.py"
-        command = [python_of(package), path, service.target, folder]
+        target = f"127.0.0.1:{service.http_port}" if over_http else service.target
+        command = [python_of(package), path, target, folder]
         done = subprocess.run(command, capture_output=True, text=True, env=own, timeout=timeout, check=False)
         assert done.returncode == 0, done.stderr
     with np.load(folder / "arrays.npz") as arrays:

@@ -16,11 +16,13 @@ import pytest
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags
 from anomaly_vae.service.call_errors import CallError
+from anomaly_vae.service.callers import NO_TOKEN, Priority
 from anomaly_vae.service.queue.cost_model import CostKey
 from anomaly_vae.service.queue.jobs import Job
 from anomaly_vae.service.queue.scoring_queue import ScoringQueue
 from anomaly_vae.service.served import ExplainOptions
 from anomaly_vae.service.telemetry.metrics import Metrics
+from tests.support.served import served_model
 
 __all__ = [
     "KEY",
@@ -47,6 +49,7 @@ class Key:
 
     num_samples: int = 1024
     work: float = 1.0
+    served: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="model"), compare=False)
 
     @property
     def cost(self):
@@ -56,15 +59,16 @@ class Key:
 KEY = Key()
 
 
-def job(num_rows, key=KEY, expires=math.inf, first=0, queued_at=0.0, caller=None):
+def job(num_rows, key=KEY, expires=math.inf, first=0, queued_at=0.0, caller=None, priority=Priority.ONLINE):
     """Return a job with the rows ``first``, ``first + 1``, ..., whose answer needs no event loop."""
-    return Job(key, rows_from(first, num_rows), expires, concurrent.futures.Future(), queued_at, caller)
+    return Job(key, rows_from(first, num_rows), expires, concurrent.futures.Future(), queued_at, caller, priority)
 
 
 @dataclass(eq=False)
 class Echo:
     """A served model that returns every row's number as its num_samples; it can be blocked, and fails for poison."""
 
+    name: str = "model"
     version: str = "1"
     go: threading.Event = field(default_factory=threading.Event)
     seconds: float = 0.0
@@ -72,6 +76,10 @@ class Echo:
     begun: threading.Event = field(default_factory=threading.Event)
     explained_as: float = 1.0
     scorer: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(num_samples=16))
+
+    @property
+    def key(self):
+        return self.name, self.version
 
     def compute(self, rows, options):
         self.begun.set()
@@ -100,6 +108,7 @@ def rows_from(first, num_rows):
 def in_queue(scenario, threads=2, limit_rows=1_000, limit_bytes=1_000_000, limit_seconds=math.inf):
     async def run():
         metrics = Metrics(limit_rows, limit_bytes)
+        metrics.models.add(("model", "1"), served_model().scorer)
         queue = ScoringQueue(
             threads, limit_rows=limit_rows, limit_bytes=limit_bytes, limit_seconds=limit_seconds, metrics=metrics
         )
@@ -111,8 +120,8 @@ def in_queue(scenario, threads=2, limit_rows=1_000, limit_bytes=1_000_000, limit
     return asyncio.run(run())
 
 
-async def submit(queue, model, rows, expires=math.inf, *, wait_for_room=False, caller=None):
-    with queue.reservation(model, OPTIONS, len(rows), rows.nbytes, caller) as reservation:
+async def submit(queue, model, rows, expires=math.inf, *, wait_for_room=False, caller=None, identity=NO_TOKEN):
+    with queue.reservation(model, OPTIONS, len(rows), rows.nbytes, caller, identity) as reservation:
         if not wait_for_room:
             reservation.take(expires)
         return (await queue.submit(reservation, rows, expires)).result

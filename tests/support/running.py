@@ -47,6 +47,7 @@ class Service:
         self.metrics_port = metrics_port
         self.target = f"127.0.0.1:{port}"
         self.log_so_far = ""
+        self.http_port = None
 
     def stop(self, number=signal.SIGTERM, timeout=30):
         """Send a signal, wait for the end, and return the exit code."""
@@ -71,15 +72,22 @@ class Service:
 
     def metric(self, name, **labels):
         """Return the sum of a sample's values over all series with these labels."""
+        values = self._values(name, labels)
+        assert values, f"no sample {name} {labels}"
+        return sum(values)
+
+    def has_metric(self, name, **labels):
+        """Return whether there is a series with these labels."""
+        return bool(self._values(name, labels))
+
+    def _values(self, name, labels):
         families = text_string_to_metric_families(self.get("/metrics")[1])
-        values = [
+        return [
             sample.value
             for family in families
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         ]
-        assert values, f"no sample {name} {labels}"
-        return sum(values)
 
     def health(self, service=""):
         with self.channel() as channel:
@@ -129,20 +137,25 @@ def described_in_text(process):
     line = process.stdout.readline()
     assert line.startswith("serving "), line + process.stderr.read()
     grpc_part, http_part = line.split(", metrics on ")
+    grpc_part, _, rest_part = grpc_part.partition(", HTTP on ")
     service = Service(process, int(grpc_part.rsplit(":", 1)[1]), int(http_part.rsplit(":", 1)[1].split("/")[0]))
     service.line = line
+    if rest_part:
+        service.http_port = int(rest_part.rsplit(":", 1)[1].split("/")[0])
     return service
 
 
 def described_in_json(process):
     """Return the service, with the ports from its JSON log."""
-    log = ""
+    log, http_port = "", None
     while line := process.stderr.readline():
         log += line
         record = json.loads(line)
+        if record["event"] == "http_listening":
+            http_port = record["http_port"]
         if record["event"] == "serving":
             service = Service(process, record["port"], record["metrics_port"])
-            service.log_so_far = log
+            service.log_so_far, service.http_port = log, http_port
             return service
     raise AssertionError(log)
 

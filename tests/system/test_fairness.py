@@ -12,8 +12,8 @@ import pytest
 
 from anomaly_vae.client import AsyncClient
 from anomaly_vae.density.tiles import TILE_ROWS
-from anomaly_vae.service import server as server_module
 from anomaly_vae.service.loading import measure_speed
+from anomaly_vae.service.models import shelf as shelf_module
 from anomaly_vae.service.pb import scoring_pb2 as pb
 from anomaly_vae.service.pb.scoring_pb2_grpc import ScoringServiceStub
 from anomaly_vae.service.queue.cost_model import _SECONDS_PER_SAMPLE, CostKey
@@ -142,21 +142,21 @@ def test_the_speed_is_measured_before_the_first_request(model_path, monkeypatch)
         found.extend(measure_speed(served))
         return found
 
-    monkeypatch.setattr(server_module, "measure_speed", measuring)
+    monkeypatch.setattr(shelf_module, "measure_speed", measuring)
 
     async def scenario():
         async with serving(model_path) as server:
-            queue, served = server._scoring._queue, server._scoring.served
+            queue, served = server._scoring._queue, server.models.models["model"].default
             costs = queue._scheduler.costs
-            return served, dict(costs._seconds_per_row), costs._seconds_per_sample
+            return served, dict(costs._seconds_per_row), costs._seconds_per_sample[served.key]
 
     served, known, per_sample = asyncio.run(scenario())
     budget = served.scorer.num_samples
-    assert set(known) == {(False, False, budget, 1.0), (True, False, budget, 1.0)}
+    assert set(known) == {(flag_only, False, budget, 1.0, served.key) for flag_only in (False, True)}
     assert [options.flag_only for options, _, _ in found] == [False, True]
     for options, num_rows, seconds in found:
         assert seconds > 0.0
         assert num_rows % TILE_ROWS == 0
-        assert known[options.flag_only, False, budget, 1.0] == pytest.approx(seconds / num_rows)
-    assert known[False, False, budget, 1.0] == pytest.approx(_USUAL_SAMPLES * per_sample)
+        assert known[options.flag_only, False, budget, 1.0, served.key] == pytest.approx(seconds / num_rows)
+    assert known[False, False, budget, 1.0, served.key] == pytest.approx(_USUAL_SAMPLES * per_sample)
     assert per_sample != _SECONDS_PER_SAMPLE

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from anomaly_vae.bundle import contents
 from anomaly_vae.bundle import files as reader
 from anomaly_vae.bundle.manifest_json import decode_manifest
 from anomaly_vae.density.runtime import OnnxNetwork
@@ -74,7 +75,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_are_used(model_path, tmp
     """Replacing a file after it was read, by other bytes or by a link, changes nothing."""
     expected = load(model_path).score(new_rows).log_px
     folder = shutil.copytree(model_path, tmp_path / "model")
-    check, seen, num_files = reader._check_digest, [], len(reader.read_bundle(model_path).files)
+    check, seen, num_files = reader.check_digest, [], len(reader.read_bundle(model_path).files)
 
     def exchange(data, record, where):
         Path(where).unlink()
@@ -82,7 +83,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_are_used(model_path, tmp
         seen.append(where)
         check(data, record, where)
 
-    monkeypatch.setattr(reader, "_check_digest", exchange)
+    monkeypatch.setattr(reader, "check_digest", exchange)
     assert load(folder).score(new_rows).log_px.tobytes() == expected.tobytes()
     assert len(seen) == num_files
 
@@ -97,7 +98,7 @@ def test_another_folder_under_the_same_name_is_not_mixed_in(model_path, tmp_path
         (folder / "noise.npy").write_bytes(PICKLE)
         return decode_manifest(data, where)
 
-    monkeypatch.setattr(reader, "decode_manifest", replace)
+    monkeypatch.setattr(contents, "decode_manifest", replace)
     load(folder)
     assert os.listdir(folder) == ["noise.npy"]
 

@@ -155,7 +155,8 @@ def test_serve_connects_nowhere_and_writes_only_its_log(room, model_path, new_ro
     started = time.monotonic()
     ports = ("--port", 0, "--metrics-port", 0)
     with watched(room, "serve", model_path, *ports, "--log-format", "json") as process:
-        start = json.loads(process.stderr.readline())
+        loaded, start = (json.loads(process.stderr.readline()) for _ in range(2))
+        assert (loaded["event"], start["event"]) == ("audit", "serving")
         with Client(f"127.0.0.1:{start['port']}") as client:
             assert len(client.score(new_rows)) == len(new_rows)
         time.sleep(max(0.0, started + QUIET_SECONDS - time.monotonic()))

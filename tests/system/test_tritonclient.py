@@ -106,7 +106,7 @@ def test_statistics_count_the_requests_since_the_model_was_loaded(facts, new_row
 
 def test_metadata_and_configuration_describe_the_model(facts, new_rows):
     assert facts["server"]["version"] == anomaly_vae.__version__
-    assert facts["server"]["extensions"] == ["model_configuration", "parameters", "statistics"]
+    assert facts["server"]["extensions"] == ["model_configuration", "model_repository", "parameters", "statistics"]
     metadata, config = facts["metadata"], facts["config"]["config"]
     columns = str(new_rows.shape[1])
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", columns]}]
@@ -120,7 +120,7 @@ def test_metadata_and_configuration_describe_the_model(facts, new_rows):
     ("name", "status", "text"),
     [
         ("model", "NOT_FOUND", "model_name: 'other' is not served here, 'model' is"),
-        ("version", "NOT_FOUND", "version: '2' is not served here, '1' is"),
+        ("version", "NOT_FOUND", "version: '2' is not served here, '1' of 'model' is"),
         ("infinity", "INVALID_ARGUMENT", "raw_input_contents[0]: row 2, column 'flow' is inf"),
         ("integers", "INVALID_ARGUMENT", "inputs[0].datatype: is 'INT64', expected FP32, FP64 or UINT8"),
         ("shared memory", "INVALID_ARGUMENT", "inputs[0].parameters: 'shared_memory_"),
@@ -129,6 +129,7 @@ def test_metadata_and_configuration_describe_the_model(facts, new_rows):
         ("timeout", "DEADLINE_EXCEEDED", "the request's timeout passed"),
         # The service watches the same deadline as the client: either may report it first.
         ("client_timeout", "DEADLINE_EXCEEDED", "Deadline Exceeded|the deadline passed before the rows were scored"),
+        ("explicit", "FAILED_PRECONDITION", "start the service with --model-control explicit"),
         ("unoffered", "UNIMPLEMENTED", ""),
     ],
 )
