@@ -7,8 +7,8 @@ import tomllib
 import pytest
 
 from anomaly_vae.batch.scoring import CONTRAST, OUTPUT_SCHEMA
+from anomaly_vae.bundle.contents import CONTRAST_GRAPH, SIGNATURE
 from anomaly_vae.bundle.file_arrays import CONTRAST_ARRAY
-from anomaly_vae.bundle.files import CONTRAST_GRAPH
 from anomaly_vae.bundle.manifest import graph_names
 from anomaly_vae.errors import AnomalyVaeError
 from tests.support.documents import (
@@ -100,18 +100,20 @@ def test_the_table_of_exit_codes_lists_those_of_the_errors():
 
 
 def test_the_table_of_metrics_lists_what_the_service_has(service):
-    """With the metrics of TLS and of a second threshold, which a service without them has not."""
+    """With the metrics of TLS, of HTTP, of a second threshold and of workers, which not every service has."""
     listed = set(codes_of([row[0] for row in table_of(DOCS / "operations.md", "Metrics")]))
     types = re.findall(r"^# TYPE (\S+) \w+$", service.get("/metrics")[1], re.MULTILINE)
     ours = {name for name in types if name.startswith(("anomaly_vae_", "grpc_"))}
     others = {"anomaly_vae_tls_certificate_expiry_timestamp_seconds", "anomaly_vae_upper_threshold_nats"}
+    others |= {"anomaly_vae_http_requests_total", "anomaly_vae_http_request_seconds"}
+    others |= {"anomaly_vae_workers", "anomaly_vae_worker_up", "anomaly_vae_worker_restarts_total"}
     assert listed == ours | others
 
 
 def test_the_table_of_files_lists_those_of_a_bundle(model_path):
     listed = set(codes_of([row[0] for row in table_of(DOCS / "bundle.md", "The bundle")]))
     of_images = {CONTRAST_GRAPH, CONTRAST_ARRAY}
-    further = set(graph_names(2)) - set(graph_names(1)) | of_images
+    further = set(graph_names(2)) - set(graph_names(1)) | of_images | {SIGNATURE}
     assert listed - {path.name for path in model_path.iterdir()} == further
     assert {path.name for path in model_path.iterdir()} <= listed
 
