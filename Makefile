@@ -8,13 +8,19 @@ PROTO_TOOLS := grpcio-tools==1.76.0
 PROTO_VENV := .venv-proto
 PROTO_READY := $(PROTO_VENV)/.ready-$(PROTO_TOOLS)
 # An environment for Triton's clients: their protobuf symbols clash with ours. Tests run them in processes of their own.
-TRITONCLIENT := tritonclient[grpc]==2.73.0
+TRITONCLIENT := tritonclient[grpc,http]==2.73.0
 TRITONCLIENT_VENV := .venv-tritonclient
-TRITONCLIENT_READY := $(TRITONCLIENT_VENV)/.ready-$(lastword $(subst ==, ,$(TRITONCLIENT)))
+TRITONCLIENT_READY := $(TRITONCLIENT_VENV)/.ready-http-$(lastword $(subst ==, ,$(TRITONCLIENT)))
 # An environment for KServe's client: `import kserve` also imports a web server and a Kubernetes client.
 KSERVE := kserve==0.21.0
 KSERVE_VENV := .venv-kserve
 KSERVE_READY := $(KSERVE_VENV)/.ready-$(lastword $(subst ==, ,$(KSERVE)))
+# An environment for moto, a server that behaves like Amazon S3: it needs an older python-dateutil. Its extra for the
+# server names packages for every other service of Amazon as well.
+MOTO := moto[s3]==5.2.5
+MOTO_SERVER := flask==3.1.3 flask-cors==6.0.5
+MOTO_VENV := .venv-moto
+MOTO_READY := $(MOTO_VENV)/.ready-$(lastword $(subst ==, ,$(MOTO)))
 # The packages of the service's image, installed by the scripts that the Dockerfile runs. The Python is the image's
 # CPython version if this machine has it.
 IMAGE_CPYTHON := $(shell sed -n 's/^FROM python:\([0-9]*\.[0-9]*\).*/\1/p' deploy/Dockerfile | head -n 1)
@@ -26,6 +32,10 @@ IMAGE_DEPENDENCIES := $(IMAGE_VENV)/.dependencies
 IMAGE_READY := $(IMAGE_VENV)/.ready
 # Writes locks with hashes.
 LOCKER := uv==0.13.9
+# An environment for the tool that writes the bill of materials.
+SBOM_TOOL := cyclonedx-bom==7.5.0
+SBOM_VENV := .venv-sbom
+SBOM_READY := $(SBOM_VENV)/.ready-$(SBOM_TOOL)
 # An environment for the fuzzer atheris. It can import the packages of .venv as well.
 FUZZER := atheris==3.0.0
 FUZZ_VENV := .venv-fuzz
@@ -34,7 +44,7 @@ SECONDS := 60
 FOUND := fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs proto proto-release fuzz bench load lock clean
+.PHONY: help demo test check format docs rules proto proto-release fuzz bench load lock sbom clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
@@ -42,9 +52,10 @@ help: ## Show this list
 demo: $(READY) ## Train, calibrate, export, score and serve on a real table; results in anomaly-vae-demo/
 	$(BIN)/anomaly-vae demo --overwrite
 
-test: $(READY) $(TRITONCLIENT_READY) $(KSERVE_READY) $(IMAGE_READY) ## Run the tests
+test: $(READY) $(TRITONCLIENT_READY) $(KSERVE_READY) $(MOTO_READY) $(IMAGE_READY) $(SBOM_READY) ## Run the tests
 	# One worker more than cores: a quarter of the tests' time is waiting. Measured on 2 cores: 381 s with 2, 350 with 3.
-	$(BIN)/python -m pytest -n $$(( $$(nproc) + 1 ))
+	# Idle workers steal tests from busy ones: otherwise one of them has the slow tests at the end.
+	$(BIN)/python -m pytest -n $$(( $$(nproc) + 1 )) --dist worksteal
 
 check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos and their code, Dockerfile
 	$(BIN)/ruff check .
@@ -69,6 +80,10 @@ format: $(READY) ## Rewrite the code in the house format
 docs: $(READY) ## Rewrite docs/options.md from the command line and VAEDetector
 	$(BIN)/python -m tests.support.option_tables
 
+rules: $(READY) ## Rewrite what is generated in deploy/: the PrometheusRule and the dashboard
+	$(BIN)/python -m tests.support.prometheus_rule
+	$(BIN)/python -m tests.support.dashboard
+
 proto: $(PROTO_READY) ## Generate anomaly_vae/service/pb from proto/
 	proto/generate.sh $(CURDIR)/$(PROTO_VENV)/bin/python $(CURDIR)/anomaly_vae/service/pb
 
@@ -89,10 +104,15 @@ bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/data.txt
 	$(BIN)/python -m tests.benchmarks.run --out bench
 
-load: $(READY) ## Load tests: overload, fairness, restarts, soak; fails if the service breaks a promise
+load: $(READY) ## Load tests: overload, fairness, restarts, reloads, deaths, bad bundles, soak; fails if the service breaks a promise
 	$(BIN)/python -m tests.load.overload; status=$$?; \
 		$(BIN)/python -m tests.load.fairness --seconds 30 || status=$$?; \
 		$(BIN)/python -m tests.load.restarts --cycles 20 || status=$$?; \
+		$(BIN)/python -m tests.load.rolling || status=$$?; \
+		$(BIN)/python -m tests.load.reloads || status=$$?; \
+		$(BIN)/python -m tests.load.workers || status=$$?; \
+		$(BIN)/python -m tests.load.deaths || status=$$?; \
+		$(BIN)/python -m tests.load.drops || status=$$?; \
 		$(BIN)/python -m tests.load.soak && exit $$status
 
 lock: ## Resolve pyproject.toml into requirements.lock, and that into the locks of the image
@@ -105,6 +125,7 @@ lock: ## Resolve pyproject.toml into requirements.lock, and that into the locks 
 	sed -n 's/^requires = \["\(setuptools[^"]*\)"\]/\1/p' pyproject.toml > $(VENV)-lock/build.in
 	$(call lock_with_hashes,$(VENV)-lock/build.in,deploy/build.lock)
 	rm -rf $(VENV)-lock
+	$(MAKE) sbom
 
 # Lock only the packages named in the input, with the hashes of all their files: for every architecture and CPython.
 define lock_with_hashes
@@ -112,8 +133,11 @@ UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)-lock/bin/uv pip compile --quiet --
 	--generate-hashes --no-annotate --only-binary :all: --python-version $(IMAGE_CPYTHON) $(3) --output-file $(2) $(1)
 endef
 
+sbom: $(SBOM_READY) ## Write deploy/sbom.cdx.json, the packages and the base image of the image, from its lock
+	$(SBOM_VENV)/bin/python deploy/make_sbom.py > deploy/sbom.part && mv deploy/sbom.part deploy/sbom.cdx.json
+
 clean: ## Remove the environment and everything built
-	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) $(KSERVE_VENV) $(IMAGE_VENV) $(FUZZ_VENV) $(FOUND) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) $(KSERVE_VENV) $(MOTO_VENV) $(IMAGE_VENV) $(SBOM_VENV) $(FUZZ_VENV) $(FOUND) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -140,6 +164,18 @@ $(KSERVE_READY):
 	rm -rf $(KSERVE_VENV)
 	-$(PYTHON) -m venv $(KSERVE_VENV) && \
 		$(KSERVE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(KSERVE)" && \
+		touch "$@"
+
+$(SBOM_READY):
+	rm -rf $(SBOM_VENV)
+	-$(PYTHON) -m venv $(SBOM_VENV) && \
+		$(SBOM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(SBOM_TOOL)" && \
+		touch "$@"
+
+$(MOTO_READY):
+	rm -rf $(MOTO_VENV)
+	-$(PYTHON) -m venv $(MOTO_VENV) && \
+		$(MOTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(MOTO)" $(MOTO_SERVER) && \
 		touch "$@"
 
 # If this fails, tests that need it are skipped, and fail in CI.

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "anomaly_vae"
 TESTS = ROOT / "tests"
 
 # The most packages and root modules that the picture in docs/architecture.md can hold.
-MOST_NODES = 31
+MOST_NODES = 32
 
 # Folders of tests that go over the borders of modules.
 WHOLE = {"benchmarks", "docs", "fuzz", "load", "support", "system"}
@@ -78,6 +78,8 @@ FORBIDDEN = {
     "density/new_of_density.py": "import torch",
     "columns/new_of_columns.py": "from anomaly_vae.density import tiles",
     "columns/newer_of_columns.py": "import pyarrow",
+    "remote/new_of_remote.py": "from anomaly_vae.scorer import load",
+    "remote/newer_of_remote.py": "import pyarrow",
     "bundle/new_of_bundle.py": "from anomaly_vae import VAEDetector",
     "service/queue/new_of_queue.py": "from anomaly_vae.service import server",
     "service/telemetry/new_of_telemetry.py": "from anomaly_vae.table import reader",

@@ -16,8 +16,8 @@ from anomaly_vae.cli import cli as group
 from tests.support.command_line import cli, one_line
 
 COMMANDS = [
-    "demo", "profile", "train", "calibrate", "score", "evaluate", "compare", "drift", "serve", "token", "encode",
-    "sample", "report", "inspect",
+    "demo", "profile", "train", "calibrate", "score", "evaluate", "compare", "drift", "serve", "token", "push", "pull",
+    "sign", "encode", "sample", "report", "inspect",
 ]  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def test_help_teaches(tmp_path, command):
     assert "Usage: anomaly-vae" in text
     assert len(text.splitlines()) > 8
     assert "\\b" not in text
-    example = r"^ +(Try it: +)?anomaly-vae [\w .-]+$"  # on its own line
+    example = r"^ +(Try it: +)?anomaly-vae [\w .:/-]+$"  # on its own line
     assert re.search(example, text, re.MULTILINE), text
 
 
