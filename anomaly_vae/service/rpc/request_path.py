@@ -130,7 +130,7 @@ class RequestPath(Generic[Message]):
         is_large = len(data) > _LARGE_REQUEST
         message = await _run(is_large, self._format.parse, data)
         served = self._pick(message)
-        with self._metrics.models.requests(served.key).timed() as totals:
+        with self._metrics.models.requests(served.key).timed(start) as totals:
             num_rows, options = await _run(is_large, self._read, served, message)
             times_out = math.inf if options.timeout is None else now + options.timeout
             reserved = min(num_rows, self._scoring.config.max_rows)  # more than max_rows are refused as invalid, below

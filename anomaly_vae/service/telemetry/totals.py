@@ -35,9 +35,13 @@ class RequestTotals:
         self.last_success = 0.0
 
     @contextmanager
-    def timed(self) -> Iterator[RequestTotals]:
-        """Count the request that is handled in this context, as failed if the context raises."""
-        start = time.perf_counter()
+    def timed(self, start: float | None = None) -> Iterator[RequestTotals]:
+        """Count the request that is handled in this context, as failed if the context raises.
+
+        Args:
+            start: When it began, seconds of ``time.perf_counter``; None for now.
+        """
+        start = time.perf_counter() if start is None else start
         try:
             yield self
         except BaseException as error:
