@@ -54,8 +54,7 @@ demo: $(READY) ## Train, calibrate, export, score and serve on a real table; res
 
 test: $(READY) $(TRITONCLIENT_READY) $(KSERVE_READY) $(MOTO_READY) $(IMAGE_READY) $(SBOM_READY) ## Run the tests
 	# One worker more than cores: a quarter of the tests' time is waiting. Measured on 2 cores: 381 s with 2, 350 with 3.
-	# Idle workers steal tests from busy ones: otherwise one of them has the slow tests at the end.
-	$(BIN)/python -m pytest -n $$(( $$(nproc) + 1 )) --dist worksteal
+	$(BIN)/python -m pytest -n $$(( $$(nproc) + 1 ))
 
 check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos and their code, Dockerfile
 	$(BIN)/ruff check .
