@@ -170,7 +170,7 @@ class Repository:
         return [self._listed(key, errors.get(key)) for key in keys]
 
     def close(self) -> None:
-        """End the thread. A model that is being loaded is not waited for."""
+        """Load nothing any more; see :meth:`Shelf.close`."""
         self._shelf.close()
 
     def _listed(self, key: ModelKey, error: Exception | None) -> Listed:

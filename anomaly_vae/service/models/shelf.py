@@ -130,7 +130,7 @@ class Shelf:
                 del held[version]
 
     def close(self) -> None:
-        """End the thread. A model that is being loaded is not waited for."""
+        """Load nothing any more. A model that is being loaded is waited for only when the process ends."""
         self._is_closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
