@@ -54,6 +54,8 @@ demo: $(READY) ## Train, calibrate, export, score and serve on a real table; res
 
 test: $(READY) $(TRITONCLIENT_READY) $(KSERVE_READY) $(MOTO_READY) $(IMAGE_READY) $(SBOM_READY) ## Run the tests
 	# One worker more than cores: a quarter of the tests' time is waiting. Measured on 2 cores: 381 s with 2, 350 with 3.
+	# Modules are compiled first: where Python may not write bytecode, each of the many processes would compile them.
+	$(BIN)/python -m compileall -q anomaly_vae
 	$(BIN)/python -m pytest -n $$(( $$(nproc) + 1 ))
 
 check: $(READY) $(PROTO_READY) ## Lint, formatting, types, import rules, protos and their code, Dockerfile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,17 @@ from tests.support.forked import run_forked
 from tests.support.pictures import picture_model
 from tests.support.running import running
 
+_TESTS = Path(__file__).parent
+
 torch.set_num_threads(1)  # the workers of a parallel run share the cores
+
+# Folders with slow tests. They come first: at the end of a parallel run, a worker with slow tests keeps others waiting.
+_SLOW = ("docs", "system", "training", "cli", "density", "service")
+
+
+def pytest_collection_modifyitems(items):
+    """Put slow folders first; the order within a folder stays."""
+    items.sort(key=lambda item: item.path.relative_to(_TESTS).parts[0] not in _SLOW)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from sybil.parsers.markdown import CodeBlockParser
 from tests.support.certificates import Authority
 from tests.support.data import NAMES, make_rows
 from tests.support.documents import ROOT, comment_before, text_of
+from tests.support.forked_command import forked_command
 from tests.support.remote_stores import bucket_server, make_bucket
 from tests.support.running import running
 
@@ -34,11 +35,6 @@ REST_ADDRESS = "127.0.0.1:8000"
 SHORT_TRAINING = ("--max-steps", "40")
 SHORT_DETECTOR = ("VAEDetector(", "VAEDetector(max_steps=40, ")
 
-_COMMAND = """\
-#!/bin/sh
-if [ "$1" = train ]; then set -- "$@" {training}; fi
-exec {python} -m anomaly_vae "$@"
-"""
 _SIGNING = '#!/bin/sh\nexec {python} -m model_signing "$@"\n'
 
 
@@ -64,7 +60,8 @@ class Examples:
         sybil = Sybil(
             parsers=[CodeBlockParser(language, self._unless_marked(run)) for language, run in runners.items()]
         )
-        with self._services, contextlib.ExitStack() as stack:
+        command = forked_command(self._folder / "bin" / "anomaly-vae", [*SHORT_TRAINING])
+        with self._services, command, contextlib.ExitStack() as stack:
             if "s3://" in text_of(self._page):
                 self._give_bucket(stack.enter_context(bucket_server()), stack)
             for example in sybil.parse(self._page).examples():
@@ -101,10 +98,8 @@ class Examples:
         (self._folder / "tls.key").chmod(0o600)
         (self._folder / "tls.crt").write_bytes(certificate)
         (self._folder / "bin").mkdir()
-        own = _COMMAND.format(training=" ".join(SHORT_TRAINING), python=sys.executable)
-        for name, text in (("anomaly-vae", own), ("model_signing", _SIGNING.format(python=sys.executable))):
-            (self._folder / "bin" / name).write_text(text)
-            (self._folder / "bin" / name).chmod(0o755)
+        (self._folder / "bin" / "model_signing").write_text(_SIGNING.format(python=sys.executable))
+        (self._folder / "bin" / "model_signing").chmod(0o755)
 
     def _unless_marked(self, run):
         def evaluate(example):

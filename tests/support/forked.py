@@ -1,7 +1,7 @@
 """The program in processes of its own that import nothing: each is forked from one that has imported everything.
 
 A process that is started spends up to three seconds on imports. :func:`tests.support.command_line.cli`, ``run_cli`` and
-:func:`tests.support.running.running` use forked ones; the examples of the documentation, the image, and tests of
+:func:`tests.support.running.running` use forked ones, as do the examples of the documentation; the image, and tests of
 imports, environments and signals start real ones.
 """
 
@@ -34,6 +34,7 @@ _FROM.set_forkserver_preload(
         "anomaly_vae.training.pipeline",
         "anomaly_vae.training.windows",
         "pytest",
+        "torch._dynamo",
     ]
 )
 
@@ -48,25 +49,29 @@ class Forked:
         stdout, stderr: Files to read from, of texts unless ``mode`` is "rb".
     """
 
-    def __init__(self, arguments, folder=".", environment=None, prepare=None, mode="r"):
-        """Start it; ``prepare`` is called in it before the program runs."""
-        out, to_out = _FROM.Pipe(duplex=False)
-        err, to_err = _FROM.Pipe(duplex=False)
+    def __init__(self, arguments, folder=".", environment=None, prepare=None, mode="r", files=None):
+        """Start it; ``prepare`` is called in it before the program runs.
+
+        ``files`` are connections to its three standard files. Without them it gets pipes for both outputs.
+        """
+        pipes = [_FROM.Pipe(duplex=False) for _ in range(2)] if files is None else []
+        files = files or [None, *(end for _, end in pipes)]
         environment = dict(os.environ if environment is None else environment)
         self._command = [*map(str, arguments)]
         self._process = _FROM.Process(
             target=_main,
-            args=(self._command, str(Path(folder).resolve()), environment, _open_files(), prepare, to_out, to_err),
+            args=(self._command, str(Path(folder).resolve()), environment, _open_files(), prepare, files),
             name="MainProcess",  # in others, trainings have no companions
         )
         with patch.dict(os.environ, _BEFORE_IMPORTS):
             forkserver.ensure_running()
         self._process.start()
-        to_out.close()
-        to_err.close()
-        self.stdout, self.stderr = (os.fdopen(os.dup(each.fileno()), mode) for each in (out, err))
-        out.close()
-        err.close()
+        for file in files:
+            if file is not None:
+                file.close()
+        self.stdout, self.stderr = [os.fdopen(os.dup(each.fileno()), mode) for each, _ in pipes] or (None, None)
+        for each, _ in pipes:
+            each.close()
         self.pid = self._process.pid
         self.terminate, self.kill = self._process.terminate, self._process.kill
 
@@ -122,13 +127,12 @@ def _open_files():
     return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
-def _main(arguments, folder, environment, open_files, prepare, out, err):
+def _main(arguments, folder, environment, open_files, prepare, files):
     """What ``python -m anomaly_vae`` does, in a process that has the modules already."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(out.fileno(), 1)
-    os.dup2(err.fileno(), 2)
-    out.close()
-    err.close()
+    for number, file in enumerate(files):
+        os.dup2(os.open(os.devnull, os.O_RDONLY) if file is None else file.fileno(), number)
+        if file is not None:
+            file.close()
     sys.stdin = os.fdopen(0)
     sys.stdout = os.fdopen(1, "w")
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")

@@ -19,7 +19,7 @@ from tests.support.running import running
 statsmodels = pytest.importorskip("statsmodels.datasets", reason="statsmodels ships the table")
 
 # 11 firms in 20 years are too few rows to calibrate at the default rate.
-TRAIN = ("--target-fpr", "0.05", "--quiet")
+TRAIN = ("--target-fpr", "0.05", "--max-steps", "600", "--quiet")
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ def test_all_requests_read_before_the_service_drains_are_answered(model_path, sc
 
 def test_requests_read_before_the_service_drains_are_answered_even_if_it_takes_long(model_path, scorer):
     """Seconds of work: more than the time that endless streams get to end."""
-    rows, stop = make_rows(8_000, seed=9), threading.Event()
+    rows, stop = make_rows(3_000, seed=9), threading.Event()
     with running(model_path, "--grace", 300) as service, service.channel() as channel:
 
         def one_then_silence():
