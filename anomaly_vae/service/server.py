@@ -183,7 +183,7 @@ class Server:
 
     def log_start(self) -> None:
         """Log the served models, the addresses and the limits."""
-        log_start(self.models, self.config, self.port, self.metrics_port)
+        log_start(self.models, self.config, self.port, self.metrics_port, self.http_port)
 
     async def stop(self) -> bool:
         """Refuse new calls, answer the admitted ones within the grace, and close.

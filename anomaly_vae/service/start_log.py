@@ -14,9 +14,12 @@ __all__ = ["log_start"]
 _LOG = logging.getLogger("anomaly_vae.service")
 
 
-def log_start(models: Catalogue, config: ServeConfig, port: int, metrics_port: int) -> None:
-    """Log the models, the addresses and the limits, as one sentence and as separate fields."""
-    facts = {
+def log_start(models: Catalogue, config: ServeConfig, port: int, metrics_port: int, http_port: int | None) -> None:
+    """Log the models, the addresses and the limits, as one sentence and as separate fields.
+
+    ``http_port`` is None if the Open Inference Protocol is served over gRPC only.
+    """
+    facts: dict[str, str | int] = {
         "host": config.host,
         "port": port,
         "metrics_host": config.metrics_host,
@@ -25,8 +28,12 @@ def log_start(models: Catalogue, config: ServeConfig, port: int, metrics_port: i
         "max_rows": config.max_rows,
         "max_queue_rows": config.max_queue_rows,
     }
-    text = (
-        "gRPC on %(host)s port %(port)d, HTTP on %(metrics_host)s port %(metrics_port)d, %(threads)d threads, "
+    text = "gRPC on %(host)s port %(port)d, "
+    if http_port is not None:
+        facts |= {"http_host": config.http_host, "http_port": http_port}
+        text += "HTTP on %(http_host)s port %(http_port)d, "
+    text += (
+        "metrics on %(metrics_host)s port %(metrics_port)d, %(threads)d threads, "
         "at most %(max_rows)d rows a request and %(max_queue_rows)d in the queue"
     )
     for served in models:

@@ -285,7 +285,7 @@ def test_name_version_and_settings_come_from_directory_options_and_environment(m
         digest = load(versioned).info["bundle_digest"]
         assert f"INFO loaded fraud version 13, bundle {digest[:12]}, by start" in loaded
         assert f"INFO serving fraud version 13, bundle {digest[:12]}, threshold " in start
-        assert f"gRPC on 127.0.0.1 port {service.port}, HTTP on 127.0.0.1 port {service.metrics_port}, " in start
+        assert f"gRPC on 127.0.0.1 port {service.port}, metrics on 127.0.0.1 port {service.metrics_port}, " in start
         assert "draining" in draining
         assert "stopped" in stopped
     with running(model_path, env={"ANOMALY_VAE_NAME": "theirs"}) as service:
