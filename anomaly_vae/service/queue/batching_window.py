@@ -47,6 +47,7 @@ class BatchingWindow:
         self._jobs: list[Job] = []
         self._rows = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._in_flight, self._average_in_flight = 0, 1.0  # small requests
 
     def add(self, job: Job) -> None:
@@ -59,7 +60,7 @@ class BatchingWindow:
         if is_full or self._average_in_flight < _FEWEST_IN_FLIGHT:
             self.close()
         elif self._timer is None:
-            self._timer = self._loop.call_later(_IDLE_S, self._on_timer)
+            self._start_timer()
 
     def forget(self, num_rows: int) -> None:
         """Count a request with this number of rows as no longer in flight."""
@@ -78,13 +79,19 @@ class BatchingWindow:
         jobs, self._jobs, self._rows = self._jobs, [], 0
         self._pass_on(jobs)
 
+    def _start_timer(self) -> None:
+        self._due = time.monotonic() + _IDLE_S
+        self._timer = self._loop.call_later(_IDLE_S, self._on_timer)
+
     def _on_timer(self) -> None:
         """Close the window if its time is over; otherwise start the timer again."""
         self._timer = None
         if not self._jobs:
             return
         now = time.monotonic()
-        if now - self._jobs[-1].queued_at >= _IDLE_S or now - self._jobs[0].queued_at >= _MAX_WAIT_S:
+        # If the timer is late, the event loop was held up, and requests that came meanwhile are still to be read.
+        is_quiet = now - self._jobs[-1].queued_at >= _IDLE_S and now - self._due < _IDLE_S
+        if is_quiet or now - self._jobs[0].queued_at >= _MAX_WAIT_S:
             self.close()
         else:
-            self._timer = self._loop.call_later(_IDLE_S, self._on_timer)
+            self._start_timer()

@@ -121,7 +121,7 @@ class FairScheduler:
         seconds = self.costs.seconds(first.key.cost, sum(taken.values()))
         if first.priority is Priority.ONLINE:
             self._online_load, self._load_at = self.online_load(now) + seconds / _LOAD_S, now
-        return RowBatch(first.key, shares, seconds), expired
+        return RowBatch(first.key, shares, seconds, short and first.priority is Priority.ONLINE), expired
 
     @property
     def is_empty(self) -> bool:

@@ -130,11 +130,13 @@ class RowBatch(NamedTuple):
         key: The model and the options.
         shares: The rows of each job.
         charged: Predicted seconds, which the callers' accounts were charged when the rows were taken.
+        is_short: Whether it has only whole short requests of the online class.
     """
 
     key: BatchKey
     shares: list[Share]
     charged: float = 0.0
+    is_short: bool = False
 
     @property
     def num_rows(self) -> int:

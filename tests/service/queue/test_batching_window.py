@@ -61,6 +61,14 @@ class Clock:
             first[1]()
         self.now = end
 
+    def hold_up(self, seconds):
+        """Move the time; timers that are due run late, at its end."""
+        self.now += seconds
+        late = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers = [timer for timer in self.timers if timer not in late]
+        for _, function in late:
+            function()
+
 
 class Window:
     """A window under a clock of its own, as if several small requests were always in flight."""
@@ -97,6 +105,17 @@ def test_requests_that_come_together_are_passed_on_together_once_none_follows(mo
     assert window.passed == []
     window.clock.advance(2 * batching_window._IDLE_S)
     assert window.passed == [jobs]
+
+
+def test_requests_that_came_while_the_event_loop_was_held_up_join_the_window(monkeypatch):
+    """A late timer does not say that no request came: those that did are read next."""
+    window = Window(monkeypatch)
+    first = window.add()
+    window.clock.hold_up(10 * batching_window._IDLE_S)
+    assert window.passed == []
+    second = window.add()
+    window.clock.advance(2 * batching_window._IDLE_S)
+    assert window.passed == [[first, second]]
 
 
 def test_no_request_waits_longer_than_the_window_although_others_keep_coming(monkeypatch):

@@ -71,6 +71,44 @@ def test_one_row_is_answered_while_all_threads_compute_others_batches():
     in_queue(scenario, threads=1, limit_rows=10_000)
 
 
+def test_short_requests_that_come_during_a_batch_of_short_ones_form_one_batch():
+    """The thread for short requests leaves them alone: many small batches take longer than one."""
+
+    async def scenario(queue, _value):
+        model, sizes = Echo(), []
+        compute = model.compute
+        model.compute = lambda rows, options: (sizes.append(len(rows)), compute(rows, options))[1]
+        queue._scheduler.costs.learn(BatchKey(model, OPTIONS).cost, 16, 0.016)
+        first = asyncio.create_task(submit(queue, model, rows_from(0, 1), caller="first"))
+        await asyncio.to_thread(model.begun.wait)
+        ends = queue._workers._ends
+        ends |= dict.fromkeys(ends, time.monotonic() + 60.0)  # soon, however slow this machine is
+        others = [asyncio.create_task(submit(queue, model, rows_from(i, 1), caller=i)) for i in (1, 2, 3)]
+        while queue._scheduler.backlog() < 0.0029:
+            await asyncio.sleep(0.001)
+        model.go.set()
+        await asyncio.gather(first, *others)
+        assert sizes == [1, 3]
+
+    in_queue(scenario, threads=1)
+
+
+def test_a_short_request_does_not_wait_for_a_short_one_that_takes_longer_than_predicted():
+    async def scenario(queue, _value):
+        stuck = Echo()
+        queue._scheduler.costs.learn(BatchKey(stuck, OPTIONS).cost, 16, 0.016)
+        blocked = asyncio.create_task(submit(queue, stuck, rows_from(0, 2), caller="stuck"))
+        await asyncio.to_thread(stuck.begun.wait)
+        for i in range(5):
+            part = await asyncio.wait_for(submit(queue, unblocked(), rows_from(i, 1), caller="light"), 10)
+            assert part.num_samples.tolist() == [i]
+        assert not blocked.done()
+        stuck.go.set()
+        await blocked
+
+    in_queue(scenario, threads=1)
+
+
 def test_a_closed_queue_ends_its_threads():
     async def scenario(queue, _value):
         model = Echo()
@@ -104,12 +142,12 @@ def computed_by(model, jobs, threads=1):
             count(sum(lengths[id(one)] for one in late))
 
         lengths = {id(one): len(one.rows) for one in jobs}
-        workers = Workers(scheduler, threading.Lock(), threads, 0, on_computed=on_computed, on_expired=on_expired)
+        team = Workers(scheduler, threading.Lock(), threads, 0, on_computed=on_computed, on_expired=on_expired)
         try:
-            workers.add(jobs)
+            team.add(jobs)
             await asyncio.wait_for(done.wait(), 20)
         finally:
-            await asyncio.to_thread(workers.close)
+            await asyncio.to_thread(team.close)
         return computed, expired, scheduler
 
     return asyncio.run(run())
