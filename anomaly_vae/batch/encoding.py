@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import from_strings, scatter
 from anomaly_vae.batch.image_scoring import IMAGE, faults_of_images
 from anomaly_vae.batch.kept import check_keep, refuse_names
 from anomaly_vae.batch.series_input import SeriesInput
@@ -18,7 +19,6 @@ from anomaly_vae.columns.rows import match_columns
 from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.images import ImageSource, refuse_other_shape
 from anomaly_vae.table import Fault, Table, open_writer
-from anomaly_vae.table.arrow import from_strings, scatter
 
 if TYPE_CHECKING:
     from anomaly_vae.scorer import Scorer

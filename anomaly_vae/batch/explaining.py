@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import from_numpy, from_strings
 from anomaly_vae.columns.reading.missing import text_of
 from anomaly_vae.columns.reading.records import TextReading
 from anomaly_vae.columns.schema import Schema
@@ -19,7 +20,6 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.explained import Why
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.table.arrow import from_numpy, from_strings
 
 __all__ = ["Explaining", "RowExplainer", "ToExplain", "text_inputs", "with_text"]
 

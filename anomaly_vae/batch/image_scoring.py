@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import from_numpy, from_strings
+from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
+from anomaly_vae.arrow.scoring import results_of, score_by
 from anomaly_vae.batch.explaining import Explaining, ToExplain
-from anomaly_vae.batch.scored import ScoredBatch, result_columns, write_scores
-from anomaly_vae.batch.scoring import OUTPUT_SCHEMA, RowScorer, prepared, results_of, score_by
+from anomaly_vae.batch.scored import ScoredBatch, write_scores
+from anomaly_vae.batch.scoring import RowScorer, prepared
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.columns.shapes import ImageShape
@@ -19,7 +22,6 @@ from anomaly_vae.images import ImageBatch, ImageSource, refuse_other_shape
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Scores
 from anomaly_vae.table import Fault
-from anomaly_vae.table.arrow import from_numpy, from_strings
 
 __all__ = ["IMAGE", "IMAGE_SCHEMA", "bits_per_dim", "faults_of_images", "score_images"]
 

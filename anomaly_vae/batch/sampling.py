@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import from_numpy, from_strings
 from anomaly_vae.columns.shapes import ImageShape, SeriesShape, Shape
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.storage import atomic_file
 from anomaly_vae.table import open_writer
-from anomaly_vae.table.arrow import from_numpy, from_strings
 
 if TYPE_CHECKING:
     from anomaly_vae.scorer import Scorer

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anomaly_vae.arrow.buffers import from_numpy
 from anomaly_vae.batch.explaining import RowExplainer, ToExplain
 from anomaly_vae.batch.selection import LowestRow, Selection, order_keys
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Fault, open_writer
-from anomaly_vae.table.arrow import from_numpy, from_strings, scatter
 
-__all__ = ["OutputOf", "ScoredBatch", "result_columns", "write_scores"]
+__all__ = ["OutputOf", "ScoredBatch", "write_scores"]
 
 
 class ScoredBatch(NamedTuple):
@@ -116,33 +116,3 @@ def _counting(summary: ScoreSummary, on_batch: Callable[[ScoreSummary], None] | 
             on_batch(summary)
 
     return count
-
-
-def result_columns(
-    schema: pa.Schema,
-    scores: Scores | Flags,
-    usable: NDArray[np.bool_],
-    faults: Sequence[Fault | None],
-    given: Mapping[str, pa.Array] | None = None,
-) -> list[pa.Array]:
-    """Return the columns of the results, with nulls where there is no value, and one reason per row or null.
-
-    Args:
-        schema: The columns; their names are those of ``Scores``.
-        scores: Scores of the usable rows.
-        usable: Which rows have scores, shape (N,).
-        faults: Why the others have none, N entries.
-        given: Columns that are no fields of the scores, by name.
-    """
-    reason, given = iter(scores.reason), given or {}
-    reasons = [next(reason) if fault is None else fault.text for fault in faults]
-    columns = []
-    for column in schema:
-        if column.name in given:
-            columns.append(given[column.name])
-        elif column.name == "reason":
-            columns.append(from_strings(reasons))
-        else:
-            values = getattr(scores, column.name)
-            columns.append(pa.nulls(len(usable), column.type) if values is None else scatter(values, usable))
-    return columns

@@ -9,74 +9,26 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import from_numpy
+from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
+from anomaly_vae.arrow.scoring import ScoresRows, results_of, score_by
 from anomaly_vae.batch.explaining import Explaining, RowExplainer, ToExplain, text_inputs
 from anomaly_vae.batch.kept import check_keep
-from anomaly_vae.batch.scored import OutputOf, ScoredBatch, result_columns, write_scores
+from anomaly_vae.batch.scored import OutputOf, ScoredBatch, write_scores
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.columns.rows import match_columns
-from anomaly_vae.columns.schema import Schema
 from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Batch, Table
-from anomaly_vae.table.arrow import from_numpy
 
-__all__ = ["CONTRAST", "FLAG_SCHEMA", "OUTPUT_SCHEMA", "RowScorer", "prepared", "results_of", "score_by", "score_table"]
-
-OUTPUT_SCHEMA = pa.schema(
-    [
-        ("log_px", pa.float64()),
-        ("elbo", pa.float64()),
-        ("std_error", pa.float64()),
-        ("ess_ratio", pa.float64()),
-        ("p_value", pa.float64()),
-        ("is_anomaly", pa.bool_()),
-        ("reason", pa.string()),
-        ("pareto_k", pa.float64()),
-        ("reliable", pa.bool_()),
-        ("num_samples", pa.int64()),
-        ("score", pa.float64()),
-    ]
-)
-CONTRAST = pa.field("contrast", pa.float64())  # only of models that have one
-FLAG_SCHEMA = pa.schema([("is_anomaly", pa.bool_()), ("reason", pa.string()), ("num_samples", pa.int64())])
+__all__ = ["RowScorer", "prepared", "score_table"]
 
 
-class RowScorer(Protocol):
+class RowScorer(ScoresRows, Protocol):
     """Scores rows for :func:`score_table`; both :class:`anomaly_vae.scorer.Scorer` and the blocking client do."""
-
-    @property
-    def schema(self) -> Schema:
-        """The model's columns."""
-        ...
-
-    @property
-    def num_samples(self) -> int:
-        """Most decoder evaluations per row in the calibration."""
-        ...
-
-    @property
-    def has_contrast(self) -> bool:
-        """Whether rows have a contrast beside the score."""
-        ...
-
-    def score_rows(
-        self,
-        rows: FloatArray,
-        *,
-        num_samples: int | None = None,
-        max_std_error: float | None = None,
-        target_fpr: float | None = None,
-        tail: Tail | None = None,
-    ) -> Scores:
-        """Score checked rows (N, D)."""
-        ...
-
-    def flag_rows(self, rows: FloatArray, *, target_fpr: float | None = None, tail: Tail | None = None) -> Flags:
-        """Flag checked rows (N, D)."""
-        ...
 
     def explain_rows(
         self, rows: FloatArray, *, top: int = 3, on_rows: Callable[[int], None] | None = None
@@ -141,13 +93,6 @@ def score_table(
     return write_scores(map(job.scored, batches), to, on_batch, on_scores)
 
 
-def results_of(scorer: RowScorer, options: ScoreOptions, schema: pa.Schema) -> pa.Schema:
-    """Return the columns of results: those of flags, or the schema, with a contrast where the model has one."""
-    if options.flag_only:
-        return FLAG_SCHEMA
-    return schema.append(CONTRAST) if scorer.has_contrast else schema
-
-
 def prepared(
     scorer: RowScorer,
     options: ScoreOptions,
@@ -178,19 +123,6 @@ def prepared(
     warn_uncalibrated(options, scorer.num_samples)
     thresholds = scorer.thresholds(target_fpr=options.target_fpr, tail=options.tail)
     return OutputOf(output, schema, selection, thresholds, nothing.is_anomaly is not None, overwrite, explainer)
-
-
-def score_by(scorer: RowScorer, rows: FloatArray, options: ScoreOptions) -> Scores | Flags:
-    """Score or flag checked rows (N, D), as the options say."""
-    if options.flag_only:
-        return scorer.flag_rows(rows, target_fpr=options.target_fpr, tail=options.tail)
-    return scorer.score_rows(
-        rows,
-        num_samples=options.num_samples,
-        max_std_error=options.max_std_error,
-        target_fpr=options.target_fpr,
-        tail=options.tail,
-    )
 
 
 class _Job(NamedTuple):

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import from_numpy
 from anomaly_vae.assessment.ranking import order_columns
 from anomaly_vae.batch.explaining import RowExplainer, ToExplain
 from anomaly_vae.batch.summary import ScoreSummary
@@ -17,7 +18,6 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Writer
-from anomaly_vae.table.arrow import from_numpy
 
 __all__ = ["ROW", "LowestRow", "Selection", "order_keys"]
 

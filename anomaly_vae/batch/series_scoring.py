@@ -9,10 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import from_numpy
+from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
+from anomaly_vae.arrow.scoring import results_of, score_by
 from anomaly_vae.batch.explaining import Explaining, ToExplain
 from anomaly_vae.batch.kept import refuse_names
-from anomaly_vae.batch.scored import ScoredBatch, result_columns, write_scores
-from anomaly_vae.batch.scoring import OUTPUT_SCHEMA, RowScorer, prepared, results_of, score_by
+from anomaly_vae.batch.scored import ScoredBatch, write_scores
+from anomaly_vae.batch.scoring import RowScorer, prepared
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.series_input import SeriesInput
 from anomaly_vae.batch.summary import ScoreSummary
@@ -22,7 +25,6 @@ from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.series.results import SeriesScores
 from anomaly_vae.series.scoring import score_panel
 from anomaly_vae.table import Fault
-from anomaly_vae.table.arrow import from_numpy
 
 __all__ = ["SERIES_SCHEMA", "check_series_options", "score_series"]
 

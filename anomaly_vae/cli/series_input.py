@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.cli.reporting import printable, warn
 from anomaly_vae.columns.reading.cells import CellReader
 from anomaly_vae.columns.reading.codes import CodeBook
@@ -20,7 +21,6 @@ from anomaly_vae.columns.reading.records import Input, NumberReading
 from anomaly_vae.columns.rows import read_columns
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.series.grid import Panel
-from anomaly_vae.table.base import Fault
 from anomaly_vae.table.raw import Source
 from anomaly_vae.table.whole import read_whole
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.methods import ScoresArrow
 from anomaly_vae.client.blocking_transport import BlockingTransport, run_blocking
 from anomaly_vae.client.connection import connection_settings
 from anomaly_vae.client.credentials import Tls
@@ -23,7 +24,7 @@ from anomaly_vae.service.pb import scoring_pb2 as pb
 __all__ = ["Client"]
 
 
-class Client:
+class Client(ScoresArrow):
     """A connection to a scoring service; use it as a context manager. Several threads may use one client.
 
     Many rows are sent in several calls, two at a time. The scores come back in the order of the rows. The first call

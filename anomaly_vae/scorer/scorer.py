@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.methods import ScoresArrow
 from anomaly_vae.bundle.files import Bundle
 from anomaly_vae.bundle.row_calibration import RowCalibration
 from anomaly_vae.columns.rows import to_rows
-from anomaly_vae.density.reconstruction import middle_rows
 from anomaly_vae.density.runtime import Slots
-from anomaly_vae.density.synthesis import sample_rows
 from anomaly_vae.errors import BundleError
 from anomaly_vae.record import Tail
 from anomaly_vae.remote.opening import open_bundle
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scorer.explains import Explains
 from anomaly_vae.scorer.judge import Judge
+from anomaly_vae.scorer.latent import Latent
 from anomaly_vae.scores import Flags, Scores
 
 __all__ = ["Scorer", "load"]
 
 
-class Scorer(Explains):
+class Scorer(Explains, Latent, ScoresArrow):
     """Computes log p(x), its standard error, a p-value and a flag for each row; does not need torch.
 
     ``anomaly_vae.load`` makes one from a directory. Several threads may use one scorer.
@@ -212,55 +212,6 @@ class Scorer(Explains):
     def budgets(self) -> tuple[int, ...]:
         """The values that ``num_samples`` may have."""
         return self._judge.estimator.budgets
-
-    def encode(self, X: Any) -> FloatArray:  # noqa: N803 (the name that scikit-learn uses)
-        """Return the means of q(z|x), shape (N, L).
-
-        Args:
-            X: As for ``score``.
-
-        Returns:
-            Coordinates in the latent space, without a unit. For an ensemble, those of its members side by side.
-
-        Raises:
-            InvalidInput: As for ``score``.
-        """
-        return self.encode_rows(to_rows(X, self.schema))
-
-    def encode_rows(self, rows: FloatArray) -> FloatArray:
-        """Like ``encode``, for float64 rows (N, D) that were already checked against the schema."""
-        return self._judge.estimator.encode(rows)
-
-    def reconstruct(self, X: Any) -> FloatArray:  # noqa: N803 (the name that scikit-learn uses)
-        """Return what the model makes of each row: the middle of p(x|z) at the mean of q(z|x), in data units.
-
-        Numbers are means, categories are the indices of the most probable ones, and missing cells are filled in. For an
-        ensemble it is that of the first member. It shows what the model has learned; it is not an anomaly score.
-
-        Args:
-            X: As for ``score``.
-
-        Returns:
-            Rows (N, D), windows (N, length, channels) or images (N, height, width, channels).
-
-        Raises:
-            InvalidInput: As for ``score``.
-        """
-        member, shape = self._judge.estimator.members[0], self.schema.shape
-        means = self.encode(X)[:, : member.latent_dim]
-        rows = middle_rows(member, means)
-        return rows if shape is None else rows.reshape(len(rows), *shape.sizes)
-
-    def sample(self, n: int, seed: int = 0) -> FloatArray:
-        """Draw synthetic rows from the model, data units, shape (n, D).
-
-        A categorical column holds indices into the schema's categories.
-
-        Args:
-            n: Number of rows.
-            seed: The same seed gives the same rows.
-        """
-        return sample_rows(self._judge.estimator.members, n, seed)
 
 
 def load(

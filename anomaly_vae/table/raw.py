@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.columns.reading.records import Decimal
-from anomaly_vae.table.base import Fault
 
 __all__ = ["RawBatch", "Source"]
 

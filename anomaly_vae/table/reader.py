@@ -6,9 +6,10 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import pyarrow as pa
 
+from anomaly_vae.arrow.cells import sample_column
+from anomaly_vae.arrow.rows import read_rows
 from anomaly_vae.caller import warn_caller
 from anomaly_vae.columns.reading.cells import CellReader
 from anomaly_vae.columns.reading.missing import Markers, text_of
@@ -16,8 +17,7 @@ from anomaly_vae.columns.reading.numbers import decimal_evidence
 from anomaly_vae.columns.reading.recognise import ROWS_TO_RECOGNISE, Sample
 from anomaly_vae.columns.reading.records import LeftOut, NumberReading, Reading, TextReading
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.base import Batch, Fault, faults_of
-from anomaly_vae.table.cells import read_column, sample_column
+from anomaly_vae.table.base import Batch
 from anomaly_vae.table.raw import RawBatch, Source
 
 __all__ = ["Table"]
@@ -171,16 +171,5 @@ def _compare(reader: CellReader, name: str, texts: Mapping[str, int], where: str
 
 
 def _parse(raw: RawBatch, reader: CellReader, keep: Sequence[str]) -> Batch:
-    """Convert cells to numbers, and collect the faults: those of the file first, then a cell, then infinity."""
-    columns = raw.columns
-    rows = np.empty((columns.num_rows, len(reader.inputs)))
-    unreadable: dict[int, Fault] = {}
-    for d, name in enumerate(reader.names):
-        rows[:, d], bad = read_column(reader, name, columns.column(name))
-        for i, text in bad.items():
-            unreadable.setdefault(i, Fault("unreadable", f"column {name!r}: {text}"))
-    faults = [
-        fault or unreadable.get(i) or other
-        for i, (fault, other) in enumerate(zip(raw.faults, faults_of(rows, reader.names), strict=True))
-    ]
-    return Batch(rows, faults, columns.select(list(keep)))
+    rows, faults = read_rows(reader, raw.columns, raw.faults)
+    return Batch(rows, faults, raw.columns.select(list(keep)))

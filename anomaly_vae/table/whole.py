@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from anomaly_vae.table.base import Fault
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.table.raw import Source
 
 __all__ = ["WholeTable", "read_whole"]

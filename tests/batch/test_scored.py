@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anomaly_vae.batch.scored import OutputOf, ScoredBatch, result_columns, write_scores
-from anomaly_vae.batch.scoring import OUTPUT_SCHEMA
+from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
+from anomaly_vae.batch.scored import OutputOf, ScoredBatch, write_scores
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.table import Fault
 from tests.support.served import scores_of

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from anomaly_vae.batch.scoring import CONTRAST, OUTPUT_SCHEMA
+from anomaly_vae.arrow.results import CONTRAST, OUTPUT_SCHEMA
 from anomaly_vae.bundle.contents import CONTRAST_GRAPH, SIGNATURE
 from anomaly_vae.bundle.file_arrays import CONTRAST_ARRAY
 from anomaly_vae.bundle.manifest import graph_names

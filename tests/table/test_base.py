@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anomaly_vae.table.base import Fault, faults_of, first_line
+from anomaly_vae.arrow.faults import Fault, faults_of
+from anomaly_vae.table.base import first_line
 
 
 def test_the_first_infinite_cell_of_a_row_is_its_fault():

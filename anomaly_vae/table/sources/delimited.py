@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.csv
 
+from anomaly_vae.arrow.buffers import from_strings
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.columns.reading.records import Decimal
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.arrow import from_strings
-from anomaly_vae.table.base import BATCH_ROWS, Fault, first_line
+from anomaly_vae.table.base import BATCH_ROWS, first_line
 from anomaly_vae.table.raw import RawBatch
 from anomaly_vae.table.sources.dialect import decimal_mark, find_dialect, read_rows
 from anomaly_vae.table.sources.encoding import TextStream, encoding_name

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from anomaly_vae.arrow.buffers import from_strings
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.arrow import from_strings
-from anomaly_vae.table.base import Fault
 from anomaly_vae.table.sources.streams import SAMPLE_BYTES, ByteStream
 
 __all__ = ["TextStream", "encoding_name"]

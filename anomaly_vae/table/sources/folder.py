@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from anomaly_vae.arrow.buffers import from_strings
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.columns.reading.records import Decimal
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.arrow import from_strings
 from anomaly_vae.table.base import first_line
 from anomaly_vae.table.raw import RawBatch
 from anomaly_vae.table.sources.discovery import Found, partition_keys

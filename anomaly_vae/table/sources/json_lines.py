@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from anomaly_vae.arrow.buffers import from_strings
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.columns.reading.records import Decimal
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.arrow import from_strings
-from anomaly_vae.table.base import BATCH_ROWS, Fault
+from anomaly_vae.table.base import BATCH_ROWS
 from anomaly_vae.table.raw import RawBatch
 from anomaly_vae.table.sources.encoding import TextStream
 from anomaly_vae.table.sources.streams import SAMPLE_BYTES

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anomaly_vae.arrow.buffers import from_strings
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.arrow import from_strings
-from anomaly_vae.table.base import BATCH_ROWS, Fault, first_line
+from anomaly_vae.table.base import BATCH_ROWS, first_line
 from anomaly_vae.table.raw import RawBatch
 from anomaly_vae.table.sources.typed import TypedSource
 

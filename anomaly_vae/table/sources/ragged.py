@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from anomaly_vae.table.arrow import from_numpy, from_strings
-from anomaly_vae.table.base import Fault
+from anomaly_vae.arrow.buffers import from_numpy, from_strings
+from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.table.sources.dialect import Dialect
 
 __all__ = ["QUOTE_HINT", "RaggedRows"]

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from anomaly_vae.table.arrow import to_float64
+from anomaly_vae.arrow.buffers import to_float64
 
 __all__ = ["NpyWriter", "fits_matrix"]
 

@@ -7,9 +7,9 @@ import itertools
 
 import pytest
 
+from anomaly_vae.arrow.buffers import from_strings
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.arrow import from_strings
 from anomaly_vae.table.sources.encoding import TextStream, encoding_name
 from anomaly_vae.table.sources.files import open_pipe
 from anomaly_vae.table.sources.streams import ByteStream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from anomaly_vae.table.arrow import from_strings
+from anomaly_vae.arrow.buffers import from_strings
 from anomaly_vae.table.sources.dialect import Dialect
 from anomaly_vae.table.sources.ragged import RaggedRows
 

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
+from anomaly_vae.arrow.buffers import to_float64
 from anomaly_vae.columns.reading.cells import EXACT_WHOLE, CellReader
 from anomaly_vae.columns.reading.missing import Markers
 from anomaly_vae.columns.reading.numbers import usual_affix, usual_form
 from anomaly_vae.columns.reading.recognise import Form, Sample, count_texts
 from anomaly_vae.columns.reading.records import NumberReading, TimeReading
-from anomaly_vae.table.arrow import to_float64
 
 __all__ = ["read_column", "sample_column", "texts_of"]
 

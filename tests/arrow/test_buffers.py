@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anomaly_vae.table.arrow import scatter
+from anomaly_vae.arrow.buffers import scatter
 
 
 def test_values_are_scattered_to_selected_rows_and_nan_becomes_null():

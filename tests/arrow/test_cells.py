@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anomaly_vae.arrow.cells import read_column, sample_column, texts_of
 from anomaly_vae.columns.reading.missing import Markers
 from anomaly_vae.columns.reading.records import NumberReading, TextReading, TimeReading
 from anomaly_vae.errors import InvalidInput
-from anomaly_vae.table.cells import read_column, sample_column, texts_of
 from tests.support.tables import reader_of
 
 BAD = "(?)"  # sends a column to the conversion cell by cell
