@@ -160,11 +160,11 @@ def _parts(batch: pa.RecordBatch | pa.Table) -> Iterator[pa.RecordBatch]:
     table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
     for start in range(0, max(table.num_rows, 1), _ROWS_AT_ONCE):
         part = table.slice(start, _ROWS_AT_ONCE)
-        columns = []
         for name in part.column_names:
             try:
-                columns.append(part.column(name).combine_chunks())
-                columns[-1].validate(full=True)
+                part.column(name).validate(full=True)
             except pa.ArrowException as error:
-                raise InvalidInput(f"column {name!r} is damaged: {error}", field=name) from error
+                line = str(error).partition("\n")[0]
+                raise InvalidInput(f"column {name!r} is damaged: {line}", field=name) from error
+        columns = [column.combine_chunks() for column in part.columns]
         yield pa.RecordBatch.from_arrays(columns, names=part.column_names)

@@ -22,14 +22,6 @@ def batch(seed):
     return ScoredBatch(result_columns(FIELDS, scores, usable, FAULTS), FAULTS, usable, scores, np.zeros(3, dtype=bool))
 
 
-def test_given_columns_take_the_place_of_scores():
-    usable = np.ones(4, dtype=bool)
-    given = {"score": pa.array([1.0, None, 2.0, 3.0])}
-    columns = result_columns(FIELDS, scores_of(4), usable, [None] * 4, given)
-    assert columns[0].to_pylist() == [1.0, None, 2.0, 3.0]
-    assert columns[2].to_pylist() == ["reason 0", None, "reason 2", None]
-
-
 def test_batches_are_written_counted_and_shown(tmp_path):
     path, seen, shown = tmp_path / "out.parquet", [], []
     batches = [batch(seed) for seed in range(3)]
