@@ -87,9 +87,9 @@ INF = np.inf
 CAPS = [(cap, limit) for cap in (64, 128, 256, 512, 1024, 4096) for limit in (-INF, INF)]
 
 
-@pytest.mark.parametrize(("cap", "limit"), CAPS)
-def test_every_row_has_samples_and_an_error_of_its_own(cap, limit):
-    """Whatever the cap, a row is never called reliable by a fit alone."""
+@pytest.fixture(scope="module")
+def heavy_tails():
+    """An estimator, rows, some of which are far out, and their log p(x) on a grid."""
     names = ("student_t",) * 4
     vae = vae_of(*names, latent_dim=2, seed=1)
     features = features_of(*names, vae=vae)
@@ -97,7 +97,13 @@ def test_every_row_has_samples_and_an_error_of_its_own(cap, limit):
     rows[::8, 0] += 3.0
     inputs = features.encode(rows)
     exact = on_a_grid(vae, inputs.x, inputs.mask) + inputs.base
-    estimator = estimator_of_heads(vae, features, threads=1)
+    return estimator_of_heads(vae, features, threads=1), rows, exact
+
+
+@pytest.mark.parametrize(("cap", "limit"), CAPS)
+def test_every_row_has_samples_and_an_error_of_its_own(heavy_tails, cap, limit):
+    """Whatever the cap, a row is never called reliable by a fit alone."""
+    estimator, rows, exact = heavy_tails
     got = estimator.estimate(rows, Precision(0.1, cap), careful_below=np.full(100, limit))
     error, reliable = np.abs(got.log_px - exact), got.reliable
     assert np.sum(error[reliable] > student(got.std_error[reliable])) <= 3

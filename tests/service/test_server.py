@@ -372,14 +372,14 @@ def test_a_call_that_arrives_with_the_last_reply_is_not_cut_off(model_path):
 
         server._calls.wait_until_answered = wait_until_answered
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            request = pb.ScoreRequest(tensor=tensor(make_rows(2_000)), max_std_error=1e-9)
+            request = pb.ScoreRequest(tensor=tensor(make_rows(600)), max_std_error=1e-9)
             call = ScoringServiceStub(channel).Score(request)
             while not server._calls.unfinished:
                 await asyncio.sleep(0.01)
             complete = await server.stop()
             return complete, times[0], len((await call).log_px)
 
-    assert asyncio.run(scenario()) == (True, 1, 2_000)
+    assert asyncio.run(scenario()) == (True, 1, 600)
 
 
 def test_a_fault_of_ours_is_internal_and_says_nothing(model_path, caplog):
