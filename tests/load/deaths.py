@@ -67,6 +67,7 @@ def kill(
     with contextlib.ExitStack() as running_now, looping(f"127.0.0.1:{port}", rows, load(model).score(rows)) as loops:
         service = running_now.enter_context(running(model, *serving))
         loops.wait_until_all_are_answered()
+        loops.longest = 0.0  # the first calls waited for the first start
         for number, kind in zip(range(kills), itertools.cycle(LIMITS), strict=False):
             time.sleep(max(began + every * (number + 1) - time.monotonic(), draws.uniform(0.0, 0.3)))
             killed = time.monotonic()

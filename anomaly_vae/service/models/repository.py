@@ -115,6 +115,7 @@ class Repository:
         self._announce(self.catalogue)
         for key, error in errors.items():
             self._shelf.say_refused(key, error, START)
+        await self._shelf.make_way()
 
     async def refresh(self, by: str, only: str | None = None) -> None:
         """Look for new, changed and removed versions, and serve them.

@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class Shelf:
-    """Loads versions in a thread of its own, at the priority of the compute threads, and keeps what it has loaded."""
+    """Loads versions in a thread of its own, and keeps what it has loaded."""
 
     def __init__(self, loader: Loader, metrics: ChangeMetrics, nice: int) -> None:
         """Start empty.
@@ -41,14 +41,14 @@ class Shelf:
         Args:
             loader: Loads versions.
             metrics: Where loaded and refused versions are counted.
-            nice: Added to the nice value of the thread.
+            nice: Added to the nice value of the thread by :meth:`make_way`.
         """
         self._loader, self._metrics = loader, metrics
         self._held: dict[str, dict[str, Held]] = defaultdict(dict)
         self._refused: dict[ModelKey, BundleError] = {}
         self._unannounced: dict[ModelKey, tuple[Served, list[Measured]]] = {}  # loaded, and not in a catalogue yet
         self._is_closed = False
-        self._thread = ThreadPoolExecutor(1, "models", initializer=lower_priority, initargs=(nice,))
+        self._thread, self._nice = ThreadPoolExecutor(1, "models"), nice
 
     @property
     def keys(self) -> set[ModelKey]:
@@ -133,6 +133,13 @@ class Shelf:
         """Load nothing any more. A model that is being loaded is waited for only when the process ends."""
         self._is_closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def make_way(self) -> None:
+        """Load at the priority of the compute threads from now on.
+
+        Before the first models are loaded, callers wait for nothing else, and other processes should not delay it.
+        """
+        await self.in_thread(lower_priority, self._nice)
 
     async def in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Call a function in the thread."""

@@ -61,12 +61,16 @@ def test_a_version_is_loaded_once_until_a_file_of_it_changes(bundle):
     on_shelf(scenario)
 
 
-def test_models_are_loaded_in_one_thread_with_the_priority_of_those_that_compute(bundle):
+def test_models_are_loaded_in_one_thread_that_makes_way_for_others_once_some_are_served(bundle):
     async def scenario(shelf, loader):
-        await shelf.usable("fraud", "4", bundle, "poll")
-        ((name, nice),) = loader.threads
+        await shelf.usable("fraud", "4", bundle, "start")
+        await shelf.make_way()
+        await shelf.usable("fraud", "5", bundle, "poll")
+        (name, first), (later_name, later) = loader.threads
+        assert name == later_name
         assert name.startswith("models")
-        assert nice == min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
+        assert first == os.getpriority(os.PRIO_PROCESS, 0)
+        assert later == min(first + 3, 19)
 
     on_shelf(scenario, nice=3)
 
