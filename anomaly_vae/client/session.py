@@ -214,7 +214,9 @@ class Session:
             settings = self._settings
             request = score_request(part, options, budget, schema, **self._model_id, explain=explain)
             reply = await self.caller.call(sender, "Score", request, settings.timeout, settings.retries)
-            if reply.bundle_digest != model.bundle_digest:
+            # Two versions may have the same bundle; the parts of a result have one of them.
+            is_other_version = len(part) < len(rows) and reply.model_version != model.version
+            if reply.bundle_digest != model.bundle_digest or is_other_version:
                 text = "the service has another model than a moment ago; score the rows again"
                 raise ServiceError(f"{settings.target.address}: {text}", code=_REPLACED)
             return read(reply, len(part))

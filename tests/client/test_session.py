@@ -14,8 +14,9 @@ from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.service.pb import scoring_pb2 as pb
 
 
-def model_of(*names: str, digest: str = "one", max_rows: int = 2) -> pb.Model:
+def model_of(*names: str, digest: str = "one", max_rows: int = 2, version: str = "") -> pb.Model:
     return pb.Model(
+        version=version,
         bundle_digest=digest,
         columns=[pb.ModelColumn(name=name, kind="continuous") for name in names],
         estimator=pb.Estimator(num_samples=64, budgets=[16, 64]),
@@ -29,12 +30,14 @@ class FakeService:
     Attributes:
         model: The model of GetModel.
         scoring: Digests of the models that score the next calls; the last one stays.
+        version: The version that replies name.
         sent: The calls, in order: a method and its request.
     """
 
     def __init__(self, model: pb.Model, *scoring: str) -> None:
         self.model = model
         self.scoring = list(scoring or [model.bundle_digest])
+        self.version = model.version
         self.sent: list[tuple[str, object]] = []
         self.slept: list[float] = []
 
@@ -44,12 +47,13 @@ class FakeService:
         if method == "GetModel":
             return self.model
         digest = self.scoring.pop(0) if len(self.scoring) > 1 else self.scoring[0]
+        origin = {"bundle_digest": digest, "model_version": self.version}
         rows = np.frombuffer(request.tensor.data).reshape(request.tensor.shape)
         counts = {"num_samples": [request.num_samples] * len(rows), "reason": [""] * len(rows)}
         if request.flag_only:
-            return pb.ScoreResponse(bundle_digest=digest, is_anomaly=rows[:, 0] < 0.0, **counts)
+            return pb.ScoreResponse(**origin, is_anomaly=rows[:, 0] < 0.0, **counts)
         numbers = dict.fromkeys(("log_px", "score", "elbo", "std_error", "ess_ratio", "pareto_k"), rows[:, 0])
-        return pb.ScoreResponse(bundle_digest=digest, **numbers, reliable=rows[:, 0] < 9.0, **counts)
+        return pb.ScoreResponse(**origin, **numbers, reliable=rows[:, 0] < 9.0, **counts)
 
     async def sleep(self, seconds):
         self.slept.append(seconds)
@@ -110,6 +114,19 @@ def test_rows_with_names_are_sent_again_in_the_order_of_a_replaced_model():
     scores = run_blocking(session.score(pa.table({"a": [1.0, 2.0], "b": [7.0, 8.0]}), ScoreOptions()))
     np.testing.assert_array_equal(scores.log_px, [7.0, 8.0])
     assert service.methods() == ["GetModel", "Score", "GetModel", "Score"]
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "methods"), [(2, ["Score"]), (4, ["Score", "GetModel", "Score", "Score"])], ids=["one call", "two"]
+)
+def test_a_result_of_several_calls_has_one_version_even_if_another_has_the_same_bundle(num_rows, methods):
+    service = FakeService(model_of("a", "b", version="3"))
+    session = session_of(service)
+    run_blocking(session.model())
+    service.model, service.version = model_of("a", "b", version="4"), "4"
+    scores = run_blocking(session.score(ROWS[:num_rows], ScoreOptions()))
+    assert scores.model_version == "4"
+    assert service.methods() == ["GetModel", *methods]
 
 
 def test_a_reply_of_another_model_than_the_described_one_is_an_error():
