@@ -43,6 +43,7 @@ def score_images(
     only_flagged: bool = False,
     top: int | None = None,
     explaining: Explaining | None = None,
+    fdr: float | None = None,
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scored: OnScored | None = None,
@@ -54,7 +55,7 @@ def score_images(
     Args:
         scorer: Scores rows of a model of images.
         source: The images.
-        output, options, only_flagged, top, explaining, overwrite, on_batch: As for
+        output, options, only_flagged, top, explaining, fdr, overwrite, on_batch: As for
             :func:`~anomaly_vae.batch.scoring.score_table`.
         on_scored: Called with the numbers of scored images, their rows (n, D) and their scores; not for flags alone.
 
@@ -68,7 +69,9 @@ def score_images(
     refuse_other_shape(source.shape, shape, source.where)
     selection = Selection(only_flagged=only_flagged, top=top)
     results = results_of(scorer, options, IMAGE_SCHEMA)
-    to = prepared(scorer, options, output, pa.schema([IMAGE, *results]), selection, explaining, overwrite=overwrite)
+    to = prepared(
+        scorer, options, output, pa.schema([IMAGE, *results]), selection, explaining, fdr, overwrite=overwrite
+    )
 
     def scored() -> Iterator[ScoredBatch]:
         for batch in source.batches():

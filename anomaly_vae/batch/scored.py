@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from anomaly_vae.arrow.buffers import from_numpy
 from anomaly_vae.batch.explaining import RowExplainer, ToExplain
-from anomaly_vae.batch.selection import LowestRow, Selection, order_keys
+from anomaly_vae.batch.false_discovery import FalseDiscovery
+from anomaly_vae.batch.selection import LowestRow, Part, Selection, order_keys
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.table import Fault, open_writer
+from anomaly_vae.table import Fault, open_writer, refuse_output
 
 __all__ = ["OutputOf", "ScoredBatch", "write_scores"]
 
@@ -50,6 +51,7 @@ class OutputOf(NamedTuple):
         has_flags: Whether the scores have flags.
         overwrite: Whether an existing file is replaced.
         explainer: Explains the rows that are written; its columns are the last ones. None for no explanations.
+        discovery: Decides which rows are flagged once all are scored; None if each row has its own decision.
     """
 
     path: str
@@ -59,6 +61,7 @@ class OutputOf(NamedTuple):
     has_flags: bool
     overwrite: bool = False
     explainer: RowExplainer | None = None
+    discovery: FalseDiscovery | None = None
 
 
 def write_scores(
@@ -67,7 +70,10 @@ def write_scores(
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scores: Callable[[Scores | Flags], None] | None = None,
 ) -> ScoreSummary:
-    """Write scored rows; the output is opened before the first batch is taken.
+    """Write scored rows.
+
+    The output is opened before the first batch is taken. Only if all rows decide together, it is opened after the last
+    one; whether it can be written is still checked before.
 
     Args:
         batches: The rows, in input order.
@@ -78,33 +84,60 @@ def write_scores(
     Raises:
         ConfigError: The output cannot be written.
     """
-    selection, lowest, explainer = output.selection, LowestRow(), output.explainer
-    schema = pa.schema([*selection.fields, *output.schema])
-    summary = ScoreSummary(anomalies=0 if output.has_flags else None, written=0 if selection.is_partial else None)
-    written = schema
+    explainer, schema = output.explainer, pa.schema([*output.selection.fields, *output.schema])
+    summary = ScoreSummary(
+        anomalies=0 if output.has_flags else None, written=0 if output.selection.is_partial else None
+    )
     if explainer is not None:
-        written, summary.explained = pa.schema([*schema, *explainer.explaining.fields]), 0
-        explainer.on_rows = _counting(summary, on_batch)
+        summary.explained, explainer.on_rows = 0, _counting(summary, on_batch)
+    parts = _parts(batches, output, schema, summary, on_batch, on_scores)
+    if output.discovery is None:
+        _write(parts, output, schema, summary)
+        return summary
+    refuse_output(output.path, overwrite=output.overwrite)
+    with output.discovery.decided(parts, output.path, schema, summary, on_batch) as decided:
+        _write(decided, output, schema, summary)
+    return summary
+
+
+def _parts(
+    batches: Iterable[ScoredBatch],
+    output: OutputOf,
+    schema: pa.Schema,
+    summary: ScoreSummary,
+    on_batch: Callable[[ScoreSummary], None] | None,
+    on_scores: Callable[[Scores | Flags], None] | None,
+) -> Iterator[Part]:
+    """Yield scored rows as parts of the output; a batch is counted after its part was taken."""
+    lowest = LowestRow()
+    for batch in batches:
+        if output.discovery is not None:
+            output.discovery.check(batch.scores)
+        flags = batch.scores.is_anomaly
+        numbers = summary.rows + 1 + np.arange(len(batch.usable))
+        keys = order_keys(batch.scores, batch.ranks_lowest, numbers[batch.usable], output.thresholds)
+        columns = [*([from_numpy(numbers)] if output.selection.is_partial else []), *batch.columns]
+        yield Part(pa.RecordBatch.from_arrays(columns, schema=schema), batch.usable, flags, keys, batch.explained)
+        summary.note(batch)
+        if summary.anomalies is not None and flags is not None:
+            summary.anomalies += int(flags.sum())
+        summary.most_anomalous_row = lowest.update(keys)
+        if on_scores:
+            on_scores(batch.scores)
+        if on_batch:
+            on_batch(summary)
+
+
+def _write(parts: Iterable[Part], output: OutputOf, schema: pa.Schema, summary: ScoreSummary) -> None:
+    """Write the chosen rows of parts with these columns."""
+    explainer = output.explainer
+    written = schema if explainer is None else pa.schema([*schema, *explainer.explaining.fields])
     with (
         open_writer(output.path, written, overwrite=output.overwrite) as writer,
-        selection.writing(writer, summary, explainer) as chosen,
+        output.selection.writing(writer, summary, explainer) as chosen,
     ):
-        for batch in batches:
-            numbers = summary.rows + 1 + np.arange(len(batch.usable))
-            keys = order_keys(batch.scores, batch.ranks_lowest, numbers[batch.usable], output.thresholds)
-            columns = [*([from_numpy(numbers)] if selection.is_partial else []), *batch.columns]
-            chosen.write(
-                pa.RecordBatch.from_arrays(columns, schema=schema), batch.usable, batch.scores, keys, batch.explained
-            )
-            summary.note(batch)
-            if summary.anomalies is not None and batch.scores.is_anomaly is not None:
-                summary.anomalies += int(batch.scores.is_anomaly.sum())
-            summary.most_anomalous_row = lowest.update(keys)
-            if on_scores:
-                on_scores(batch.scores)
-            if on_batch:
-                on_batch(summary)
-    return summary
+        for part in parts:
+            chosen.write(part)
 
 
 def _counting(summary: ScoreSummary, on_batch: Callable[[ScoreSummary], None] | None) -> Callable[[int], None]:

@@ -13,10 +13,12 @@ from anomaly_vae.arrow.buffers import from_numpy
 from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
 from anomaly_vae.arrow.scoring import ScoresRows, results_of, score_by
 from anomaly_vae.batch.explaining import Explaining, RowExplainer, ToExplain, text_inputs
+from anomaly_vae.batch.false_discovery import FalseDiscovery, refuse_with_fdr
 from anomaly_vae.batch.kept import check_keep
 from anomaly_vae.batch.scored import OutputOf, ScoredBatch, write_scores
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.summary import ScoreSummary
+from anomaly_vae.calibration import PValueGrid
 from anomaly_vae.columns.rows import match_columns
 from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
@@ -40,6 +42,10 @@ class RowScorer(ScoresRows, Protocol):
         """Return the threshold and the upper one, or None, nats."""
         ...
 
+    def p_value_grid(self, *, tail: Tail | None = None) -> PValueGrid:
+        """Return the values that p-values can have."""
+        ...
+
 
 def score_table(
     scorer: RowScorer,
@@ -51,6 +57,7 @@ def score_table(
     only_flagged: bool = False,
     top: int | None = None,
     explaining: Explaining | None = None,
+    fdr: float | None = None,
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scores: Callable[[Scores | Flags], None] | None = None,
@@ -70,6 +77,9 @@ def score_table(
         top: Write only this many rows, the most anomalous first: rows that rank below all others, then by p-value
             and score.
         explaining: Explain rows, in columns why_1, why_2, ... at the end. Only rows that are written are explained.
+        fdr: Flag rows such that at most this share of the flagged rows is normal, on average: all rows decide
+            together, so the results are held in a file beside the output until the last row is scored. None to flag
+            each row by itself.
         overwrite: Whether an existing output is replaced.
         on_batch: Called after each batch with the counts so far.
         on_scores: Called with the scores of each batch.
@@ -85,7 +95,7 @@ def score_table(
     fields = explaining.fields if explaining else []
     check_keep(table, keep, output, pa.schema([*selection.fields, *results, *fields]))
     schema = pa.schema([*table.schema_of(keep), *results])
-    to = prepared(scorer, options, output, schema, selection, explaining, overwrite=overwrite)
+    to = prepared(scorer, options, output, schema, selection, explaining, fdr, overwrite=overwrite)
     texts = text_inputs(scorer.schema) if explaining else ()
     needed = list(dict.fromkeys([*keep, *texts]))
     batches = table.batches(scorer.schema.reader(), needed)  # refuses a table of other columns before the output opens
@@ -100,13 +110,14 @@ def prepared(
     schema: pa.Schema,
     selection: Selection,
     explaining: Explaining | None,
+    fdr: float | None = None,
     *,
     overwrite: bool,
 ) -> OutputOf:
     """Check the options before a row is read, and return where the scores are written.
 
     Args:
-        scorer, options, output, explaining, overwrite: As for :func:`score_table`.
+        scorer, options, output, explaining, fdr, overwrite: As for :func:`score_table`.
         schema: The columns of the output.
         selection: Which rows are written.
 
@@ -114,7 +125,11 @@ def prepared(
         ConfigError: An option is wrong.
     """
     selection.check(options, scorer.num_samples)
-    explainer = None
+    explainer = discovery = None
+    if fdr is not None:
+        refuse_with_fdr(fdr, options, explaining)
+        grid = scorer.p_value_grid(tail=options.tail)
+        discovery = FalseDiscovery(rate=fdr, grid=grid, is_ordered=selection.is_ordered)
     if explaining is not None:
         explaining.check(options, scorer.num_samples)
         explainer = RowExplainer(scorer, explaining)
@@ -122,7 +137,8 @@ def prepared(
     nothing = score_by(scorer, np.empty((0, len(scorer.schema.columns))), options)
     warn_uncalibrated(options, scorer.num_samples)
     thresholds = scorer.thresholds(target_fpr=options.target_fpr, tail=options.tail)
-    return OutputOf(output, schema, selection, thresholds, nothing.is_anomaly is not None, overwrite, explainer)
+    has_flags = nothing.is_anomaly is not None
+    return OutputOf(output, schema, selection, thresholds, has_flags, overwrite, explainer, discovery)
 
 
 class _Job(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Writer
 
-__all__ = ["ROW", "LowestRow", "Selection", "order_keys"]
+__all__ = ["NUM_KEYS", "ROW", "LowestRow", "Part", "Selection", "order_keys"]
 
 # The column with the number of the input row, from 1.
 ROW = pa.field("row", pa.int64())
@@ -27,6 +28,28 @@ ROW = pa.field("row", pa.int64())
 # Rows held beyond twice N before they are reduced to the N most anomalous ones. Chosen, not measured: sorting more rows
 # at a time costs memory, fewer cost time when N is small.
 _SPARE_ROWS = 8_192
+
+
+# The number of keys of a row; see order_keys.
+NUM_KEYS = 4
+
+
+class Part(NamedTuple):
+    """The results of some consecutive rows of the input.
+
+    Attributes:
+        records: Rows of the output, one per input row.
+        usable: Which of them have scores, shape (N,).
+        flags: Which of the rows with scores are flagged, shape (n,); None without flags.
+        keys: Their :func:`order_keys`; needed for the most anomalous rows.
+        explained: Which of the rows with scores are explained, if there is an explainer.
+    """
+
+    records: pa.RecordBatch
+    usable: NDArray[np.bool_]
+    flags: NDArray[np.bool_] | None
+    keys: FloatArray | None
+    explained: ToExplain | None = None
 
 
 class Selection:
@@ -80,29 +103,18 @@ class Selection:
             for records, explained in self._top.rows():
                 self._write(records, explained)
 
-    def write(
-        self,
-        records: pa.RecordBatch,
-        usable: NDArray[np.bool_],
-        scores: Scores | Flags,
-        keys: FloatArray | None,
-        explained: ToExplain | None = None,
-    ) -> None:
-        """Write those rows of a batch that are chosen, or hold them until the end.
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the most anomalous rows are chosen."""
+        return self._top is not None
 
-        Args:
-            records: Rows of the output, one per input row.
-            usable: Which of them have scores, shape (N,).
-            scores: The scores of these rows.
-            keys: Their :func:`order_keys`; needed for the most anomalous rows.
-            explained: Which of the rows with scores are explained, if there is an explainer.
-        """
+    def write(self, part: Part) -> None:
+        """Write those rows of a part that are chosen, or hold them until the end."""
+        records, usable, flags, keys, explained = part
         if not self.is_partial:
             self._write(records, None if explained is None else explained.among(usable))
             return
-        chosen = np.ones(len(scores), dtype=bool)
-        if self._only_flagged and scores.is_anomaly is not None:
-            chosen = scores.is_anomaly
+        chosen = flags if self._only_flagged and flags is not None else np.ones(int(usable.sum()), dtype=bool)
         records = records.take(from_numpy(np.flatnonzero(usable)[chosen]))
         explained = None if explained is None else explained.take(np.flatnonzero(chosen))
         if self._top is None:

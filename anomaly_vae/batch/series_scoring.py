@@ -55,6 +55,7 @@ def score_series(
     only_flagged: bool = False,
     top: int | None = None,
     explaining: Explaining | None = None,
+    fdr: float | None = None,
     overwrite: bool = False,
     on_windows: Callable[[int], None] | None = None,
     on_batch: Callable[[ScoreSummary], None] | None = None,
@@ -67,7 +68,7 @@ def score_series(
     Args:
         scorer: Scores windows.
         series: The table, from :func:`~anomaly_vae.batch.series_input.read_series`.
-        output, only_flagged, top, explaining, overwrite: As for :func:`~anomaly_vae.batch.scoring.score_table`.
+        output, only_flagged, top, explaining, fdr, overwrite: As for :func:`~anomaly_vae.batch.scoring.score_table`.
         options: What to compute; flags alone are not possible.
         on_windows: Called with the number of windows just scored.
         on_batch: Called with the counts after each part of the rows, and after rows were explained.
@@ -84,7 +85,7 @@ def score_series(
     fields = explaining.fields if explaining else []
     refuse_names(series.kept.schema.names, pa.schema([*selection.fields, *results, *fields]))
     schema = pa.schema([*series.kept.schema, *results])
-    to = prepared(scorer, options, output, schema, selection, explaining, overwrite=overwrite)
+    to = prepared(scorer, options, output, schema, selection, explaining, fdr, overwrite=overwrite)
     job = _Job(scorer, series, options, results, explaining)
     summary = write_scores(job.batches(on_windows), to, on_batch)
     return summary, job.scores

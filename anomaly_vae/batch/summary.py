@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from anomaly_vae.calibration import Discoveries
 from anomaly_vae.table import Fault
 
 __all__ = ["ScoreSummary"]
@@ -32,6 +33,8 @@ class ScoreSummary:
         written: Rows written; None if it is every row.
         most_anomalous_row: Number (from 1) of the most anomalous row; None if there are no scores.
         explained: Rows explained; None if none is to be.
+        discoveries: The decision over all rows; None before it, and if each row has its own decision.
+        decided: Rows that have got the flag of this decision; None before it.
     """
 
     rows: int = 0
@@ -41,6 +44,8 @@ class ScoreSummary:
     written: int | None = None
     most_anomalous_row: int | None = None
     explained: int | None = None
+    discoveries: Discoveries | None = None
+    decided: int | None = None
 
     @property
     def has_faults(self) -> bool:
@@ -62,6 +67,8 @@ class ScoreSummary:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.unscored.items()))
             example = min(self.examples.values(), key=len)
             text += f", {self.unscored.total():,} not scored ({kinds}; for example {example})"
+        if self.discoveries is not None:
+            text += f", {_described(self.discoveries)}"
         return text + ("" if self.written is None else f", {self.written:,} written")
 
     def facts(self) -> dict[str, Any]:
@@ -71,4 +78,46 @@ class ScoreSummary:
             "written": self.rows if self.written is None else self.written,
             "unscored": dict(self.unscored),
             "examples": dict(self.examples),
+            **({} if self.discoveries is None else {"fdr": _facts_of(self.discoveries)}),
         }
+
+    @property
+    def warning(self) -> str | None:
+        """Why nothing is flagged although rows are as unusual as a p-value can say; None if that is not so."""
+        found = self.discoveries
+        if found is None or found.num_flagged or not found.num_smallest:
+            return None
+        rows = "row has" if found.num_smallest == 1 else "rows have"
+        return (
+            f"--fdr {found.rate:g} flags nothing, although {found.num_smallest:,} {rows} the smallest p-value that "
+            f"{found.grid.num_rows:,} calibration rows can give, {found.grid.smallest_p_value:.3g}: among "
+            f"{found.num_tests:,} rows, {found.needed:,} with it are needed; calibrate with about "
+            f"{found.rows_needed:,} rows or more, score smaller batches if anomalies come together, or use a higher "
+            "--fdr. The rows with the smallest p-values: --top"
+        )
+
+
+def _described(found: Discoveries) -> str:
+    """Return the decision as the end of a line."""
+    text = f"by --fdr {found.rate:g} over {found.num_tests:,} p-values"
+    if found.p_value_cut_off is None:
+        return f"{text}: none is small enough"
+    return (
+        f"{text}: those up to {found.p_value_cut_off:.3g}, expected false alarms among them at most "
+        f"{found.expected_false_alarms:.3g}"
+    )
+
+
+def _facts_of(found: Discoveries) -> dict[str, Any]:
+    """Return the decision for programs."""
+    return {
+        "rate": found.rate,
+        "tests": found.num_tests,
+        "flagged": found.num_flagged,
+        "p_value_cut_off": found.p_value_cut_off,
+        "expected_false_alarms": found.expected_false_alarms,
+        "smallest_p_value": found.grid.smallest_p_value,
+        "rows_at_smallest": found.num_smallest,
+        "rows_at_smallest_needed": found.needed,
+        "calibration_rows": found.grid.num_rows,
+    }

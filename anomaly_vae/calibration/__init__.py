@@ -19,6 +19,7 @@ References:
     Testing for Outliers with Conformal p-values (Bates et al., 2023), https://arxiv.org/abs/2104.08279
 """
 
+from anomaly_vae.calibration.false_discovery import Discoveries, PValueGrid, benjamini_hochberg
 from anomaly_vae.calibration.p_values import (
     conformal_p_value,
     margins,
@@ -46,6 +47,9 @@ from anomaly_vae.calibration.record import (
 
 __all__ = [
     "Calibration",
+    "Discoveries",
+    "PValueGrid",
+    "benjamini_hochberg",
     "calibrate",
     "caveats",
     "conformal_p_value",

@@ -28,6 +28,9 @@ __all__ = [
     "table_progress",
 ]
 
+# The work of writing the rows with their flags, where they are decided together, as a share of that of scoring them.
+_WRITING = 0.02
+
 # Takes the work done, all work (None if it is not known), and the number of rows as text.
 _Show = Callable[[float, float | None, str], None]
 
@@ -55,8 +58,7 @@ def table_progress(
             return
 
         def update(summary: ScoreSummary) -> None:
-            done, total = table.progress()
-            show(done, total, f"{summary.rows:,} rows{_explained(summary)}")
+            show(*_with_decision(*table.progress(), summary), f"{summary.rows:,} rows{_explained(summary)}")
 
         yield update
 
@@ -129,7 +131,9 @@ def images_progress(
         yield (
             None
             if show is None
-            else lambda summary: show(summary.rows, total, f"{total:,} images{_explained(summary)}")
+            else lambda summary: show(
+                *_with_decision(summary.rows, total, summary), f"{total:,} images{_explained(summary)}"
+            )
         )
 
 
@@ -139,7 +143,15 @@ def said_explained(done: RowsDone | None) -> Callable[[ScoreSummary], None] | No
 
 
 def _explained(summary: ScoreSummary) -> str:
-    return f", {summary.explained:,} explained" if summary.explained else ""
+    explained = f", {summary.explained:,} explained" if summary.explained else ""
+    return explained if summary.decided is None else f"{explained}, {summary.decided:,} decided"
+
+
+def _with_decision(done: float, total: float | None, summary: ScoreSummary) -> tuple[float, float | None]:
+    """Return the work done and all work, with that of writing rows again once all are scored and decided together."""
+    if total is None or summary.decided is None:
+        return done, total
+    return done + _WRITING * total * summary.decided / max(summary.rows, 1), total * (1 + _WRITING)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,9 @@ _FILE = click.Path(path_type=Path)
 # As of a service: see MOST_EXPLAINED in anomaly_vae.service.rpc.explanation_messages.
 _MOST_EXPLAINED = 16
 
+# What does not decide where all rows decide together.
+_NO_THRESHOLD = dict.fromkeys(("threshold", "upper_threshold", "target_fpr"))
+
 _PYTHON_NAMES = re.compile(r"\b(num_samples|max_std_error|target_fpr|tail|flag_only)\b")
 _SECONDS = click.FloatRange(min=0.0, min_open=True)
 
@@ -73,6 +76,13 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
     type=options.Rate,
     help="Share of normal rows that may be flagged.  [default: that of the calibration]",
 )
+@click.option(
+    "--fdr",
+    type=options.Rate,
+    metavar="Q",
+    help="Decide over all rows together, such that at most this share of the flagged rows is expected to be normal "
+    "(Benjamini-Hochberg on the p-values), instead of at most a share of the normal rows.",
+)
 @options.tail
 @click.option("--strict", is_flag=True, help="Refuse an INPUT with columns that the model does not use.")
 @click.option("--timeout", type=_SECONDS, help="Service: seconds for one call with all its retries.  [default: 60]")
@@ -102,6 +112,7 @@ def command(
     explain: int | None,
     explain_all: bool,
     target_fpr: float | None,
+    fdr: float | None,
     tail: Tail | None,
     strict: bool,
     timeout: float | None,
@@ -149,6 +160,9 @@ def command(
     and those of a score for all others, so that every row it flags is flagged without it too. With --tail both, which
     images have by default, it computes what a score needs.
 
+    --fdr Q counts false alarms among the flagged rows, and needs all p-values first: the results are held in a file
+    beside the output, or in TMPDIR if it is -, and then written with the flags.
+
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id
     anomaly-vae score model new.parquet -o flags.parquet --flag-only
@@ -158,6 +172,7 @@ def command(
     anomaly-vae score series-model metrics.csv -o scores.csv --keep ts,host --plot scores.png
     anomaly-vae score image-model photos/ -o scores.csv --top 20 --plot worst.png
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
+    from anomaly_vae.batch.false_discovery import refuse_with_fdr
     from anomaly_vae.batch.selection import Selection
     from anomaly_vae.cli.model_input import ModelInput
     from anomaly_vae.cli.pictures import check_plot
@@ -177,12 +192,16 @@ def command(
         )
         Selection(only_flagged=only_flagged, top=top).check(scoring)
         explaining = _explaining(explain, explain_all, scoring, output)
+        if fdr is not None:
+            refuse_with_fdr(fdr, scoring, explaining)
     except ConfigError as error:
         raise ConfigError(_with_option_names(str(error))) from error
     if output != "-":
         refuse_file(check_ending(output), overwrite=overwrite)
     refuse_swapped(model, input_)
     check_plot(plot, overwrite=overwrite, flag_only=flag_only)
+    if plot is not None and fdr is not None:
+        raise ConfigError("--plot shows flags by the threshold, and --fdr decides without it; leave out one of the two")
     given = ModelInput(input_, reading, missing_values, images)
     job = Job(
         given=given,
@@ -192,6 +211,7 @@ def command(
         only_flagged=only_flagged,
         top=top,
         explaining=explaining,
+        fdr=fdr,
         plot=plot,
         strict=strict,
         overwrite=overwrite,
@@ -209,13 +229,15 @@ def command(
         **summary.facts(),
         "anomalies": summary.anomalies,
         "most_anomalous_row": summary.most_anomalous_row,
-        **facts,
+        **(facts if fdr is None else {**facts, **_NO_THRESHOLD}),
         **more,
         "seconds": round(time.monotonic() - start, 3),
     }
     print_summary(summary.describe(), facts, as_json=as_json, quiet=quiet, output=output)
     if quiet and summary.has_faults and not as_json:
         warn(summary.describe())
+    if summary.warning is not None:
+        warn(summary.warning)
 
 
 def _explaining(top: int | None, every: bool, scoring: ScoreOptions, output: str) -> Explaining | None:

@@ -31,6 +31,7 @@ class Job:
     only_flagged: bool
     top: int | None
     explaining: Explaining | None
+    fdr: float | None
     plot: Path | None
     strict: bool
     overwrite: bool
@@ -83,6 +84,7 @@ def _score_table(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[
             only_flagged=job.only_flagged,
             top=job.top,
             explaining=job.explaining,
+            fdr=job.fdr,
             overwrite=job.overwrite,
             on_batch=on_batch,
             on_scores=collected.add,
@@ -120,6 +122,7 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
             only_flagged=job.only_flagged,
             top=job.top,
             explaining=job.explaining,
+            fdr=job.fdr,
             overwrite=job.overwrite,
             on_windows=on_windows,
             on_batch=said_explained(on_windows),
@@ -150,6 +153,7 @@ def _score_images(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
             only_flagged=job.only_flagged,
             top=job.top,
             explaining=job.explaining,
+            fdr=job.fdr,
             overwrite=job.overwrite,
             on_batch=on_batch,
             on_scored=collected.add,

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.arrow.methods import ScoresArrow
+from anomaly_vae.calibration import PValueGrid
 from anomaly_vae.client.blocking_transport import BlockingTransport, run_blocking
 from anomaly_vae.client.connection import connection_settings
 from anomaly_vae.client.credentials import Tls
@@ -177,6 +178,20 @@ class Client(ScoresArrow):
         """
         refuse_target(target_fpr, tail)
         return self.threshold, self.upper_threshold
+
+    def p_value_grid(self, *, tail: Tail | None = None) -> PValueGrid:
+        """Return the values that p-values can have, and whose they are.
+
+        Args:
+            tail: As for ``score``.
+
+        Raises:
+            ConfigError: A tail is given.
+        """
+        refuse_target(None, tail)
+        model, digest = self.model, self.model.bundle_digest or None
+        n, novel = model.calibration.num_rows, model.calibration.num_novel
+        return PValueGrid.of(n, novel, self.tail, contrast=self.has_contrast, bundle_digest=digest)
 
     def score(
         self,

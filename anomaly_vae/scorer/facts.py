@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from anomaly_vae.bundle.files import Bundle
+from anomaly_vae.calibration import PValueGrid
 from anomaly_vae.columns.schema import Schema
 from anomaly_vae.density.estimator import Precision
 from anomaly_vae.record import Tail
@@ -66,6 +67,17 @@ class ModelFacts:
     def contrast_threshold(self) -> float | None:
         """The threshold of the contrast, nats: a row is also an anomaly if its contrast is strictly below it."""
         return self.bundle.manifest.calibration.contrast_threshold
+
+    def p_value_grid(self, *, tail: Tail | None = None) -> PValueGrid:
+        """Return the values that p-values can have.
+
+        Args:
+            tail: As for ``score``.
+        """
+        calibration = self.bundle.manifest.calibration
+        return PValueGrid.of(
+            calibration.num_rows, calibration.num_novel, tail or calibration.tail, contrast=self.has_contrast
+        )
 
     @property
     def num_samples(self) -> int:

@@ -16,12 +16,12 @@ import pyarrow.parquet
 
 from anomaly_vae.caller import warn_caller
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.storage import atomic_file
+from anomaly_vae.storage import atomic_file, refuse_file
 from anomaly_vae.table.writers.groups import RowGroups
 from anomaly_vae.table.writers.json_lines import JsonLinesWriter
 from anomaly_vae.table.writers.npy import NpyWriter, fits_matrix
 
-__all__ = ["ENDINGS", "Writer", "check_ending", "open_writer", "refuse_type"]
+__all__ = ["ENDINGS", "Writer", "check_ending", "open_writer", "refuse_output", "refuse_type"]
 
 _CODECS = (".gz", ".zst")
 _TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -48,8 +48,7 @@ def open_writer(path: str, schema: pa.Schema, *, overwrite: bool) -> Iterator[Wr
         ConfigError: The ending is unknown, or the file exists and ``overwrite`` is False.
     """
     if path == "-":
-        if sys.stdout is None:
-            raise ConfigError("standard output is closed; give -o the name of a file")
+        _refuse_closed()
         with _CsvWriter(sys.stdout.buffer, schema) as writer:
             yield writer
         sys.stdout.buffer.flush()
@@ -63,6 +62,19 @@ def open_writer(path: str, schema: pa.Schema, *, overwrite: bool) -> Iterator[Wr
         _writer(file, ending, schema) as out,
     ):
         yield out
+
+
+def refuse_output(path: str, *, overwrite: bool) -> None:
+    """Raise ConfigError if :func:`open_writer` could not write there, as far as can be known before."""
+    if path == "-":
+        _refuse_closed()
+    else:
+        refuse_file(check_ending(path), overwrite=overwrite)
+
+
+def _refuse_closed() -> None:
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed; give -o the name of a file")
 
 
 def check_ending(path: str) -> Path:
