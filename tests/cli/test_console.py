@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from anomaly_vae.batch import ScoreSummary
-from anomaly_vae.cli.console import rows_progress, shown_log, table_progress
+from anomaly_vae.cli import console
+from anomaly_vae.cli.console import images_progress, rows_progress, shown_log, table_progress
 
 
 @pytest.mark.parametrize(("quiet", "lines"), [(False, "a line\n"), (True, "")])
@@ -104,3 +105,25 @@ def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, job):
     assert "1,000 draws" in shown
     assert ("0:30:00" if job.total else "-:--:--") in shown
     assert ("50%" in shown) == bool(job.total)
+
+
+def test_the_bar_of_rows_that_are_decided_together_ends_when_the_last_one_is_written(monkeypatch):
+    """Writing them is 2 % of the work, so half of it is done at 101 of 102 parts of all."""
+    shown = []
+    monkeypatch.setattr(console, "_lines", lambda *_: lambda done, total, rows: shown.append((done / total, rows)))
+    job = Job(200)
+    with table_progress("scoring", job, quiet=False, clock=job.clock) as on_batch:
+        job.done = 1000
+        on_batch(ScoreSummary(rows=1000))
+        on_batch(ScoreSummary(rows=1000, decided=500))
+        on_batch(ScoreSummary(rows=1000, decided=1000))
+    with images_progress("scoring", 1000, quiet=False) as on_batch:
+        on_batch(ScoreSummary(rows=1000, decided=500))
+    half = (pytest.approx(101 / 102), "1,000 rows, 500 decided")
+    assert shown[:3] == [(1.0, "1,000 rows"), half, (pytest.approx(1.0), "1,000 rows, 1,000 decided")]
+    assert shown[3] == (pytest.approx(101 / 102), "1,000 images, 500 decided")
+    monkeypatch.setattr(console, "_lines", lambda *_: lambda *each: shown.append(each))
+    empty = Job(200, total=None)
+    with table_progress("scoring", empty, quiet=False, clock=empty.clock) as on_batch:
+        on_batch(ScoreSummary(rows=0, decided=0))
+    assert shown[4:] == [(empty.done, None, "0 rows, 0 decided")]

@@ -155,3 +155,24 @@ def test_windows_and_images_are_explained_and_a_picture_shows_where(models, tmp_
     done = cli(models, "score", "image", *arguments, tmp_path / "out.png")
     assert all(row["why_1"].startswith("y") for row in read_csv(done.stdout)), done.stderr
     assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(("kind", "new"), [("series", "new.csv"), ("image", "new.npy")])
+@pytest.mark.parametrize("only_flagged", [[], ["--only-flagged"]])
+def test_windows_and_images_are_decided_over_all_rows(models, tmp_path, kind, new, only_flagged):
+    """Half of them may be false alarms, so that models trained for 30 steps flag some."""
+    for name, more in (("plain", []), ("fdr", ["--fdr", "0.7", *only_flagged])):
+        done = cli(models, "score", kind, new, "-o", tmp_path / f"{name}.csv", "--json", *more)
+        assert done.returncode == 0, done.stderr
+    told, plain = json.loads(done.stdout)["fdr"], read_csv((tmp_path / "plain.csv").read_text())
+    found = read_csv((tmp_path / "fdr.csv").read_text())
+    p_values = sorted(float(row["p_value"]) for row in plain if row["p_value"])
+    passed = [p for i, p in enumerate(p_values, 1) if p <= 0.7 * i / len(p_values)]
+    assert (told["tests"], told["p_value_cut_off"]) == (len(p_values), passed[-1])
+    expected = []
+    for i, row in enumerate(plain, 1):
+        row["is_anomaly"] = str(float(row["p_value"]) <= passed[-1]).lower() if row["p_value"] else ""
+        if not only_flagged or row["is_anomaly"] == "true":
+            expected.append({"row": str(i), **row} if only_flagged else row)
+    assert found == expected
+    assert told["flagged"] == sum(row["is_anomaly"] == "true" for row in found)

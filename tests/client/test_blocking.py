@@ -101,6 +101,14 @@ def test_the_schema_and_the_threshold_are_the_model_s(client, scorer):
     assert client.get_model().name == "model"
 
 
+def test_the_grid_of_p_values_is_the_model_s(client, scorer):
+    digest = scorer.bundle.digest
+    assert client.p_value_grid() == scorer.p_value_grid()._replace(bundle_digest=digest)
+    assert client.score(make_rows(2)).bundle_digest == digest
+    with pytest.raises(ConfigError, match="tail: a service flags at the tail of its model"):
+        client.p_value_grid(tail="both")
+
+
 def test_bad_rows_are_named_before_they_are_sent(service, client, new_rows):
     before = service.metric("grpc_server_started_total", grpc_method="Score")
     rows = new_rows.copy()

@@ -20,3 +20,12 @@ def test_the_text_says_what_the_scorer_is(scorer, ensemble_scorer, model_path):
     assert repr(anomaly_vae.load(model_path)) == f"Scorer(path='{model_path}', {start}{end}"
     assert "members=2" in repr(ensemble_scorer)
     assert digest.startswith(repr(scorer).split("'")[1])
+
+
+def test_the_grid_of_p_values_is_that_of_the_calibration(scorer, picture_scorer):
+    calibration = scorer.bundle.manifest.calibration
+    n, novel = calibration.num_rows, calibration.num_novel
+    assert scorer.p_value_grid() == (n, 1 + novel, None)
+    assert scorer.p_value_grid(tail="both") == (n, 2, None)
+    assert picture_scorer.p_value_grid() == (picture_scorer.bundle.manifest.calibration.num_rows, 2, None)
+    assert picture_scorer.p_value_grid(tail="low").smallest == 2  # the contrast

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anomaly_vae.errors import AnomalyVaeWarning, ConfigError
-from anomaly_vae.table.output import ENDINGS, check_ending, open_writer, refuse_type
+from anomaly_vae.table.output import ENDINGS, check_ending, open_writer, refuse_output, refuse_type
 from anomaly_vae.table.sources import open_source
 from tests.support.sources import cells
 
@@ -214,3 +214,19 @@ def test_columns_that_a_matrix_does_not_hold_are_named(tmp_path):
     with pytest.warns(AnomalyVaeWarning, match="its columns are x, y; left out: reason"):
         write(tmp_path / "out.npy", batch)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), [[1.0, 1.0]])
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_it_is_opened(tmp_path, monkeypatch):
+    path = tmp_path / "out.csv"
+    refuse_output(str(path), overwrite=False)
+    assert not path.exists()
+    path.touch()
+    refuse_output(str(path), overwrite=True)
+    with pytest.raises(ConfigError, match="exists already"):
+        refuse_output(str(path), overwrite=False)
+    with pytest.raises(ConfigError, match="expected a file ending in"):
+        refuse_output(str(tmp_path / "out.txt"), overwrite=False)
+    refuse_output("-", overwrite=False)
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ConfigError, match="standard output is closed"):
+        refuse_output("-", overwrite=False)
