@@ -82,7 +82,7 @@ def score_table(
             each row by itself.
         overwrite: Whether an existing output is replaced.
         on_batch: Called after each batch with the counts so far.
-        on_scores: Called with the scores of each batch.
+        on_scores: Called with the scores of each batch; their flags are those of the threshold, also with ``fdr``.
 
     Raises:
         InvalidInput: A column of the model or of ``keep`` is missing or has the wrong type.
