@@ -53,7 +53,7 @@ demo: $(READY) ## Train, calibrate, export, score and serve on a real table; res
 	$(BIN)/anomaly-vae demo --overwrite
 
 test: $(READY) $(TRITONCLIENT_READY) $(KSERVE_READY) $(MOTO_READY) $(IMAGE_READY) $(SBOM_READY) ## Run the tests
-	# One worker more than cores: a quarter of the tests' time is waiting. Measured on 2 cores: 381 s with 2, 350 with 3.
+	# One worker more than cores: a quarter of the tests' time is waiting. Measured on 2 cores: 780 s with 3.
 	# Modules are compiled first: where Python may not write bytecode, each of the many processes would compile them.
 	$(BIN)/python -m compileall -q anomaly_vae
 	# Chunks of tests are small: a worker that is given a quarter of its share at once may get all slow ones.
