@@ -23,11 +23,13 @@ class Batch(NamedTuple):
             rows. See :mod:`anomaly_vae.columns.reading.cells`.
         faults: One entry per row, None for rows that can be used.
         kept: The columns to copy to the output, unchanged.
+        fragment: Number of the file, from 0; rows of a file follow each other.
     """
 
     rows: FloatArray
     faults: list[Fault | None]
     kept: pa.RecordBatch
+    fragment: int = 0
 
 
 def first_line(error: BaseException) -> str:

@@ -10,7 +10,23 @@ import pyarrow as pa
 from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.columns.reading.records import Decimal
 
-__all__ = ["RawBatch", "Source"]
+__all__ = ["Fragment", "RawBatch", "Source"]
+
+
+class Fragment(NamedTuple):
+    """A file of a table.
+
+    Attributes:
+        name: Its path from the folder of the data set, with slashes; for a single file its name.
+        where: Its name in messages.
+        size: Bytes.
+        modified_ns: When it was last written, nanoseconds since 1970.
+    """
+
+    name: str
+    where: str
+    size: int
+    modified_ns: int
 
 
 class RawBatch(NamedTuple):
@@ -19,10 +35,12 @@ class RawBatch(NamedTuple):
     Attributes:
         columns: The requested columns. Formats without types (CSV, JSON lines) give texts, null for an empty cell.
         faults: One entry per row, None for rows that can be used.
+        fragment: Number of the file, from 0; rows of a file follow each other.
     """
 
     columns: pa.RecordBatch
     faults: list[Fault | None]
+    fragment: int = 0
 
 
 class Source(Protocol):
@@ -37,6 +55,7 @@ class Source(Protocol):
             format has one.
         encoding: The encoding of a text format; None for others.
         notes: What the reader found out about the file, one sentence each, for the user.
+        fragments: The files; empty for a pipe.
     """
 
     where: str
@@ -46,6 +65,12 @@ class Source(Protocol):
     certain_decimals: Mapping[str, Decimal]
     encoding: str | None
     notes: tuple[str, ...]
+    fragments: tuple[Fragment, ...]
+
+    @property
+    def skipped(self) -> Mapping[int, str]:
+        """What is wrong with files that were left out, by their number; complete once the last row is read."""
+        ...
 
     def type_of(self, name: str) -> pa.DataType:
         """Return the type of a column; a string for formats without types."""
@@ -57,6 +82,10 @@ class Source(Protocol):
         Raises:
             InvalidInput: The file is damaged.
         """
+        ...
+
+    def skip_to(self, fragment: int) -> None:
+        """Read no files before this one from now on, except one that is being read."""
         ...
 
     def progress(self) -> tuple[float, float | None]:

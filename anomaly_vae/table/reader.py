@@ -18,7 +18,7 @@ from anomaly_vae.columns.reading.recognise import ROWS_TO_RECOGNISE, Sample
 from anomaly_vae.columns.reading.records import LeftOut, NumberReading, Reading, TextReading
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.base import Batch
-from anomaly_vae.table.raw import RawBatch, Source
+from anomaly_vae.table.raw import Fragment, RawBatch, Source
 
 __all__ = ["Table"]
 
@@ -47,6 +47,16 @@ class Table:
         self._rest: Iterator[RawBatch] = iter(())
         self._first: list[RawBatch] | None = None
 
+    @property
+    def fragments(self) -> tuple[Fragment, ...]:
+        """The files; empty for a pipe."""
+        return self.source.fragments
+
+    @property
+    def skipped(self) -> Mapping[int, str]:
+        """What is wrong with files that were left out, by their number; complete once the last row is read."""
+        return self.source.skipped
+
     def schema_of(self, keep: Sequence[str]) -> pa.Schema:
         """Return the names and types of the kept columns."""
         return pa.schema([(name, self.source.type_of(name)) for name in keep])
@@ -61,12 +71,16 @@ class Table:
             for name in names
         }
 
-    def batches(self, reader: CellReader, keep: Sequence[str] = ()) -> Iterator[Batch]:
+    def batches(
+        self, reader: CellReader, keep: Sequence[str] = (), start: tuple[int, int] = (0, 0)
+    ) -> Iterator[Batch]:
         """Read the table in batches; the call itself reads the first one, and compares the columns with training.
 
         Args:
             reader: The columns to read as numbers.
             keep: Columns to return unchanged.
+            start: The file and its row, both from 0, to begin with. How cells are read still depends on the first rows
+                of the table.
 
         Raises:
             InvalidInput: A column is of another type than in training, or the table is damaged.
@@ -76,9 +90,12 @@ class Table:
         if not reader.book.grows:
             reader = self._for_this_file(reader)
         first, self._first = self._first or [], None
-        parsed = [_parse(raw, reader, keep) for raw in first[:1]]
-        others = itertools.chain(first[1:], self._rest)
-        return itertools.chain(parsed, (_parse(raw, reader, keep) for raw in others))
+        raws: Iterator[RawBatch] = itertools.chain(first, self._rest)
+        if start != (0, 0):
+            self.source.skip_to(start[0])
+            raws = _from(raws, *start)
+        parsed = [_parse(raw, reader, keep) for raw in itertools.islice(raws, 1)]
+        return itertools.chain(parsed, (_parse(raw, reader, keep) for raw in raws))
 
     def progress(self) -> tuple[float, float | None]:
         """Return how much was read and the total, in the same unit; the total is None if it is unknown."""
@@ -170,6 +187,19 @@ def _compare(reader: CellReader, name: str, texts: Mapping[str, int], where: str
         raise InvalidInput(f"{where}: {reader.drift_of_texts(name, cells[0], bad[0], hint)}", field=name)
 
 
+def _from(raws: Iterator[RawBatch], fragment: int, row: int) -> Iterator[RawBatch]:
+    """Yield what begins at this row of a file."""
+    before = row
+    for raw in raws:
+        if raw.fragment > fragment:
+            before = 0
+        if raw.fragment < fragment or len(raw.faults) <= before:
+            before -= len(raw.faults) if raw.fragment == fragment else 0
+            continue
+        yield RawBatch(raw.columns.slice(before), raw.faults[before:], raw.fragment) if before else raw
+        before = 0
+
+
 def _parse(raw: RawBatch, reader: CellReader, keep: Sequence[str]) -> Batch:
     rows, faults = read_rows(reader, raw.columns, raw.faults)
-    return Batch(rows, faults, raw.columns.select(list(keep)))
+    return Batch(rows, faults, raw.columns.select(list(keep)), raw.fragment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.columns.reading.records import Decimal
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.base import first_line
-from anomaly_vae.table.raw import RawBatch
+from anomaly_vae.table.raw import Fragment, RawBatch
 from anomaly_vae.table.sources.discovery import Found, partition_keys
 from anomaly_vae.table.sources.files import open_file
 from anomaly_vae.table.sources.json_lines import JsonLinesSource
@@ -29,12 +30,13 @@ _SHOWN = 3
 
 
 class _File(NamedTuple):
-    """A file: its path, its name in messages, its size in bytes, the values of its partition keys."""
+    """A file: its path, its name in messages, its size in bytes, the values of its partition keys, its number."""
 
     path: Path
     where: str
     size: int
     keys: dict[str, str | None]
+    number: int
 
 
 class FolderSource:
@@ -43,30 +45,35 @@ class FolderSource:
     Its columns are those of the files, which must agree, and then the partition keys as texts. A key of which the
     files have a column is left out. Files of JSON lines may lack columns, as their rows may.
 
+    Files that cannot be read, and those whose columns differ, are left out if that was asked for. Otherwise they are
+    errors.
+
     Attributes:
         nested: As in JSON lines; empty for other formats.
     """
 
-    def __init__(self, found: Found, where: str, options: ReadOptions) -> None:
-        self.where, self._options = where, options
+    def __init__(self, found: Found, where: str, options: ReadOptions, *, skips: bool = False) -> None:
+        self.where, self._options, self._skips = where, options, skips
+        self.fragments = tuple(_fragment(path, found.root) for path in found.files)
         self._files = [
-            _File(
-                path,
-                str(path),
-                path.stat().st_size if path.exists() else 0,
-                partition_keys(path.relative_to(found.root)),
-            )
-            for path in found.files
+            _File(path, each.where, each.size, partition_keys(Path(each.name)), number)
+            for number, (path, each) in enumerate(zip(found.files, self.fragments, strict=True))
         ]
+        self.skipped: dict[int, str] = {}
+        self._from = 0
         self.nested: dict[str, str] = {}
         self._types: dict[str, pa.DataType] = {}
         self._names: tuple[str, ...] = ()
         self._notes: dict[str, list[str]] = {}
         self._decimals: dict[Decimal, str] = {}
         self.certain_decimals: Mapping[str, Decimal] = {}
+        if skips:
+            self._leave_out()
         first = self._add(self._files[0], None)
         for file in self._files[1:]:
-            self._add(file, first)
+            with self._skipping(file):
+                self._add(file, first)
+        self._files = sorted((file for file in self._files if file.number not in self.skipped), key=lambda f: f.number)
         self.is_text: bool = first.is_text
         self.encoding: str | None = first.encoding
         self.decimal = next(iter(self._decimals)) if len(self._decimals) == 1 else None
@@ -89,18 +96,59 @@ class FolderSource:
 
     def batches(self, names: Sequence[str]) -> Iterator[RawBatch]:
         """See :class:`~anomaly_vae.table.raw.Source`."""
-        own = [name for name in names if name not in self._keys]
         for file in self._files:
-            source: Any = open_file(file.path, file.where, self._options, _SAMPLE_BYTES)
-            if not isinstance(source, JsonLinesSource) and sorted(source.names) != sorted(self._names):
-                source.close()
-                raise InvalidInput(f"{file.where}: changed while the files were read")
-            for batch in source.batches(own):
-                done, total = source.progress()
-                self._current = file.size * done / total if total else 0.0
-                yield RawBatch(self._with_keys(batch, names, file), batch.faults)
+            if file.number >= self._from:
+                with self._skipping(file):
+                    yield from self._batches_of(file, names)
             self._before += file.size
             self._current = 0.0
+
+    def skip_to(self, fragment: int) -> None:
+        """See :class:`~anomaly_vae.table.raw.Source`."""
+        self._from = fragment
+
+    def _batches_of(self, file: _File, names: Sequence[str]) -> Iterator[RawBatch]:
+        source: Any = open_file(file.path, file.where, self._options, _SAMPLE_BYTES)
+        if not isinstance(source, JsonLinesSource) and sorted(source.names) != sorted(self._names):
+            source.close()
+            raise InvalidInput(f"{file.where}: changed while the files were read")
+        for batch in source.batches([name for name in names if name not in self._keys]):
+            done, total = source.progress()
+            self._current = file.size * done / total if total else 0.0
+            yield RawBatch(self._with_keys(batch, names, file), batch.faults, file.number)
+
+    @contextlib.contextmanager
+    def _skipping(self, file: _File) -> Iterator[None]:
+        """Leave the file out if it is wrong, or raise InvalidInput."""
+        try:
+            yield
+        except InvalidInput as error:
+            if not self._skips:
+                raise
+            self.skipped[file.number] = str(error)
+
+    def _leave_out(self) -> None:
+        """Leave out files that cannot be opened; put one with the columns of most files first.
+
+        Raises:
+            InvalidInput: None can be opened.
+        """
+        by_columns: dict[tuple[str, ...], list[_File]] = {}
+        failures: list[InvalidInput] = []
+        for file in self._files:
+            try:
+                source: Any = open_file(file.path, file.where, self._options, _SAMPLE_BYTES)
+            except InvalidInput as error:
+                self.skipped[file.number] = str(error)
+                failures.append(error)
+                continue
+            source.close()
+            by_columns.setdefault(tuple(sorted(source.names)), []).append(file)
+        if not by_columns:
+            raise failures[0]
+        usual = max(by_columns.values(), key=len)[0]
+        others = [file for file in self._files if file.number not in self.skipped and file is not usual]
+        self._files = [usual, *others]
 
     def _with_keys(self, batch: RawBatch, names: Sequence[str], file: _File) -> pa.RecordBatch:
         columns = []
@@ -175,6 +223,14 @@ class FolderSource:
                 "or name the mark of all with --decimal"
             )
         return tuple(notes)
+
+
+def _fragment(path: Path, root: Path) -> Fragment:
+    try:
+        status = path.stat()
+    except OSError:  # what is wrong, reading it will say
+        return Fragment(path.relative_to(root).as_posix(), str(path), 0, 0)
+    return Fragment(path.relative_to(root).as_posix(), str(path), status.st_size, status.st_mtime_ns)
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
+from anomaly_vae.table.raw import Fragment
 from anomaly_vae.table.sources.encoding import TextStream
 
 __all__ = ["TextSource"]
@@ -14,6 +17,11 @@ class TextSource:
 
     is_text = True
     names: tuple[str, ...]
+    fragments: tuple[Fragment, ...] = ()
+    skipped: Mapping[int, str] = {}
+
+    def skip_to(self, fragment: int) -> None:
+        """See :class:`~anomaly_vae.table.raw.Source`; there is one file."""
 
     def __init__(self, stream: TextStream) -> None:
         self.where, self._stream = stream.where, stream

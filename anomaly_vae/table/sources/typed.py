@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from anomaly_vae.columns.reading.records import Decimal
+from anomaly_vae.table.raw import Fragment
 
 __all__ = ["TypedSource", "common_type", "pick", "plain_type"]
 
@@ -20,6 +21,11 @@ class TypedSource:
     decimal: Decimal | None = None
     certain_decimals: Mapping[str, Decimal] = {}
     encoding: str | None = None
+    fragments: tuple[Fragment, ...] = ()
+    skipped: Mapping[int, str] = {}
+
+    def skip_to(self, fragment: int) -> None:
+        """See :class:`~anomaly_vae.table.raw.Source`; there is one file."""
 
 
 def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
