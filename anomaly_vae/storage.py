@@ -17,10 +17,13 @@ from anomaly_vae.errors import BundleError, ConfigError
 __all__ = [
     "STRAY_NAMES",
     "atomic_file",
+    "publish",
     "read_file",
     "refuse_directory",
     "refuse_existing",
     "refuse_file",
+    "replace_directory",
+    "sync",
     "write_directory",
     "writing",
 ]
@@ -157,13 +160,7 @@ def atomic_file(path: Path, *, overwrite: bool, outside: bool = False) -> Iterat
             part.touch(exist_ok=False)
         with _named(path):
             yield part
-        with writing(path):
-            _sync(part)
-            if overwrite:
-                part.replace(path)
-            else:
-                _publish(part, path)
-            _sync(path.absolute().parent)
+        publish(part, path, overwrite=overwrite)
     finally:
         part.unlink(missing_ok=True)
 
@@ -173,7 +170,22 @@ def _temporary_path(path: Path) -> Path:
     return path.absolute().parent / f".{path.name[:_NAME_LETTERS]}.{secrets.token_hex(4)}.part"
 
 
-def _publish(part: Path, path: Path) -> None:
+def publish(part: Path, path: Path, *, overwrite: bool) -> None:
+    """Flush a complete file and rename it to ``path``.
+
+    Raises:
+        ConfigError: Another job has written the path meanwhile, and ``overwrite`` is False; or it cannot be written.
+    """
+    with writing(path):
+        sync(part)
+        if overwrite:
+            part.replace(path)
+        else:
+            _rename_to_new(part, path)
+        sync(path.absolute().parent)
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
     """Rename a file, but not over a file that another job wrote meanwhile: a hard link never replaces a file."""
     try:
         path.hardlink_to(part)
@@ -200,15 +212,15 @@ def write_directory(path: Path, files: Mapping[str, bytes], *, replaceable: Iter
             part.mkdir()
             for name, data in files.items():
                 (part / name).write_bytes(data)
-                _sync(part / name)
-            _sync(part)
-            _replace_directory(part, path)
-            _sync(parent)
+                sync(part / name)
+            sync(part)
+            replace_directory(part, path)
+            sync(parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _replace_directory(part: Path, path: Path) -> None:
+def replace_directory(part: Path, path: Path) -> None:
     """Rename the new directory to ``path``. A rename cannot replace a directory with files, so move the old one away.
 
     If the second rename fails, move the old directory back.
@@ -268,7 +280,8 @@ def read_file(folder: int, name: str, path: Path, limit: int) -> bytes:
         os.close(handle)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

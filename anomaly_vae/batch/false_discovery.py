@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from anomaly_vae.arrow.buffers import scatter, to_float64
 from anomaly_vae.batch.explaining import Explaining
-from anomaly_vae.batch.selection import NUM_KEYS, Part
-from anomaly_vae.batch.spool import Spool, open_spool
+from anomaly_vae.batch.keyed import KEY_FIELDS, with_keys, without_keys
+from anomaly_vae.batch.selection import Part
+from anomaly_vae.batch.spool import open_spool
 from anomaly_vae.batch.summary import ScoreSummary
-from anomaly_vae.calibration import Discoveries, PValueGrid, benjamini_hochberg
+from anomaly_vae.calibration import PValueGrid, benjamini_hochberg
 from anomaly_vae.errors import ConfigError, ServiceError
 from anomaly_vae.score_options import ScoreOptions, check_rate
 from anomaly_vae.scores import Flags, Scores
@@ -102,46 +103,46 @@ class FalseDiscovery:
             summary: Gets the decision.
             on_batch: Called with the counts after each part that was written.
         """
-        counts = Counter[int]()
-        with open_spool(path, pa.schema([*schema, *self._key_fields])) as spool:
+        with open_spool(path, self.held_schema(schema)) as spool:
             for part in parts:
-                multiples = self.grid.multiples(to_float64(part.records.column("p_value"))[part.usable])
-                values, numbers = np.unique(multiples, return_counts=True)
-                counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-                spool.write(self._with_keys(part))
-            found = benjamini_hochberg(counts, self.rate, self.grid)
-            summary.discoveries, summary.anomalies, summary.decided = found, found.num_flagged, 0
-            yield self._flagged(spool, schema, found, summary, on_batch)
+                spool.write(self.held(part))
+            self.decide(spool.batches(), summary)
+            yield (self.flagged(records, summary, on_batch) for records in spool.batches())
 
-    def _flagged(
-        self,
-        spool: Spool,
-        schema: pa.Schema,
-        found: Discoveries,
-        summary: ScoreSummary,
-        on_batch: Callable[[ScoreSummary], None] | None,
-    ) -> Iterator[Part]:
-        place = schema.get_field_index("is_anomaly")
-        for batch in spool.batches():
-            p_values = to_float64(batch.column("p_value"))
-            usable = ~np.isnan(p_values)
-            flags = self.grid.multiples(p_values[usable]) <= found.cut_off
-            columns = batch.columns[: len(schema)]
-            columns[place] = scatter(flags, usable)
-            keys = [to_float64(column)[usable] for column in batch.columns[len(schema) :]]
-            records = pa.RecordBatch.from_arrays(columns, schema=schema)
-            yield Part(records, usable, flags, np.column_stack(keys) if keys else None)
-            summary.decided = (summary.decided or 0) + batch.num_rows
-            if on_batch:
-                on_batch(summary)
+    def held_schema(self, schema: pa.Schema) -> pa.Schema:
+        """Return the columns that are held until the decision."""
+        return pa.schema([*schema, *KEY_FIELDS]) if self.is_ordered else schema
 
-    @property
-    def _key_fields(self) -> list[pa.Field]:
-        """The columns of the spool for :func:`~anomaly_vae.batch.selection.order_keys`."""
-        return [pa.field(f"key_{i}", pa.float64()) for i in range(NUM_KEYS)] if self.is_ordered else []
+    def held(self, part: Part) -> pa.RecordBatch:
+        """Return what is held of a part until the decision."""
+        return with_keys(part) if self.is_ordered else part.records
 
-    def _with_keys(self, part: Part) -> pa.RecordBatch:
-        if part.keys is None or not self.is_ordered:
-            return part.records
-        columns = [*part.records.columns, *(scatter(key, part.usable) for key in part.keys.T)]
-        return pa.RecordBatch.from_arrays(columns, schema=pa.schema([*part.records.schema, *self._key_fields]))
+    def decide(self, batches: Iterable[pa.RecordBatch], summary: ScoreSummary) -> None:
+        """Decide over all rows that are held, and note the decision."""
+        counts = Counter[int]()
+        for records in batches:
+            p_values = to_float64(records.column("p_value"))
+            multiples = self.grid.multiples(p_values[~np.isnan(p_values)])
+            values, numbers = np.unique(multiples, return_counts=True)
+            counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        found = benjamini_hochberg(counts, self.rate, self.grid)
+        summary.discoveries, summary.anomalies, summary.decided = found, found.num_flagged, 0
+
+    def flagged(
+        self, records: pa.RecordBatch, summary: ScoreSummary, on_batch: Callable[[ScoreSummary], None] | None = None
+    ) -> Part:
+        """Return rows that were held with the flags of the decision."""
+        if summary.discoveries is None:
+            raise ValueError("there is no decision yet")
+        p_values = to_float64(records.column("p_value"))
+        usable = ~np.isnan(p_values)
+        flags = self.grid.multiples(p_values[usable]) <= summary.discoveries.cut_off
+        place = records.schema.get_field_index("is_anomaly")
+        records = records.set_column(place, records.schema.field(place), scatter(flags, usable))
+        keys = None
+        if self.is_ordered:
+            records, _, _, keys, _ = without_keys(records)
+        summary.decided = (summary.decided or 0) + len(usable)
+        if on_batch:
+            on_batch(summary)
+        return Part(records, usable, flags, keys)

@@ -17,7 +17,7 @@ from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Fault, open_writer, refuse_output
 
-__all__ = ["OutputOf", "ScoredBatch", "write_scores"]
+__all__ = ["OutputOf", "ScoredBatch", "Tally", "write_scores"]
 
 
 class ScoredBatch(NamedTuple):
@@ -30,6 +30,7 @@ class ScoredBatch(NamedTuple):
         scores: The scores of these rows.
         ranks_lowest: Which of these rows rank below all others.
         explained: Which of these rows are explained; None if none is.
+        fragment: Number of the file that the rows are of.
     """
 
     columns: list[pa.Array]
@@ -38,6 +39,7 @@ class ScoredBatch(NamedTuple):
     scores: Scores | Flags
     ranks_lowest: NDArray[np.bool_]
     explained: ToExplain | None = None
+    fragment: int = 0
 
 
 class OutputOf(NamedTuple):
@@ -63,6 +65,10 @@ class OutputOf(NamedTuple):
     explainer: RowExplainer | None = None
     discovery: FalseDiscovery | None = None
 
+    def written(self, schema: pa.Schema) -> pa.Schema:
+        """Return the columns that are written, with those of explanations, of parts with these columns."""
+        return schema if self.explainer is None else pa.schema([*schema, *self.explainer.explaining.fields])
+
 
 def write_scores(
     batches: Iterable[ScoredBatch],
@@ -84,68 +90,92 @@ def write_scores(
     Raises:
         ConfigError: The output cannot be written.
     """
-    explainer, schema = output.explainer, pa.schema([*output.selection.fields, *output.schema])
-    summary = ScoreSummary(
-        anomalies=0 if output.has_flags else None, written=0 if output.selection.is_partial else None
-    )
-    if explainer is not None:
-        summary.explained, explainer.on_rows = 0, _counting(summary, on_batch)
-    parts = _parts(batches, output, schema, summary, on_batch, on_scores)
+    tally = Tally(output)
+    if output.explainer is not None:
+        output.explainer.on_rows = tally.counting(on_batch)
+    summary, parts = tally.summary, _parts(batches, tally, on_batch, on_scores)
     if output.discovery is None:
-        _write(parts, output, schema, summary)
+        _write(parts, output, tally.schema, summary)
         return summary
     refuse_output(output.path, overwrite=output.overwrite)
-    with output.discovery.decided(parts, output.path, schema, summary, on_batch) as decided:
-        _write(decided, output, schema, summary)
+    with output.discovery.decided(parts, output.path, tally.schema, summary, on_batch) as decided:
+        _write(decided, output, tally.schema, summary)
     return summary
+
+
+class Tally:
+    """Makes parts of the output of scored batches, and counts them.
+
+    Attributes:
+        schema: The columns of parts.
+        summary: The counts.
+        lowest: The most anomalous row.
+    """
+
+    def __init__(self, output: OutputOf) -> None:
+        """Start with nothing counted."""
+        self._output, self.lowest = output, LowestRow()
+        self.schema = pa.schema([*output.selection.fields, *output.schema])
+        self.summary = ScoreSummary(
+            anomalies=0 if output.has_flags else None,
+            written=0 if output.selection.is_partial else None,
+            explained=None if output.explainer is None else 0,
+        )
+
+    def part(self, batch: ScoredBatch, first_row: int | None = None) -> Part:
+        """Return the part of the output of the next batch; its rows are numbered from ``first_row``, from 0.
+
+        Without it they have their number in the input.
+        """
+        if self._output.discovery is not None:
+            self._output.discovery.check(batch.scores)
+        numbers = self.summary.rows + 1 + np.arange(len(batch.usable))
+        shown = numbers if first_row is None else first_row + 1 + np.arange(len(batch.usable))
+        keys = order_keys(batch.scores, batch.ranks_lowest, numbers[batch.usable], self._output.thresholds)
+        columns = [*([from_numpy(shown)] if self._output.selection.is_partial else []), *batch.columns]
+        records = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return Part(records, batch.usable, batch.scores.is_anomaly, keys, batch.explained)
+
+    def count(self, batch: ScoredBatch, part: Part) -> None:
+        """Count a batch after its part was taken."""
+        self.summary.note(batch)
+        if self.summary.anomalies is not None and part.flags is not None:
+            self.summary.anomalies += int(part.flags.sum())
+        self.summary.most_anomalous_row = self.lowest.update(part.keys)
+
+    def counting(self, on_batch: Callable[[ScoreSummary], None] | None) -> Callable[[int], None]:
+        """Return a callback that counts explained rows and shows the progress."""
+
+        def count(num_rows: int) -> None:
+            self.summary.explained = (self.summary.explained or 0) + num_rows
+            if on_batch:
+                on_batch(self.summary)
+
+        return count
 
 
 def _parts(
     batches: Iterable[ScoredBatch],
-    output: OutputOf,
-    schema: pa.Schema,
-    summary: ScoreSummary,
+    tally: Tally,
     on_batch: Callable[[ScoreSummary], None] | None,
     on_scores: Callable[[Scores | Flags], None] | None,
 ) -> Iterator[Part]:
     """Yield scored rows as parts of the output; a batch is counted after its part was taken."""
-    lowest = LowestRow()
     for batch in batches:
-        if output.discovery is not None:
-            output.discovery.check(batch.scores)
-        flags = batch.scores.is_anomaly
-        numbers = summary.rows + 1 + np.arange(len(batch.usable))
-        keys = order_keys(batch.scores, batch.ranks_lowest, numbers[batch.usable], output.thresholds)
-        columns = [*([from_numpy(numbers)] if output.selection.is_partial else []), *batch.columns]
-        yield Part(pa.RecordBatch.from_arrays(columns, schema=schema), batch.usable, flags, keys, batch.explained)
-        summary.note(batch)
-        if summary.anomalies is not None and flags is not None:
-            summary.anomalies += int(flags.sum())
-        summary.most_anomalous_row = lowest.update(keys)
+        part = tally.part(batch)
+        yield part
+        tally.count(batch, part)
         if on_scores:
             on_scores(batch.scores)
         if on_batch:
-            on_batch(summary)
+            on_batch(tally.summary)
 
 
 def _write(parts: Iterable[Part], output: OutputOf, schema: pa.Schema, summary: ScoreSummary) -> None:
     """Write the chosen rows of parts with these columns."""
-    explainer = output.explainer
-    written = schema if explainer is None else pa.schema([*schema, *explainer.explaining.fields])
     with (
-        open_writer(output.path, written, overwrite=output.overwrite) as writer,
-        output.selection.writing(writer, summary, explainer) as chosen,
+        open_writer(output.path, output.written(schema), overwrite=output.overwrite) as writer,
+        output.selection.writing(writer, summary, output.explainer) as chosen,
     ):
         for part in parts:
             chosen.write(part)
-
-
-def _counting(summary: ScoreSummary, on_batch: Callable[[ScoreSummary], None] | None) -> Callable[[int], None]:
-    """Return a callback that counts explained rows and shows the progress."""
-
-    def count(num_rows: int) -> None:
-        summary.explained = (summary.explained or 0) + num_rows
-        if on_batch:
-            on_batch(summary)
-
-    return count

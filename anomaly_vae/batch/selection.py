@@ -108,19 +108,34 @@ class Selection:
         """Whether the most anomalous rows are chosen."""
         return self._top is not None
 
+    @property
+    def most(self) -> int | None:
+        """The number of most anomalous rows that are chosen; None for all."""
+        return None if self._top is None else self._top.num_rows
+
     def write(self, part: Part) -> None:
         """Write those rows of a part that are chosen, or hold them until the end."""
-        records, usable, flags, keys, explained = part
+        records, usable, _, keys, explained = part = self.chosen(part)
         if not self.is_partial:
             self._write(records, None if explained is None else explained.among(usable))
-            return
-        chosen = flags if self._only_flagged and flags is not None else np.ones(int(usable.sum()), dtype=bool)
-        records = records.take(from_numpy(np.flatnonzero(usable)[chosen]))
-        explained = None if explained is None else explained.take(np.flatnonzero(chosen))
-        if self._top is None:
+        elif self._top is None:
             self._write(records, explained)
         elif keys is not None:
-            self._top.add(records, keys[chosen], explained)
+            self._top.add(records, keys, explained)
+
+    def chosen(self, part: Part) -> Part:
+        """Return the rows that may be written, as far as the part itself can tell: all of them have scores, if any."""
+        if not self.is_partial:
+            return part
+        records, usable, flags, keys, explained = part
+        chosen = flags if self._only_flagged and flags is not None else np.ones(int(usable.sum()), dtype=bool)
+        return Part(
+            records.take(from_numpy(np.flatnonzero(usable)[chosen])),
+            np.ones(int(chosen.sum()), dtype=bool),
+            None if flags is None else flags[chosen],
+            None if keys is None else keys[chosen],
+            None if explained is None else explained.take(np.flatnonzero(chosen)),
+        )
 
     def _write(self, records: pa.RecordBatch, explained: ToExplain | None) -> None:
         if self._explainer is not None and explained is not None:
@@ -139,7 +154,7 @@ class _Top:
     """
 
     def __init__(self, num_rows: int) -> None:
-        self._num_rows = num_rows
+        self.num_rows = num_rows
         self._records: list[pa.RecordBatch] = []
         self._keys: list[FloatArray] = []
         self._explained: list[ToExplain] = []
@@ -150,7 +165,7 @@ class _Top:
         if explained is not None:
             self._explained.append(explained)
         spare = _SPARE_ROWS if explained is None else 0
-        if sum(map(len, self._keys)) > 2 * self._num_rows + spare:
+        if sum(map(len, self._keys)) > 2 * self.num_rows + spare:
             self._reduce()
 
     def rows(self) -> Iterator[tuple[pa.RecordBatch, ToExplain | None]]:
@@ -165,7 +180,7 @@ class _Top:
 
     def _reduce(self) -> None:
         keys = np.concatenate(self._keys)
-        lowest = np.lexsort(keys.T[::-1])[: self._num_rows]
+        lowest = np.lexsort(keys.T[::-1])[: self.num_rows]
         table = pa.Table.from_batches(self._records).take(from_numpy(lowest))
         self._records, self._keys = table.combine_chunks().to_batches(), [keys[lowest]]
         if self._explained:
@@ -192,14 +207,19 @@ def order_keys(
 
 
 class LowestRow:
-    """The most anomalous row of the batches so far."""
+    """The most anomalous row of the batches so far.
 
-    def __init__(self) -> None:
-        self._keys: list[float] | None = None
+    Attributes:
+        keys: Its :func:`order_keys`; None before the first row with a score.
+    """
+
+    def __init__(self, keys: list[float] | None = None) -> None:
+        """Start with a row that is known, or with none."""
+        self.keys = keys
 
     def update(self, keys: FloatArray | None) -> int | None:
         """Take the :func:`order_keys` of a batch, and return the number of the row; None if there are no scores."""
         if keys is not None and len(keys):
             lowest: list[float] = keys[np.lexsort(keys.T[::-1])[0]].tolist()
-            self._keys = lowest if self._keys is None else min(self._keys, lowest)
-        return None if self._keys is None else int(self._keys[-1])
+            self.keys = lowest if self.keys is None else min(self.keys, lowest)
+        return None if self.keys is None else int(self.keys[-1])

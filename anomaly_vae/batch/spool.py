@@ -40,7 +40,7 @@ class Spool:
             self._writer.write_batch(batch)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield all batches, once; none can be added afterwards."""
+        """Yield all batches, from the first one each time; none can be added afterwards."""
         with writing(self._folder):
             self._writer.close()
             self._file.seek(0)

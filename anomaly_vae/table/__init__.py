@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.table.base import Batch
-from anomaly_vae.table.output import Writer, check_ending, open_writer, refuse_output, refuse_type
+from anomaly_vae.table.output import Writer, check_ending, open_part, open_writer, refuse_output, refuse_type
 from anomaly_vae.table.raw import Fragment
 from anomaly_vae.table.reader import Table
 from anomaly_vae.table.sources import open_source
@@ -24,6 +24,7 @@ __all__ = [
     "Table",
     "Writer",
     "check_ending",
+    "open_part",
     "open_table",
     "open_writer",
     "refuse_output",

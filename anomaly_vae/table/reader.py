@@ -71,9 +71,7 @@ class Table:
             for name in names
         }
 
-    def batches(
-        self, reader: CellReader, keep: Sequence[str] = (), start: tuple[int, int] = (0, 0)
-    ) -> Iterator[Batch]:
+    def batches(self, reader: CellReader, keep: Sequence[str] = (), start: tuple[int, int] = (0, 0)) -> Iterator[Batch]:
         """Read the table in batches; the call itself reads the first one, and compares the columns with training.
 
         Args:

@@ -283,7 +283,7 @@ def test_overwrite_replaces_a_bundle_of_other_files(bundle, ensemble, copy):
     assert sorted(os.listdir(copy)) == sorted(ALL)
 
 
-@pytest.mark.parametrize("moment", ["_sync", "_replace_directory"])
+@pytest.mark.parametrize("moment", ["sync", "replace_directory"])
 def test_a_failure_while_writing_leaves_the_old_bundle(bundle, copy, tmp_path, monkeypatch, moment):
     def fail(*_):
         raise OSError(28, "No space left on device")

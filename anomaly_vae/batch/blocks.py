@@ -1,0 +1,79 @@
+"""Batches of a table joined to blocks that are scored at once: large enough to be fast, small enough for memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+
+from anomaly_vae.table import Batch
+
+__all__ = ["BlockSize", "blocks"]
+
+# Rows of the first block. The next one has twice as many if a block took less than the first time, half as many if it
+# took more than the second one, seconds. Measured with a small model on 2 cores, flags per second: 24,000 with blocks
+# of 1,024 rows, 45,000 with 4,096, 50,000 with 16,384, 60,000 with 65,536, 65,000 with all 200,000 rows at once.
+# A block is also what a progress bar moves by, and what is lost if the job is stopped.
+_FIRST_ROWS = 1_024
+_SHORT_S, _LONG_S = 0.6, 2.0
+_LEAST_ROWS, _MOST_ROWS = 64, 65_536
+
+
+class BlockSize:
+    """How many rows the next block has. Scores do not depend on it.
+
+    Attributes:
+        rows: Most rows of the next block.
+    """
+
+    def __init__(self, most_rows: int = _MOST_ROWS) -> None:
+        """Start small; blocks never have more than ``most_rows``."""
+        self._most = max(1, min(most_rows, _MOST_ROWS))
+        self.rows = min(_FIRST_ROWS, self._most)
+
+    def note(self, num_rows: int, seconds: float) -> None:
+        """Take the time that a block of this many rows took."""
+        if seconds < _SHORT_S and num_rows >= self.rows:
+            self.rows = min(2 * self.rows, self._most)
+        elif seconds > _LONG_S:
+            self.rows = max(self.rows // 2, min(_LEAST_ROWS, self._most))
+
+
+def blocks(batches: Iterable[Batch], size: BlockSize) -> Iterator[Batch]:
+    """Yield the rows of batches in blocks of the given size; a block has rows of one file only."""
+    held = list[Batch]()
+    num_held = 0
+    for batch in chain.from_iterable(_cut(batch, size) for batch in batches):
+        if held and (held[0].fragment != batch.fragment or num_held + len(batch.faults) > size.rows):
+            yield _joined(held)
+            held, num_held = [], 0
+        held.append(batch)
+        num_held += len(batch.faults)
+    if held:
+        yield _joined(held)
+
+
+def _cut(batch: Batch, size: BlockSize) -> Iterator[Batch]:
+    start = 0
+    while len(batch.faults) - start > (rows := size.rows):
+        yield _slice(batch, start, rows)
+        start += rows
+    yield _slice(batch, start, len(batch.faults)) if start else batch
+
+
+def _slice(batch: Batch, start: int, rows: int) -> Batch:
+    part = slice(start, start + rows)
+    return Batch(batch.rows[part], batch.faults[part], batch.kept.slice(start, rows), batch.fragment)
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    faults = list(chain.from_iterable(batch.faults for batch in batches))
+    rows = np.concatenate([batch.rows for batch in batches])
+    kept = batches[0].kept
+    if kept.schema.names:
+        kept = pa.Table.from_batches([batch.kept for batch in batches]).combine_chunks().to_batches()[0]
+    return Batch(rows, faults, kept, batches[0].fragment)
