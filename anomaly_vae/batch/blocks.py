@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
+from anomaly_vae.errors import ConfigError
 from anomaly_vae.table import Batch
 
-__all__ = ["BlockSize", "blocks"]
+__all__ = ["BlockSize", "blocks", "most_rows"]
 
 # Rows of the first block. The next one has twice as many if a block took less than the first time, half as many if it
 # took more than the second one, seconds. Measured with a small model on 2 cores, flags per second: 24,000 with blocks
@@ -19,6 +21,40 @@ __all__ = ["BlockSize", "blocks"]
 _FIRST_ROWS = 1_024
 _SHORT_S, _LONG_S = 0.6, 2.0
 _LEAST_ROWS, _MOST_ROWS = 64, 65_536
+# Numbers in a block: tables of many columns have fewer rows. Chosen, not measured.
+_MOST_VALUES = 2**22
+
+# Memory of all blocks that are under way, for each row of a block and for each number in it.
+_BYTES_PER_ROW, _BYTES_PER_VALUE = 2_000, 100
+
+
+def most_rows(memory: int | None, num_columns: int) -> int:
+    """Return the most rows of a block.
+
+    Args:
+        memory: Bytes that the process may take, with those that it has taken already; None for no limit.
+        num_columns: Columns of the model.
+
+    Raises:
+        ConfigError: The memory is not enough for small blocks.
+    """
+    if memory is None:
+        return min(_MOST_ROWS, max(_LEAST_ROWS, _MOST_VALUES // max(num_columns, 1)))
+    taken, per_row = resident_bytes(), _BYTES_PER_ROW + _BYTES_PER_VALUE * num_columns
+    rows = (memory - taken) // per_row
+    if rows < _LEAST_ROWS:
+        least = (taken + _LEAST_ROWS * per_row) / 1e6
+        raise ConfigError(
+            f"--memory: {memory / 1e6:,.0f} MB is too little: the program and the model take {taken / 1e6:,.0f} MB; "
+            f"give at least {least:,.0f}MB"
+        )
+    return min(rows, _MOST_ROWS)
+
+
+def resident_bytes() -> int:
+    """Return the bytes of memory that this process takes."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (no path of the user's)
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class BlockSize:

@@ -24,7 +24,7 @@ from anomaly_vae.caller import warn_caller
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.storage import sync, writing
 
-__all__ = ["Journal", "open_journal"]
+__all__ = ["Journal", "job_folder", "open_journal", "read_state"]
 
 # Seconds between two commits: what a job that is killed loses at most. A commit waits for the disk two or three times,
 # a few milliseconds each. Chosen, not measured.
@@ -212,7 +212,7 @@ def open_journal(
     Raises:
         ConfigError: Another job writes this output; what was kept is of another job; nothing can be written there.
     """
-    folder = output.absolute().parent / f".{output.name}.job"
+    folder = job_folder(output)
     with _locked(folder, output):
         journal = Journal(folder, identity, by_fragment=by_fragment, reduce=reduce)
         if resume:
@@ -230,6 +230,12 @@ def open_journal(
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_folder(output: Path) -> Path:
+    """Return the folder of the job that writes an output."""
+    path = output.absolute()
+    return path.parent / f".{path.name}.job"
 
 
 def read_state(folder: Path) -> Any:

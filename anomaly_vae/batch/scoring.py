@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,21 +14,31 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.arrow.buffers import from_numpy
 from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
 from anomaly_vae.arrow.scoring import ScoresRows, results_of, score_by
+from anomaly_vae.batch.ahead import reading_ahead
+from anomaly_vae.batch.blocks import BlockSize, blocks, most_rows
 from anomaly_vae.batch.explaining import Explaining, RowExplainer, ToExplain, text_inputs
 from anomaly_vae.batch.false_discovery import FalseDiscovery, refuse_with_fdr
+from anomaly_vae.batch.journal import open_journal
+from anomaly_vae.batch.journaled import JournaledJob
 from anomaly_vae.batch.kept import check_keep
+from anomaly_vae.batch.resuming import identity_of, is_complete, reducing, refuse_to_keep, target_of
 from anomaly_vae.batch.scored import OutputOf, ScoredBatch, write_scores
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.calibration import PValueGrid
 from anomaly_vae.columns.rows import match_columns
+from anomaly_vae.errors import ConfigError
 from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.table import Batch, Table
+from anomaly_vae.table import Batch, Table, refuse_output
 
 __all__ = ["RowScorer", "prepared", "score_table"]
+
+# Blocks that wait to be scored, and scored ones that wait to be written. Each stage is busy with one more. Chosen, not
+# measured: one would do if all blocks took the same time.
+_BLOCKS_AHEAD, _SCORED_AHEAD = 1, 1
 
 
 class RowScorer(ScoresRows, Protocol):
@@ -59,10 +71,16 @@ def score_table(
     explaining: Explaining | None = None,
     fdr: float | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    memory: int | None = None,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scores: Callable[[Scores | Flags], None] | None = None,
 ) -> ScoreSummary:
     """Score the rows of a table and write them to a file, in input order.
+
+    Reading, scoring and writing overlap. What is done is kept in a hidden folder beside the output until that is
+    complete, and ``resume`` goes on with it; the output is the same, byte for byte. That needs an input that can be
+    read again and an output with a name, so it is not so for pipes, nor for ``top`` together with ``explaining``.
 
     Rows that cannot be scored are written with nulls and a reason. With ``only_flagged`` or ``top`` they are only
     counted, and the output starts with the column ``row``: the number of the input row, from 1.
@@ -70,7 +88,9 @@ def score_table(
     Args:
         scorer: Scores the rows.
         table: The input.
-        output: Path of the file to write (.csv or .parquet), or "-" for standard output.
+        output: Path of the file to write (.csv or .parquet), or "-" for standard output. If it ends in "/", or the
+            input has several files and it has no ending, a folder with a Parquet file for each file of the input;
+            ``row`` then counts the rows of that file.
         keep: Input columns to copy to the output.
         options: What to compute.
         only_flagged: Write only flagged rows.
@@ -81,26 +101,47 @@ def score_table(
             together, so the results are held in a file beside the output until the last row is scored. None to flag
             each row by itself.
         overwrite: Whether an existing output is replaced.
+        resume: Whether to go on with a job that was stopped; if none was, it starts.
+        memory: Bytes that the process may take, about; None for what fast scoring needs.
         on_batch: Called after each batch with the counts so far.
         on_scores: Called with the scores of each batch; their flags are those of the threshold, also with ``fdr``.
 
     Raises:
         InvalidInput: A column of the model or of ``keep`` is missing or has the wrong type.
-        ConfigError: An option is wrong, a kept name is also an output column, or the output cannot be written.
+        ConfigError: An option is wrong, a kept name is also an output column, the output cannot be written, another job
+            writes it, the unfinished job to go on with is another one, or there is too little memory.
     """
     options = options or ScoreOptions()
     selection = Selection(only_flagged=only_flagged, top=top)
     results = results_of(scorer, options, OUTPUT_SCHEMA)
     match_columns(table.names, scorer.schema.names)
     fields = explaining.fields if explaining else []
-    check_keep(table, keep, output, pa.schema([*selection.fields, *results, *fields]))
+    target = target_of(output, table, overwrite=overwrite)
+    check_keep(table, keep, "-" if target is None else target.format, pa.schema([*selection.fields, *results, *fields]))
     schema = pa.schema([*table.schema_of(keep), *results])
     to = prepared(scorer, options, output, schema, selection, explaining, fdr, overwrite=overwrite)
     texts = text_inputs(scorer.schema) if explaining else ()
-    needed = list(dict.fromkeys([*keep, *texts]))
-    batches = table.batches(scorer.schema.reader(), needed)  # refuses a table of other columns before the output opens
-    job = _Job(scorer, options, results, keep, texts, explaining)
-    return write_scores(map(job.scored, batches), to, on_batch, on_scores)
+    size = BlockSize(most_rows(memory, len(scorer.schema.columns)))
+    job = _Job(scorer, options, results, keep, texts, explaining, size)
+    why_not = refuse_to_keep(target, table, selection, explaining)
+    if target is None or why_not is not None:
+        if resume:
+            raise ConfigError(f"--resume: {why_not}")
+        refuse_output(output, overwrite=overwrite)
+        with job.scores(table, (0, 0)) as batches:
+            return write_scores(batches, to, on_batch, on_scores)
+    if resume and not overwrite and is_complete(target, table):
+        return ScoreSummary(was_complete=True)
+    asked = (options, tuple(keep), only_flagged, top, explaining, fdr)
+    identity = identity_of(scorer, table, asked, schema)
+    with open_journal(
+        target.path, identity, resume=resume, by_fragment=target.by_fragment, reduce=reducing(selection, to)
+    ) as journal:
+        kept = JournaledJob(to, target, table, journal)
+        if not kept.is_published:
+            with job.scores(table, kept.start) as batches:
+                kept.run(batches, on_batch, on_scores)
+    return kept.summary
 
 
 def prepared(
@@ -148,6 +189,7 @@ class _Job(NamedTuple):
         scorer, options, keep, explaining: As for :func:`score_table`.
         results: The columns of results.
         texts: Columns of text, whose cells explanations show.
+        size: How many rows are scored at once.
     """
 
     scorer: RowScorer
@@ -156,11 +198,25 @@ class _Job(NamedTuple):
     keep: Sequence[str]
     texts: Sequence[str]
     explaining: Explaining | None
+    size: BlockSize
+
+    @contextlib.contextmanager
+    def scores(self, table: Table, start: tuple[int, int]) -> Iterator[Iterator[ScoredBatch]]:
+        """Yield the scored rows from a file and its row on. One thread reads, another one scores."""
+        needed = list(dict.fromkeys([*self.keep, *self.texts]))
+        # The call itself refuses a table of other columns, before the output opens.
+        batches = table.batches(self.scorer.schema.reader(), needed, start)
+        with (
+            reading_ahead(blocks(batches, self.size), _BLOCKS_AHEAD) as read,
+            reading_ahead(map(self.scored, read), _SCORED_AHEAD) as scored,
+        ):
+            yield scored
 
     def scored(self, batch: Batch) -> ScoredBatch:
         usable = np.array([fault is None for fault in batch.faults], dtype=bool)
-        rows = self.scorer.schema.expand(batch.rows[usable])
+        rows, start = self.scorer.schema.expand(batch.rows[usable]), time.monotonic()
         scores = score_by(self.scorer, rows, self.options)
+        self.size.note(len(usable), time.monotonic() - start)
         results = result_columns(self.results, scores, usable, batch.faults)
         columns = [*batch.kept.select(list(self.keep)).columns, *results]
         lowest, explained = self.scorer.schema.ranks_lowest(rows), None
@@ -168,4 +224,4 @@ class _Job(NamedTuple):
             wanted = self.explaining.wanted(scores)
             places = from_numpy(np.flatnonzero(usable)[wanted])
             explained = ToExplain(wanted, rows[wanted], batch.kept.select(list(self.texts)).take(places))
-        return ScoredBatch(columns, batch.faults, usable, scores, lowest, explained)
+        return ScoredBatch(columns, batch.faults, usable, scores, lowest, explained, batch.fragment)

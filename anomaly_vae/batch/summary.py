@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,9 @@ __all__ = ["ScoreSummary"]
 
 # Why a step of a series has no score although nothing is wrong with its row.
 _EXPECTED = ("warm-up", "gap", "missing", "no window")
+
+# Attributes of the counts that a job goes on with; the others are kept with them, or come with the decision.
+_COUNTS = ("rows", "anomalies", "written", "most_anomalous_row", "explained")
 
 
 class _WithFaults(Protocol):
@@ -35,6 +38,8 @@ class ScoreSummary:
         explained: Rows explained; None if none is to be.
         discoveries: The decision over all rows; None before it, and if each row has its own decision.
         decided: Rows that have got the flag of this decision; None before it.
+        skipped: Files that were left out, and what is wrong with them.
+        was_complete: Whether there was nothing to do: the output to go on with was complete.
     """
 
     rows: int = 0
@@ -46,6 +51,8 @@ class ScoreSummary:
     explained: int | None = None
     discoveries: Discoveries | None = None
     decided: int | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+    was_complete: bool = False
 
     @property
     def has_faults(self) -> bool:
@@ -62,6 +69,8 @@ class ScoreSummary:
 
     def describe(self) -> str:
         """Return the counts as one line of text."""
+        if self.was_complete:
+            return "is complete already, nothing is left to do"
         text = f"{self.rows:,} rows" + ("" if self.anomalies is None else f", {self.anomalies:,} flagged")
         if self.unscored:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.unscored.items()))
@@ -69,7 +78,22 @@ class ScoreSummary:
             text += f", {self.unscored.total():,} not scored ({kinds}; for example {example})"
         if self.discoveries is not None:
             text += f", {_described(self.discoveries)}"
-        return text + ("" if self.written is None else f", {self.written:,} written")
+        text += "" if self.written is None else f", {self.written:,} written"
+        if self.skipped:
+            files = "1 file" if len(self.skipped) == 1 else f"{len(self.skipped):,} files"
+            text += f"; {files} left out, for example: {next(iter(self.skipped.values()))}"
+        return text
+
+    def state(self) -> dict[str, Any]:
+        """Return the counts as plain values, to go on with in another process; there is no decision yet."""
+        values = {name: getattr(self, name) for name in _COUNTS}
+        return {**values, "unscored": dict(self.unscored), "examples": dict(self.examples)}
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with the counts that :meth:`state` gave."""
+        for name in _COUNTS:
+            setattr(self, name, state[name])
+        self.unscored, self.examples = Counter(state["unscored"]), dict(state["examples"])
 
     def facts(self) -> dict[str, Any]:
         """Return the counts for programs: plain values with the names of the attributes."""
@@ -78,6 +102,7 @@ class ScoreSummary:
             "written": self.rows if self.written is None else self.written,
             "unscored": dict(self.unscored),
             "examples": dict(self.examples),
+            **({"skipped": dict(self.skipped)} if self.skipped else {}),
             **({} if self.discoveries is None else {"fdr": _facts_of(self.discoveries)}),
         }
 

@@ -38,8 +38,16 @@ class ModelInput:
         path: The path.
     """
 
-    def __init__(self, path: str, reading: ReadOptions, missing_values: Sequence[str], images: ImageOptions) -> None:
-        """Look at what the path holds.
+    def __init__(
+        self,
+        path: str,
+        reading: ReadOptions,
+        missing_values: Sequence[str],
+        images: ImageOptions,
+        *,
+        skips: bool = False,
+    ) -> None:
+        """Look at what the path holds; with ``skips``, files of a folder that cannot be read are left out.
 
         Raises:
             InvalidInput: There is no such file, or it is neither a table nor images.
@@ -47,6 +55,7 @@ class ModelInput:
         from anomaly_vae.images import is_image_input
 
         self.path, self._reading, self._missing_values, self._images = path, reading, tuple(missing_values), images
+        self._skips = skips
         self._holds_images = path != "-" and is_image_input(path)
         self._table = None if self._holds_images else self._open_table()
 
@@ -91,7 +100,7 @@ class ModelInput:
     def _open_table(self) -> Table:
         from anomaly_vae.table import open_table
 
-        return open_table(self.path, self._reading, self._missing_values)
+        return open_table(self.path, self._reading, self._missing_values, skips=self._skips)
 
     def _open_images(self, shape: ImageShape) -> ImageSource:
         """Open the images; an array whose order of axes is open has that of the model, if it has its size."""

@@ -21,6 +21,7 @@ __all__ = [
     "DETAILS",
     "EXIT_FAULT",
     "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
     "explain",
     "printable",
     "require_serving",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 EXIT_FAULT = 1
-_EXIT_USAGE = 2
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + the number of SIGINT, as shells report it
 # Key in a click context's ``meta``: whether to print tracebacks (--verbose).
 DETAILS = "anomaly_vae.details"
@@ -119,7 +120,7 @@ def _report(error: BaseException, *, details: bool) -> int:
         return _EXIT_SIGPIPE
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         print(error.format_message(), file=sys.stderr)
-        return _EXIT_USAGE
+        return EXIT_USAGE
     text, code = explain(error)
     print(f"anomaly-vae: error: {text}", file=sys.stderr)
     return code
@@ -128,7 +129,7 @@ def _report(error: BaseException, *, details: bool) -> int:
 def explain(error: BaseException) -> tuple[str, int]:
     """Return the text for an error, in one line, and the exit code."""
     message, code = _message_and_code(error)
-    return _one_line(message), code
+    return _one_line("; ".join([message, *getattr(error, "__notes__", [])])), code
 
 
 def _message_and_code(error: BaseException) -> tuple[str, int]:
@@ -138,14 +139,14 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
         return "terminated; no unfinished file is left", _EXIT_SIGTERM
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else _PROGRAM
-        return f"{error.format_message()} (see `{path} --help`)", _EXIT_USAGE
+        return f"{error.format_message()} (see `{path} --help`)", EXIT_USAGE
     if isinstance(error, AnomalyVaeError):
         return str(error), error.exit_code
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):
-        return f"this needs {error.name}; install the {extra} extra: pip install 'anomaly_vae[{extra}]'", _EXIT_USAGE
+        return f"this needs {error.name}; install the {extra} extra: pip install 'anomaly_vae[{extra}]'", EXIT_USAGE
     if isinstance(error, ModuleNotFoundError) and (name := (error.name or "").split(".")[0]) in _BASE:
         text = f"this needs {name}, which is not installed (the service's image leaves it out): pip install anomaly_vae"
-        return text, _EXIT_USAGE
+        return text, EXIT_USAGE
     if isinstance(error, MemoryError):
         return "out of memory", EXIT_FAULT
     if isinstance(error, OSError):

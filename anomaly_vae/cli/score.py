@@ -11,8 +11,9 @@ import click
 
 from anomaly_vae.cli import options
 from anomaly_vae.cli.image_options import image_options
+from anomaly_vae.cli.job_options import job_options, refuse_early
 from anomaly_vae.cli.mixed_up import refuse_swapped
-from anomaly_vae.cli.reporting import warn
+from anomaly_vae.cli.reporting import EXIT_USAGE, warn
 from anomaly_vae.cli.scorers import ServiceOptions, opened_scorer
 from anomaly_vae.cli.summary import print_summary
 from anomaly_vae.cli.table_options import missing_values, read_options
@@ -21,6 +22,7 @@ from anomaly_vae.errors import ConfigError
 if TYPE_CHECKING:
     from anomaly_vae.batch import Explaining
     from anomaly_vae.cli.image_options import ImageOptions
+    from anomaly_vae.cli.job_options import JobOptions
     from anomaly_vae.record import Tail
     from anomaly_vae.score_options import ScoreOptions
     from anomaly_vae.table import ReadOptions
@@ -93,6 +95,7 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
 @missing_values
 @read_options
 @image_options
+@job_options
 @options.threads
 @options.verify_key
 @options.overwrite
@@ -123,12 +126,13 @@ def command(
     missing_values: tuple[str, ...],
     reading: ReadOptions,
     images: ImageOptions,
+    job: JobOptions,
     threads: int | None,
     verify_key: Path | None,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
-) -> None:
+) -> int:
     """Score every row of INPUT with MODEL.
 
     INPUT is a .csv, .tsv, .parquet, .arrow, .feather, .jsonl or .npy file, also .gz or .zst, a folder or a pattern of
@@ -178,8 +182,6 @@ def command(
     from anomaly_vae.cli.pictures import check_plot
     from anomaly_vae.cli.score_jobs import Job, run_job
     from anomaly_vae.score_options import ScoreOptions
-    from anomaly_vae.storage import refuse_file
-    from anomaly_vae.table import check_ending
 
     start = time.monotonic()
     try:
@@ -196,14 +198,17 @@ def command(
             refuse_with_fdr(fdr, scoring, explaining)
     except ConfigError as error:
         raise ConfigError(_with_option_names(str(error))) from error
-    if output != "-":
-        refuse_file(check_ending(output), overwrite=overwrite)
+    refuse_early(output, input_, overwrite=overwrite, resume=job.resume)
     refuse_swapped(model, input_)
     check_plot(plot, overwrite=overwrite, flag_only=flag_only)
     if plot is not None and fdr is not None:
         raise ConfigError("--plot shows flags by the threshold, and --fdr decides without it; leave out one of the two")
-    given = ModelInput(input_, reading, missing_values, images)
-    job = Job(
+    if plot is not None and job.resume:
+        raise ConfigError(
+            "--plot shows all scores, and --resume has only those that are left; leave out one of the two"
+        )
+    given = ModelInput(input_, reading, missing_values, images, skips=job.skips)
+    scoring_job = Job(
         given=given,
         output=output,
         keep=keep,
@@ -215,6 +220,7 @@ def command(
         plot=plot,
         strict=strict,
         overwrite=overwrite,
+        how=job,
         quiet=quiet,
     )
     service = ServiceOptions(timeout=timeout, ca=tls_ca, cert=tls_cert, key=tls_key)
@@ -222,7 +228,7 @@ def command(
         model, service, threads=threads, target_fpr=target_fpr, tail=tail, verify_key=verify_key, quiet=quiet
     ) as (scorer, facts):
         try:
-            summary, more = run_job(job, scorer)
+            summary, more = run_job(scoring_job, scorer)
         except ConfigError as error:
             raise ConfigError(_with_option_names(str(error))) from error
     facts = {
@@ -238,6 +244,7 @@ def command(
         warn(summary.describe())
     if summary.warning is not None:
         warn(summary.warning)
+    return EXIT_USAGE if summary.skipped else 0
 
 
 def _explaining(top: int | None, every: bool, scoring: ScoreOptions, output: str) -> Explaining | None:

@@ -12,6 +12,7 @@ from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
     from anomaly_vae.batch import Explaining, ScoreSummary
+    from anomaly_vae.cli.job_options import JobOptions
     from anomaly_vae.cli.model_input import ModelInput
     from anomaly_vae.client import Client
     from anomaly_vae.score_options import ScoreOptions
@@ -35,6 +36,7 @@ class Job:
     plot: Path | None
     strict: bool
     overwrite: bool
+    how: JobOptions
     quiet: bool
 
 
@@ -86,9 +88,13 @@ def _score_table(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[
             explaining=job.explaining,
             fdr=job.fdr,
             overwrite=job.overwrite,
+            resume=job.how.resume,
+            memory=job.how.memory,
             on_batch=on_batch,
             on_scores=collected.add,
         )
+    for text in summary.skipped.values():
+        warn(f"left out: {text}")
     collected.draw(scorer.thresholds(target_fpr=job.options.target_fpr, tail=job.options.tail))
     return summary, {}
 
@@ -102,6 +108,7 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
     from anomaly_vae.columns.shapes import SeriesShape
 
     check_series_options(job.options)
+    job.how.refuse("the model scores windows of series")
     schema, table = scorer.schema, job.given.table(scorer.schema)
     if not isinstance(schema.shape, SeriesShape):
         raise TypeError("the model is not one of series")
@@ -139,6 +146,7 @@ def _score_images(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
     from anomaly_vae.cli.console import images_progress
     from anomaly_vae.cli.pictures import ImageScores
 
+    job.how.refuse("the model scores images")
     if job.keep:
         raise ConfigError("--keep is for tables; the output for images has their names in the column image")
     source = job.given.images(scorer.schema)

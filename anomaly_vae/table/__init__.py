@@ -46,4 +46,6 @@ def open_table(
     Raises:
         InvalidInput: There is no such table, its format is unknown, or it is damaged.
     """
-    return Table(open_source(path, options or ReadOptions(), skips=skips), missing_values)
+    table = Table(open_source(path, options or ReadOptions(), skips=skips), missing_values)
+    table.settings = repr((options or ReadOptions(), tuple(missing_values), skips))
+    return table

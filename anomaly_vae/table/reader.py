@@ -39,7 +39,10 @@ class Table:
         source: The file behind it.
         names: The names of its columns.
         missing_values: Markers of missing cells beside those of a reader.
+        settings: How it is read, as far as the user said so, for the comparison with another job.
     """
+
+    settings = ""
 
     def __init__(self, source: Source, missing_values: Sequence[str] = ()) -> None:
         """Read a source; ``missing_values`` are markers beside those of the reader."""

@@ -54,7 +54,7 @@ def test_flags_alone_have_their_own_columns(tmp_path):
 
 def test_wrong_options_and_missing_columns_are_refused_before_a_row_is_read(tmp_path):
     class Unread:
-        names = ("a", "city")
+        names, fragments = ("a", "city"), ()
 
         def schema_of(self, _keep):
             return pa.schema([])

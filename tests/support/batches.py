@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from anomaly_vae.batch import score_table
+from anomaly_vae.calibration import PValueGrid
 from anomaly_vae.columns.schema import Column, Schema
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.explained import Why
@@ -71,6 +72,9 @@ class FakeScorer:
 
     def thresholds(self, *, target_fpr=None, tail=None):
         return target_fpr or 0.0, 5.0 if tail == "both" else None
+
+    def p_value_grid(self, *, tail=None):
+        return PValueGrid.of(99, 0, tail or "low", contrast=False, bundle_digest="0" * 64)
 
     def _beyond(self, value, low, tail):
         return (value < low) | (value > 5.0) if tail == "both" else value < low

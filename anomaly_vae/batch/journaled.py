@@ -1,0 +1,197 @@
+"""Write scored rows by way of a journal, so that a job that is stopped can go on and gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from anomaly_vae.batch.journal import Journal
+from anomaly_vae.batch.keyed import with_keys, without_keys
+from anomaly_vae.batch.scored import OutputOf, ScoredBatch, Tally
+from anomaly_vae.batch.selection import LowestRow, Part
+from anomaly_vae.batch.summary import ScoreSummary
+from anomaly_vae.batch.targets import Target
+from anomaly_vae.scores import Flags, Scores
+from anomaly_vae.table import Table
+
+__all__ = ["JournaledJob"]
+
+OnBatch = Callable[[ScoreSummary], None] | None
+OnScores = Callable[[Scores | Flags], None] | None
+
+
+class JournaledJob:
+    """A job over the files of a table; see :func:`~anomaly_vae.batch.scored.write_scores` for what is written.
+
+    A file of the input that the table leaves out, at its beginning or in its middle, has no rows in the output.
+
+    Attributes:
+        start: The file and its row, both from 0, that come next.
+        is_published: Whether the output had its name already when an earlier job was stopped.
+    """
+
+    def __init__(self, output: OutputOf, target: Target, table: Table, journal: Journal) -> None:
+        """Begin, or go on from what the journal has kept.
+
+        Raises:
+            ConfigError: There is an output already, and it may not be replaced.
+        """
+        self._output, self._target, self._table, self._journal = output, target, table, journal
+        self._tally = Tally(output)
+        self.start, self._before = (0, 0), dict[str, Any]()
+        self._inode: int | None = None
+        if journal.state is None:
+            self._before = self._counts()
+        else:
+            self._restore(journal.state)
+        self.is_published = self._inode is not None and _inode_of(target) == self._inode
+        if not self.is_published:
+            target.refuse()
+        elif output.discovery is not None:
+            output.discovery.decide(journal.batches(), self.summary)
+
+    @property
+    def summary(self) -> ScoreSummary:
+        """The counts so far."""
+        return self._tally.summary
+
+    def run(self, batches: Iterable[ScoredBatch], on_batch: OnBatch, on_scores: OnScores) -> None:
+        """Take the scored rows from :attr:`start` on, and complete the output."""
+        if self._output.explainer is not None:
+            self._output.explainer.on_rows = self._tally.counting(on_batch)
+        with self._output.selection.writing(_Kept(self), self.summary, self._output.explainer):
+            for batch in batches:
+                self._close_fragments(batch.fragment)
+                self._take(batch)
+                if on_scores:
+                    on_scores(batch.scores)
+                if on_batch:
+                    on_batch(self.summary)
+                if self._journal.is_due:
+                    self._journal.commit(self._state())
+            self._close_fragments(len(self._table.fragments))
+        self._finish(on_batch)
+
+    def keep(self, records: pa.RecordBatch) -> None:
+        """Take records of the output."""
+        self._journal.write(records, self.start[0])
+
+    def _take(self, batch: ScoredBatch) -> None:
+        fragment, row = self.start
+        part = self._tally.part(batch, row if self._target.by_fragment else None)
+        selection, discovery = self._output.selection, self._output.discovery
+        if discovery is not None:
+            self.keep(discovery.held(part))
+        elif selection.is_ordered:
+            self.keep(with_keys(selection.chosen(part)))
+        else:
+            selection.write(part)
+        self._tally.count(batch, part)
+        self.start = (fragment, row + len(batch.usable))
+
+    def _close_fragments(self, until: int) -> None:
+        """Complete the files before this one."""
+        while self.start[0] < until:
+            fragment = self.start[0]
+            if fragment in self._table.skipped:
+                self._leave_out(fragment)
+            elif self._writes_each:
+                self._write_fragment(fragment, self._journal.batches(fragment))
+                self._journal.drop(fragment)
+            self.start, self._before = (fragment + 1, 0), self._counts()
+
+    def _leave_out(self, fragment: int) -> None:
+        """Take back what was counted and kept of a file that cannot be read to its end."""
+        self._journal.drop(fragment)
+        self._restore_counts(self._before)
+        self.summary.skipped[self._table.fragments[fragment].name] = self._table.skipped[fragment]
+
+    @property
+    def _writes_each(self) -> bool:
+        """Whether a file of the output can be written when its rows are scored."""
+        return self._target.by_fragment and self._output.discovery is None
+
+    def _write_fragment(self, fragment: int, batches: Iterable[pa.RecordBatch]) -> None:
+        folder = self._journal.folder
+        with self._target.writer(folder, fragment, self._written_schema) as writer:
+            for records in batches:
+                writer.write(records)
+        self._journal.will_sync(self._target.written(folder, fragment))
+
+    def _finish(self, on_batch: OnBatch) -> None:
+        folder, discovery = self._journal.folder, self._output.discovery
+        if discovery is not None:
+            discovery.decide(self._journal.batches(), self.summary)
+        if self._target.by_fragment and discovery is not None:
+            for fragment, file in enumerate(self._table.fragments):
+                if file.name not in self.summary.skipped:
+                    self._write_chosen(fragment, self._parts(on_batch, fragment))
+        elif not self._target.by_fragment:
+            self._write_chosen(0, self._parts(on_batch))
+        if self._journal.has_commits:
+            self._inode = self._target.part(folder).stat().st_ino if self._target.part(folder).exists() else None
+            self._journal.commit(self._state())
+        self._target.publish(folder, self.summary.facts())
+
+    def _parts(self, on_batch: OnBatch, fragment: int | None = None) -> Iterator[Part | pa.RecordBatch]:
+        """Yield what was kept: parts from which rows are still to be chosen, or records of the output."""
+        for records in self._journal.batches(fragment):
+            if self._output.discovery is not None:
+                yield self._output.discovery.flagged(records, self.summary, on_batch)
+            else:
+                yield without_keys(records) if self._output.selection.is_ordered else records
+
+    def _write_chosen(self, fragment: int, parts: Iterable[Part | pa.RecordBatch]) -> None:
+        with (
+            self._target.writer(self._journal.folder, fragment, self._written_schema) as writer,
+            self._output.selection.writing(writer, self.summary) as chosen,
+        ):
+            for part in parts:
+                if isinstance(part, pa.RecordBatch):
+                    writer.write(part)
+                else:
+                    chosen.write(part)
+
+    @property
+    def _written_schema(self) -> pa.Schema:
+        return self._output.written(self._tally.schema)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "start": self.start,
+            "counts": self._counts(),
+            "before": self._before,
+            "skipped": self.summary.skipped,
+            "inode": self._inode,
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.start, self._before, self._inode = tuple(state["start"]), state["before"], state["inode"]
+        self._tally.summary.skipped = dict(state["skipped"])
+        self._restore_counts(state["counts"])
+
+    def _counts(self) -> dict[str, Any]:
+        return {"summary": self.summary.state(), "lowest": self._tally.lowest.keys}
+
+    def _restore_counts(self, counts: Mapping[str, Any]) -> None:
+        self.summary.take_state(counts["summary"])
+        self._tally.lowest = LowestRow(counts["lowest"])
+
+
+class _Kept:
+    """The writer of rows that are chosen while they are scored."""
+
+    def __init__(self, job: JournaledJob) -> None:
+        self._job = job
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._job.keep(batch)
+
+
+def _inode_of(target: Target) -> int | None:
+    try:
+        return target.path.stat().st_ino
+    except OSError:
+        return None
