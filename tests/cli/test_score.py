@@ -194,15 +194,22 @@ def test_a_damaged_bundle_is_exit_3(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_score_leaves_nothing_behind(folder, tmp_path, number, code):
-    rows = make_rows(120_000, seed=3)  # more than are scored before the signal, also on a busy machine
+def test_an_interrupted_score_leaves_no_output_and_can_go_on(folder, tmp_path, number, code):
+    rows = make_rows(60_000, seed=3)  # more than are scored before the signal, also on a busy machine
     write_csv(tmp_path / "in.csv", rows)
     process = start(tmp_path, "score", folder / "model", "in.csv", "-o", "out.csv")
-    wait_for(lambda: list(tmp_path.glob(".out.csv.*.part")))
+    wait_for(lambda: list(tmp_path.glob(".out.csv.job/job.json")))
     process.send_signal(number)
-    assert "no unfinished file is left" in process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=60)[1]
+    assert "no unfinished file is left; out.csv: the rows that are done are kept" in error
     assert process.returncode == code
-    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.csv.job", "in.csv"]
+    cli(tmp_path, "score", folder / "model", "in.csv", "-o", "out.csv", "--resume")
+    cli(tmp_path, "score", folder / "model", "in.csv", "-o", "full.csv")
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "full.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full.csv", "in.csv", "out.csv"]
+    done = cli(tmp_path, "score", folder / "model", "in.csv", "-o", "out.csv", "--resume")
+    assert done.stderr.endswith("out.csv: is complete already, nothing is left to do\n")
 
 
 def test_scoring_imports_no_pandas_and_no_training_library(folder):
