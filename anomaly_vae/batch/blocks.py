@@ -14,18 +14,20 @@ from anomaly_vae.table import Batch
 
 __all__ = ["BlockSize", "blocks", "most_rows"]
 
-# Rows of the first block. The next one has twice as many if a block took less than the first time, half as many if it
-# took more than the second one, seconds. Measured with a small model on 2 cores, flags per second: 24,000 with blocks
+# Rows of the first block. The next one has four times as many if a block took less than the first time, twice as many
+# if it took less than the second one, half as many if it took more than the last one, seconds. Measured with a small model on 2 cores, flags per second: 24,000 with blocks
 # of 1,024 rows, 45,000 with 4,096, 50,000 with 16,384, 60,000 with 65,536, 65,000 with all 200,000 rows at once.
 # A block is also what a progress bar moves by, and what is lost if the job is stopped.
 _FIRST_ROWS = 1_024
-_SHORT_S, _LONG_S = 0.6, 2.0
+_VERY_SHORT_S, _SHORT_S, _LONG_S = 0.15, 0.6, 2.0
 _LEAST_ROWS, _MOST_ROWS = 64, 65_536
 # Numbers in a block: tables of many columns have fewer rows. Chosen, not measured.
 _MOST_VALUES = 2**22
 
-# Memory of all blocks that are under way, for each row of a block and for each number in it.
-_BYTES_PER_ROW, _BYTES_PER_VALUE = 2_000, 100
+# Memory of reading and scoring beside the loaded model, and that of all blocks that are under way: for each row of a
+# block and for each number in it. Measured with 30 columns: 110 to 140 MB, then 2,800 bytes a row, of which about half are kept free
+# here; the peak is then below what was asked for.
+_BYTES_TO_SCORE, _BYTES_PER_ROW, _BYTES_PER_VALUE = 150_000_000, 2_000, 100
 
 
 def most_rows(memory: int | None, num_columns: int) -> int:
@@ -40,12 +42,12 @@ def most_rows(memory: int | None, num_columns: int) -> int:
     """
     if memory is None:
         return min(_MOST_ROWS, max(_LEAST_ROWS, _MOST_VALUES // max(num_columns, 1)))
-    taken, per_row = resident_bytes(), _BYTES_PER_ROW + _BYTES_PER_VALUE * num_columns
+    taken, per_row = resident_bytes() + _BYTES_TO_SCORE, _BYTES_PER_ROW + _BYTES_PER_VALUE * num_columns
     rows = (memory - taken) // per_row
     if rows < _LEAST_ROWS:
         least = (taken + _LEAST_ROWS * per_row) / 1e6
         raise ConfigError(
-            f"--memory: {memory / 1e6:,.0f} MB is too little: the program and the model take {taken / 1e6:,.0f} MB; "
+            f"--memory: {memory / 1e6:,.0f} MB is too little: the program takes {taken / 1e6:,.0f} MB with this model; "
             f"give at least {least:,.0f}MB"
         )
     return min(rows, _MOST_ROWS)
@@ -72,7 +74,7 @@ class BlockSize:
     def note(self, num_rows: int, seconds: float) -> None:
         """Take the time that a block of this many rows took."""
         if seconds < _SHORT_S and num_rows >= self.rows:
-            self.rows = min(2 * self.rows, self._most)
+            self.rows = min((4 if seconds < _VERY_SHORT_S else 2) * self.rows, self._most)
         elif seconds > _LONG_S:
             self.rows = max(self.rows // 2, min(_LEAST_ROWS, self._most))
 

@@ -52,8 +52,8 @@ def test_a_pipe_cannot_be_read_again(tmp_path):
 
 def test_what_decides_the_output_is_compared(tmp_path):
     class Other(FakeScorer):
-        def p_value_grid(self, *, tail=None):
-            return super().p_value_grid()._replace(bundle_digest="1" * 64)
+        def p_value_grid(self, **options):
+            return super().p_value_grid(**options)._replace(bundle_digest="1" * 64)
 
     def changed(scorer=None, options="", schema=SCHEMA, text=TEXT, **reading):
         found = identity_of(scorer or FakeScorer(), opened(tmp_path, text, **reading), options, schema)
@@ -62,6 +62,7 @@ def test_what_decides_the_output_is_compared(tmp_path):
     first = identity_of(FakeScorer(), opened(tmp_path), "", SCHEMA)
     assert changed() == []
     assert changed(missing_values=["-"]) == ["how the input is read"]
+    assert changed(Other()) == ["the model"]
     assert changed(options="x") == ["the options of scoring"]
     assert changed(schema=pa.schema([])) == ["the columns of the output"]
     assert changed(text=TEXT + "r6,1,Oslo\n") == ["the input"]
