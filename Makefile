@@ -106,7 +106,7 @@ bench: $(READY) ## Run the benchmarks; tables and JSON in bench/
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/data.txt
 	$(BIN)/python -m tests.benchmarks.run --out bench
 
-load: $(READY) ## Load tests: overload, fairness, restarts, reloads, deaths, bad bundles, soak; fails if the service breaks a promise
+load: $(READY) ## Load tests: overload, fairness, restarts, reloads, deaths, bad bundles, faults in batch jobs, soak; fails if the service breaks a promise
 	$(BIN)/python -m tests.load.overload; status=$$?; \
 		$(BIN)/python -m tests.load.fairness --seconds 30 || status=$$?; \
 		$(BIN)/python -m tests.load.restarts --cycles 20 || status=$$?; \
@@ -115,6 +115,7 @@ load: $(READY) ## Load tests: overload, fairness, restarts, reloads, deaths, bad
 		$(BIN)/python -m tests.load.workers || status=$$?; \
 		$(BIN)/python -m tests.load.deaths || status=$$?; \
 		$(BIN)/python -m tests.load.drops || status=$$?; \
+		$(BIN)/python -m tests.load.faults || status=$$?; \
 		$(BIN)/python -m tests.load.soak && exit $$status
 
 lock: ## Resolve pyproject.toml into requirements.lock, and that into the locks of the image

@@ -15,9 +15,10 @@ from anomaly_vae.table import Batch
 __all__ = ["BlockSize", "blocks", "most_rows"]
 
 # Rows of the first block. The next one has four times as many if a block took less than the first time, twice as many
-# if it took less than the second one, half as many if it took more than the last one, seconds. Measured with a small model on 2 cores, flags per second: 24,000 with blocks
-# of 1,024 rows, 45,000 with 4,096, 50,000 with 16,384, 60,000 with 65,536, 65,000 with all 200,000 rows at once.
-# A block is also what a progress bar moves by, and what is lost if the job is stopped.
+# if it took less than the second one, half as many if it took more than the last one, seconds. Measured with a small
+# model on 2 cores, flags per second: 24,000 with blocks of 1,024 rows, 45,000 with 4,096, 50,000 with 16,384, 60,000
+# with 65,536, 65,000 with all 200,000 rows at once. A block is also what a progress bar moves by, and what is lost if
+# the job is stopped.
 _FIRST_ROWS = 1_024
 _VERY_SHORT_S, _SHORT_S, _LONG_S = 0.15, 0.6, 2.0
 _LEAST_ROWS, _MOST_ROWS = 64, 65_536
@@ -25,8 +26,8 @@ _LEAST_ROWS, _MOST_ROWS = 64, 65_536
 _MOST_VALUES = 2**22
 
 # Memory of reading and scoring beside the loaded model, and that of all blocks that are under way: for each row of a
-# block and for each number in it. Measured with 30 columns: 110 to 140 MB, then 2,800 bytes a row, of which about half are kept free
-# here; the peak is then below what was asked for.
+# block and for each number in it. Measured with 30 columns: 110 to 140 MB, then 2,800 bytes a row; here it is about
+# twice as much, which leaves room for texts.
 _BYTES_TO_SCORE, _BYTES_PER_ROW, _BYTES_PER_VALUE = 150_000_000, 2_000, 100
 
 

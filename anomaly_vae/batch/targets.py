@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.storage import publish, refuse_existing, refuse_file, replace_directory, sync
+from anomaly_vae.storage import publish, refuse_existing, refuse_file, replace_directory, sync, writing
 from anomaly_vae.table import Fragment, Writer, check_ending, open_part
 
 __all__ = ["MARKER", "DataSetTarget", "FileTarget", "Target", "is_data_set"]
@@ -97,7 +97,7 @@ class FileTarget:
     @contextlib.contextmanager
     def writer(self, folder: Path, fragment: int, schema: pa.Schema) -> Iterator[Writer]:  # noqa: ARG002
         """See :class:`Target`."""
-        with open_part(self.part(folder), str(self.path), schema) as writer:
+        with writing(self.path), open_part(self.part(folder), str(self.path), schema) as writer:
             yield writer
 
     def publish(self, folder: Path, facts: Mapping[str, Any]) -> None:  # noqa: ARG002 (a file holds no facts)
@@ -136,21 +136,23 @@ class DataSetTarget:
     def writer(self, folder: Path, fragment: int, schema: pa.Schema) -> Iterator[Writer]:
         """See :class:`Target`."""
         path = self.written(folder, fragment)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open_part(path, path.name, schema) as writer:
-            yield writer
+        with writing(self.path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open_part(path, path.name, schema) as writer:
+                yield writer
 
     def publish(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """See :class:`Target`."""
         self.refuse()  # it may have appeared meanwhile
         part = self.part(folder)
-        part.mkdir(exist_ok=True)
-        (part / MARKER).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        for path in sorted(part.rglob("*"), reverse=True):
-            sync(path)
-        sync(part)
-        replace_directory(part, self.path)
-        sync(self.path.absolute().parent)
+        with writing(self.path):
+            part.mkdir(exist_ok=True)
+            (part / MARKER).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            for path in sorted(part.rglob("*"), reverse=True):
+                sync(path)
+            sync(part)
+            replace_directory(part, self.path)
+            sync(self.path.absolute().parent)
 
 
 def _names(fragments: Sequence[Fragment]) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["deaths", "drops", "fairness", "overload", "reloads", "restarts", "rolling", "soak", "workers"]
+    "name", ["deaths", "drops", "fairness", "faults", "overload", "reloads", "restarts", "rolling", "soak", "workers"]
 )
 def test_a_load_test_explains_itself(name, capsys):
     """Its imports and its options are right."""
