@@ -84,6 +84,11 @@ class TimeLeft:
         while len(self._points) > 2 and self._points[1][0] <= oldest:
             self._points.popleft()
 
+    def per_second(self) -> float | None:
+        """Return the work done in a second, over the same time as :meth:`seconds`; None before the first work."""
+        (start, before), (end, done) = self._points[0], self._points[-1]
+        return (done - before) / (end - start) if done > before and end > start else None
+
     def seconds(self) -> float | None:
         """Return the seconds that are left from now on; None before the first work is done, or without a total."""
         (start, before), (end, done) = self._points[0], self._points[-1]

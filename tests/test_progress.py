@@ -115,3 +115,12 @@ def test_the_estimate_follows_a_machine_that_slows_down():
 )
 def test_times_are_spoken(seconds, text):
     assert spoken(seconds) == text
+
+
+def test_the_speed_is_the_work_of_a_second():
+    clock = Clock()
+    left = TimeLeft(clock)
+    assert left.per_second() is None
+    for clock.now in (1_002.0, 1_004.0):
+        left.update(10.0 * (clock.now - 1_000.0), None)
+    assert left.per_second() == pytest.approx(10.0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly_vae.arrays import FloatArray
 from anomaly_vae.record import Record
 
-__all__ = ["Spread", "spread_of"]
+__all__ = ["Spread", "spread_of", "spread_of_counts"]
 
 # Bars of the histogram.
 _BARS = 10
@@ -49,17 +50,45 @@ def spread_of(p_value: FloatArray, calibration_rows: int, *, only_small: bool = 
     """
     grid = np.arange(1, calibration_rows + 2) / (calibration_rows + 1.0)
     shares = np.searchsorted(np.sort(p_value), grid * (1.0 + 1e-12), side="right") / len(p_value)
-    excess = shares - grid
-    distance = float(max(excess.max(), 0.0) if only_small else np.abs(excess).max())
-    size = math.sqrt(len(p_value) * calibration_rows / (len(p_value) + calibration_rows)) * distance
+    distance = _distance(shares - grid, only_small)
     # Up to and with the upper edge: the largest p-value of a tenth is a multiple of 1 / (n + 1).
     edges = np.arange(1, _BARS + 1) / _BARS
     counts = np.diff(np.searchsorted(np.sort(p_value), edges * (1.0 + 1e-12), side="right"), prepend=0)
     return Spread(
         histogram=tuple((counts / len(p_value)).tolist()),
         distance=distance,
-        chance=math.exp(-2.0 * size**2) if only_small else _kolmogorov_tail(size),
+        chance=_chance(distance, len(p_value), calibration_rows, only_small),
     )
+
+
+def spread_of_counts(counts: NDArray[np.int64], calibration_rows: int, *, only_small: bool = False) -> Spread:
+    """Return :func:`spread_of` of p-values that were only counted, in memory that does not grow with the rows.
+
+    The distance is that at the edges of the parts: it is never above the one of the p-values themselves.
+
+    Args:
+        counts: Rows with a p-value in each of K equal parts of (0, 1], each with its upper edge, shape (K,); K is a
+            multiple of 10. At least one row.
+        calibration_rows, only_small: As for :func:`spread_of`.
+    """
+    parts, total = len(counts), int(counts.sum())
+    edges = np.arange(1, parts + 1) / parts
+    expected = np.floor(edges * (calibration_rows + 1.0) * (1.0 + 1e-12)) / (calibration_rows + 1.0)
+    distance = _distance(np.cumsum(counts) / total - expected, only_small)
+    return Spread(
+        histogram=tuple((counts.reshape(_BARS, -1).sum(axis=1) / total).tolist()),
+        distance=distance,
+        chance=_chance(distance, total, calibration_rows, only_small),
+    )
+
+
+def _distance(excess: FloatArray, only_small: bool) -> float:
+    return float(max(excess.max(), 0.0) if only_small else np.abs(excess).max())
+
+
+def _chance(distance: float, rows: int, calibration_rows: int, only_small: bool) -> float:
+    size = math.sqrt(rows * calibration_rows / (rows + calibration_rows)) * distance
+    return math.exp(-2.0 * size**2) if only_small else _kolmogorov_tail(size)
 
 
 def _kolmogorov_tail(size: float) -> float:

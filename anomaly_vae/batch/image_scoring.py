@@ -12,6 +12,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.arrow.buffers import from_numpy, from_strings
 from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
 from anomaly_vae.arrow.scoring import results_of, score_by
+from anomaly_vae.batch.collected import Collector
 from anomaly_vae.batch.explaining import Explaining, ToExplain
 from anomaly_vae.batch.scored import ScoredBatch, write_scores
 from anomaly_vae.batch.scoring import RowScorer, prepared
@@ -47,6 +48,7 @@ def score_images(
     overwrite: bool = False,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scored: OnScored | None = None,
+    collector: Collector | None = None,
 ) -> ScoreSummary:
     """Score images and write them to a file, in input order.
 
@@ -58,6 +60,7 @@ def score_images(
         output, options, only_flagged, top, explaining, fdr, overwrite, on_batch: As for
             :func:`~anomaly_vae.batch.scoring.score_table`.
         on_scored: Called with the numbers of scored images, their rows (n, D) and their scores; not for flags alone.
+        collector: Collects what a report shows.
 
     Raises:
         InvalidInput: The images do not fit the model, or the file is damaged.
@@ -94,7 +97,7 @@ def score_images(
                 explained = ToExplain(wanted, rows[wanted])
             yield ScoredBatch(columns, faults, usable, scores, scorer.schema.ranks_lowest(rows), explained)
 
-    return write_scores(scored(), to, on_batch)
+    return write_scores(scored(), to, on_batch, collector=collector)
 
 
 def bits_per_dim(log_px: FloatArray, rows: FloatArray) -> FloatArray:

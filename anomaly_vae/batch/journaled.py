@@ -7,12 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from anomaly_vae.batch.collected import Collector
 from anomaly_vae.batch.journal import Journal
 from anomaly_vae.batch.keyed import with_keys, without_keys
 from anomaly_vae.batch.scored import OutputOf, ScoredBatch, Tally
 from anomaly_vae.batch.selection import LowestRow, Part
+from anomaly_vae.batch.stages import Stages
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.batch.targets import Target
+from anomaly_vae.errors import ConfigError
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Table
 
@@ -20,6 +23,11 @@ __all__ = ["JournaledJob"]
 
 OnBatch = Callable[[ScoreSummary], None] | None
 OnScores = Callable[[Scores | Flags], None] | None
+
+_NOT_COLLECTED = (
+    "--report shows all rows, and the unfinished job was started without it; leave out --report, or score again "
+    "without --resume"
+)
 
 
 class JournaledJob:
@@ -32,12 +40,33 @@ class JournaledJob:
         is_published: Whether the output had its name already when an earlier job was stopped.
     """
 
-    def __init__(self, output: OutputOf, target: Target, table: Table, journal: Journal) -> None:
+    def __init__(
+        self,
+        output: OutputOf,
+        target: Target,
+        table: Table,
+        journal: Journal,
+        stages: Stages | None = None,
+        collector: Collector | None = None,
+    ) -> None:
         """Begin, or go on from what the journal has kept.
 
+        Args:
+            output: What is written.
+            target: Where it is written.
+            table: The input.
+            journal: Keeps what is done.
+            stages: Takes the seconds of writing, and has those of the other stages.
+            collector: Collects what a report shows.
+
         Raises:
-            ConfigError: There is an output already, and it may not be replaced.
+            ConfigError: There is an output already, and it may not be replaced; or the rows that are done were not
+                collected.
         """
+        self._stages, self._collector = stages or Stages(), collector
+        self._decided_rows = 0
+        if collector is not None:
+            collector.begin(output.schema, output.thresholds, decides_later=output.discovery is not None)
         self._output, self._target, self._table, self._journal = output, target, table, journal
         self._tally = Tally(output)
         self.start, self._before = (0, 0), dict[str, Any]()
@@ -64,7 +93,8 @@ class JournaledJob:
         with self._output.selection.writing(_Kept(self), self.summary, self._output.explainer):
             for batch in batches:
                 self._close_fragments(batch.fragment)
-                self._take(batch)
+                with self._stages.timing("write"):
+                    self._take(batch)
                 if on_scores:
                     on_scores(batch.scores)
                 if on_batch:
@@ -72,7 +102,9 @@ class JournaledJob:
                 if self._journal.is_due:
                     self._journal.commit(self._state())
             self._close_fragments(len(self._table.fragments))
-        self._finish(on_batch)
+        with self._stages.timing("write"):
+            self._finish(on_batch)
+        self.summary.stages = dict(self._stages.seconds)
 
     def keep(self, records: pa.RecordBatch) -> None:
         """Take records of the output."""
@@ -88,6 +120,8 @@ class JournaledJob:
             self.keep(with_keys(selection.chosen(part)))
         else:
             selection.write(part)
+        if self._collector is not None:
+            self._collector.add(batch, self.summary.rows + 1)
         self._tally.count(batch, part)
         self.start = (fragment, row + len(batch.usable))
 
@@ -139,9 +173,16 @@ class JournaledJob:
         """Yield what was kept: parts from which rows are still to be chosen, or records of the output."""
         for records in self._journal.batches(fragment):
             if self._output.discovery is not None:
-                yield self._output.discovery.flagged(records, self.summary, on_batch)
+                yield self._decided(self._output.discovery.flagged(records, self.summary, on_batch))
             else:
                 yield without_keys(records) if self._output.selection.is_ordered else records
+
+    def _decided(self, part: Part) -> Part:
+        """Let a report know flags that were decided."""
+        if self._collector is not None and part.flags is not None:
+            self._collector.decided(part.flags, part.usable, self._decided_rows + 1)
+        self._decided_rows += len(part.usable)
+        return part
 
     def _write_chosen(self, fragment: int, parts: Iterable[Part | pa.RecordBatch]) -> None:
         with (
@@ -165,19 +206,30 @@ class JournaledJob:
             "before": self._before,
             "skipped": self.summary.skipped,
             "inode": self._inode,
+            "stages": self._stages.seconds,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.start, self._before, self._inode = tuple(state["start"]), state["before"], state["inode"]
         self._tally.summary.skipped = dict(state["skipped"])
         self._restore_counts(state["counts"])
+        self._stages.seconds.update(state["stages"])
+        self.summary.resumed = self.summary.rows
 
     def _counts(self) -> dict[str, Any]:
-        return {"summary": self.summary.state(), "lowest": self._tally.lowest.keys}
+        return {
+            "summary": self.summary.state(),
+            "lowest": self._tally.lowest.keys,
+            "collected": None if self._collector is None else self._collector.state(),
+        }
 
     def _restore_counts(self, counts: Mapping[str, Any]) -> None:
         self.summary.take_state(counts["summary"])
         self._tally.lowest = LowestRow(counts["lowest"])
+        if self._collector is not None:
+            if counts["collected"] is None:
+                raise ConfigError(_NOT_COLLECTED)
+            self._collector.restore(counts["collected"])
 
 
 class _Kept:

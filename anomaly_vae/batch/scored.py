@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anomaly_vae.arrays import FloatArray
 from anomaly_vae.arrow.buffers import from_numpy
+from anomaly_vae.batch.collected import Collector
 from anomaly_vae.batch.explaining import RowExplainer, ToExplain
 from anomaly_vae.batch.false_discovery import FalseDiscovery
 from anomaly_vae.batch.selection import LowestRow, Part, Selection, order_keys
@@ -17,7 +19,7 @@ from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.scores import Flags, Scores
 from anomaly_vae.table import Fault, open_writer, refuse_output
 
-__all__ = ["OutputOf", "ScoredBatch", "Tally", "write_scores"]
+__all__ = ["OutputOf", "ScoredBatch", "Tally", "noted", "write_scores"]
 
 
 class ScoredBatch(NamedTuple):
@@ -31,6 +33,7 @@ class ScoredBatch(NamedTuple):
         ranks_lowest: Which of these rows rank below all others.
         explained: Which of these rows are explained; None if none is.
         fragment: Number of the file that the rows are of.
+        inputs: The model's columns of the rows that have a score, shape (n, D); None if a report does not need them.
     """
 
     columns: list[pa.Array]
@@ -40,6 +43,7 @@ class ScoredBatch(NamedTuple):
     ranks_lowest: NDArray[np.bool_]
     explained: ToExplain | None = None
     fragment: int = 0
+    inputs: FloatArray | None = None
 
 
 class OutputOf(NamedTuple):
@@ -75,6 +79,7 @@ def write_scores(
     output: OutputOf,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scores: Callable[[Scores | Flags], None] | None = None,
+    collector: Collector | None = None,
 ) -> ScoreSummary:
     """Write scored rows.
 
@@ -86,6 +91,7 @@ def write_scores(
         output: Where they are written.
         on_batch: Called after each batch with the counts so far.
         on_scores: Called with the scores of each batch.
+        collector: Collects what a report shows.
 
     Raises:
         ConfigError: The output cannot be written.
@@ -93,13 +99,15 @@ def write_scores(
     tally = Tally(output)
     if output.explainer is not None:
         output.explainer.on_rows = tally.counting(on_batch)
-    summary, parts = tally.summary, _parts(batches, tally, on_batch, on_scores)
+    if collector is not None:
+        collector.begin(output.schema, output.thresholds, decides_later=output.discovery is not None)
+    summary, parts = tally.summary, _parts(batches, tally, on_batch, on_scores, collector)
     if output.discovery is None:
         _write(parts, output, tally.schema, summary)
         return summary
     refuse_output(output.path, overwrite=output.overwrite)
     with output.discovery.decided(parts, output.path, tally.schema, summary, on_batch) as decided:
-        _write(decided, output, tally.schema, summary)
+        _write(decided if collector is None else noted(decided, collector), output, tally.schema, summary)
     return summary
 
 
@@ -159,16 +167,29 @@ def _parts(
     tally: Tally,
     on_batch: Callable[[ScoreSummary], None] | None,
     on_scores: Callable[[Scores | Flags], None] | None,
+    collector: Collector | None,
 ) -> Iterator[Part]:
     """Yield scored rows as parts of the output; a batch is counted after its part was taken."""
     for batch in batches:
         part = tally.part(batch)
         yield part
+        if collector is not None:
+            collector.add(batch, tally.summary.rows + 1)
         tally.count(batch, part)
         if on_scores:
             on_scores(batch.scores)
         if on_batch:
             on_batch(tally.summary)
+
+
+def noted(parts: Iterable[Part], collector: Collector) -> Iterator[Part]:
+    """Yield parts whose flags are decided, and let a report know the flags."""
+    first_row = 1
+    for part in parts:
+        if part.flags is not None:
+            collector.decided(part.flags, part.usable, first_row)
+        first_row += len(part.usable)
+        yield part
 
 
 def _write(parts: Iterable[Part], output: OutputOf, schema: pa.Schema, summary: ScoreSummary) -> None:

@@ -16,6 +16,7 @@ from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
 from anomaly_vae.arrow.scoring import ScoresRows, results_of, score_by
 from anomaly_vae.batch.ahead import reading_ahead
 from anomaly_vae.batch.blocks import BlockSize, blocks, most_rows
+from anomaly_vae.batch.collected import Collector
 from anomaly_vae.batch.explaining import Explaining, RowExplainer, ToExplain, text_inputs
 from anomaly_vae.batch.false_discovery import FalseDiscovery, refuse_with_fdr
 from anomaly_vae.batch.journal import open_journal
@@ -24,6 +25,7 @@ from anomaly_vae.batch.kept import check_keep
 from anomaly_vae.batch.resuming import identity_of, is_complete, reducing, refuse_to_keep, target_of
 from anomaly_vae.batch.scored import OutputOf, ScoredBatch, write_scores
 from anomaly_vae.batch.selection import Selection
+from anomaly_vae.batch.stages import Stages
 from anomaly_vae.batch.summary import ScoreSummary
 from anomaly_vae.calibration import PValueGrid
 from anomaly_vae.columns.rows import match_columns
@@ -75,6 +77,7 @@ def score_table(
     memory: int | None = None,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scores: Callable[[Scores | Flags], None] | None = None,
+    collector: Collector | None = None,
 ) -> ScoreSummary:
     """Score the rows of a table and write them to a file, in input order.
 
@@ -105,6 +108,7 @@ def score_table(
         memory: Bytes that the process may take, about; None for what fast scoring needs.
         on_batch: Called after each batch with the counts so far.
         on_scores: Called with the scores of each batch; their flags are those of the threshold, also with ``fdr``.
+        collector: Collects what a report shows.
 
     Raises:
         InvalidInput: A column of the model or of ``keep`` is missing or has the wrong type.
@@ -122,14 +126,17 @@ def score_table(
     to = prepared(scorer, options, output, schema, selection, explaining, fdr, overwrite=overwrite)
     texts = text_inputs(scorer.schema) if explaining else ()
     size = BlockSize(most_rows(memory, len(scorer.schema.columns)))
-    job = _Job(scorer, options, results, keep, texts, explaining, size)
+    stages = Stages()
+    job = _Job(scorer, options, results, keep, texts, explaining, size, stages, collects=collector is not None)
     why_not = refuse_to_keep(target, table, selection, explaining)
     if target is None or why_not is not None:
         if resume:
             raise ConfigError(f"--resume: {why_not}")
         refuse_output(output, overwrite=overwrite)
         with job.scores(table, (0, 0)) as batches:
-            return write_scores(batches, to, on_batch, on_scores)
+            summary = write_scores(batches, to, on_batch, on_scores, collector)
+        summary.stages.update(stages.seconds)
+        return summary
     if resume and not overwrite and is_complete(target, table):
         return ScoreSummary(was_complete=True)
     asked = (options, tuple(keep), only_flagged, top, explaining, fdr)
@@ -137,7 +144,7 @@ def score_table(
     with open_journal(
         target.path, identity, resume=resume, by_fragment=target.by_fragment, reduce=reducing(selection, to)
     ) as journal:
-        kept = JournaledJob(to, target, table, journal)
+        kept = JournaledJob(to, target, table, journal, stages, collector)
         if not kept.is_published:
             with job.scores(table, kept.start) as batches:
                 kept.run(batches, on_batch, on_scores)
@@ -190,6 +197,8 @@ class _Job(NamedTuple):
         results: The columns of results.
         texts: Columns of text, whose cells explanations show.
         size: How many rows are scored at once.
+        stages: Takes the seconds of reading and of scoring.
+        collects: Whether a report needs the rows.
     """
 
     scorer: RowScorer
@@ -199,6 +208,8 @@ class _Job(NamedTuple):
     texts: Sequence[str]
     explaining: Explaining | None
     size: BlockSize
+    stages: Stages
+    collects: bool
 
     @contextlib.contextmanager
     def scores(self, table: Table, start: tuple[int, int]) -> Iterator[Iterator[ScoredBatch]]:
@@ -207,8 +218,8 @@ class _Job(NamedTuple):
         # The call itself refuses a table of other columns, before the output opens.
         batches = table.batches(self.scorer.schema.reader(), needed, start)
         with (
-            reading_ahead(blocks(batches, self.size), _BLOCKS_AHEAD) as read,
-            reading_ahead(map(self.scored, read), _SCORED_AHEAD) as scored,
+            reading_ahead(self.stages.taking("read", blocks(batches, self.size)), _BLOCKS_AHEAD) as read,
+            reading_ahead(map(self.stages.calling("score", self.scored), read), _SCORED_AHEAD) as scored,
         ):
             yield scored
 
@@ -224,4 +235,5 @@ class _Job(NamedTuple):
             wanted = self.explaining.wanted(scores)
             places = from_numpy(np.flatnonzero(usable)[wanted])
             explained = ToExplain(wanted, rows[wanted], batch.kept.select(list(self.texts)).take(places))
-        return ScoredBatch(columns, batch.faults, usable, scores, lowest, explained, batch.fragment)
+        shown = rows if self.collects else None
+        return ScoredBatch(columns, batch.faults, usable, scores, lowest, explained, batch.fragment, shown)

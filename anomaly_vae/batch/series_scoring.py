@@ -12,6 +12,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.arrow.buffers import from_numpy
 from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
 from anomaly_vae.arrow.scoring import results_of, score_by
+from anomaly_vae.batch.collected import Collector
 from anomaly_vae.batch.explaining import Explaining, ToExplain
 from anomaly_vae.batch.kept import refuse_names
 from anomaly_vae.batch.scored import ScoredBatch, write_scores
@@ -59,6 +60,7 @@ def score_series(
     overwrite: bool = False,
     on_windows: Callable[[int], None] | None = None,
     on_batch: Callable[[ScoreSummary], None] | None = None,
+    collector: Collector | None = None,
 ) -> tuple[ScoreSummary, SeriesScores]:
     """Score the window that ends at each row of a table, and write the results in input order.
 
@@ -72,6 +74,7 @@ def score_series(
         options: What to compute; flags alone are not possible.
         on_windows: Called with the number of windows just scored.
         on_batch: Called with the counts after each part of the rows, and after rows were explained.
+        collector: Collects what a report shows.
 
     Returns:
         The counts, and the scores of all rows.
@@ -87,7 +90,7 @@ def score_series(
     schema = pa.schema([*series.kept.schema, *results])
     to = prepared(scorer, options, output, schema, selection, explaining, fdr, overwrite=overwrite)
     job = _Job(scorer, series, options, results, explaining)
-    summary = write_scores(job.batches(on_windows), to, on_batch)
+    summary = write_scores(job.batches(on_windows), to, on_batch, collector=collector)
     return summary, job.scores
 
 

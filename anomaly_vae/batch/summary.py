@@ -40,6 +40,9 @@ class ScoreSummary:
         decided: Rows that have got the flag of this decision; None before it.
         skipped: Files that were left out, and what is wrong with them.
         was_complete: Whether there was nothing to do: the output to go on with was complete.
+        stages: Seconds for which each stage was busy, also in processes that were stopped, such as "read", "score" and
+            "write"; empty if they are not measured.
+        resumed: Rows that processes which were stopped have done.
     """
 
     rows: int = 0
@@ -53,6 +56,8 @@ class ScoreSummary:
     decided: int | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     was_complete: bool = False
+    stages: dict[str, float] = field(default_factory=dict)
+    resumed: int = 0
 
     @property
     def has_faults(self) -> bool:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from anomaly_vae.batch import ScoreSummary
+from anomaly_vae.cli.progress_json import JsonLines, Style
 from anomaly_vae.progress import Clock, Pace, TimeLeft, spoken
 from anomaly_vae.table import Table
 
@@ -32,41 +33,48 @@ __all__ = [
 # Measured: 1 % for CSV with a small model on two cores.
 _WRITING = 0.02
 
-# Takes the work done, all work (None if it is not known), and the number of rows as text.
-_Show = Callable[[float, float | None, str], None]
+# Takes the work done, all work (None if it is not known), the number of rows as text, the rows done, and the counts.
+_Show = Callable[[float, float | None, str, int, ScoreSummary | None], None]
 
 
 class RowsDone(Protocol):
-    """Takes the number of rows just done, and a text to show after them."""
+    """Takes the number of rows just done, a text to show after them, and the counts of the job."""
 
-    def __call__(self, rows: int, more: str = "") -> None:
+    def __call__(self, rows: int, more: str = "", counts: ScoreSummary | None = None) -> None:
         """Show the progress."""
         ...
 
 
 @contextlib.contextmanager
 def table_progress(
-    title: str, table: Table, *, quiet: bool, clock: Clock = time.monotonic
+    title: str, table: Table, *, quiet: bool, style: Style = "auto", clock: Clock = time.monotonic
 ) -> Iterator[Callable[[ScoreSummary], None] | None]:
     """Yield a callback that shows the progress after each batch; None if ``quiet``.
 
     On a terminal it draws a bar, elsewhere it prints a plain line from time to time: see
-    :class:`anomaly_vae.progress.Pace`.
+    :class:`anomaly_vae.progress.Pace`. ``style`` asks for one of the two, for JSON, or for nothing.
     """
-    with _shown(title, quiet=quiet, clock=clock) as show:
+    with _shown(title, quiet=quiet, style=style, clock=clock) as show:
         if show is None:
             yield None
             return
 
         def update(summary: ScoreSummary) -> None:
-            show(*_with_decision(*table.progress(), summary), f"{summary.rows:,} rows{_explained(summary)}")
+            text = f"{summary.rows:,} rows{_counts(summary)}"
+            show(*_with_decision(*table.progress(), summary), text, summary.rows, summary)
 
         yield update
 
 
 @contextlib.contextmanager
 def rows_progress(
-    title: str, total: int, *, quiet: bool, what: str = "rows", clock: Clock = time.monotonic
+    title: str,
+    total: int,
+    *,
+    quiet: bool,
+    what: str = "rows",
+    style: Style = "auto",
+    clock: Clock = time.monotonic,
 ) -> Iterator[RowsDone | None]:
     """Yield a callback that takes the number of rows just done and shows the progress, like :func:`table_progress`.
 
@@ -75,18 +83,19 @@ def rows_progress(
         total: Number of rows in all.
         quiet: Yield None instead.
         what: What is counted, if it is not rows.
+        style: As for :func:`table_progress`.
         clock: Seconds since some moment.
     """
-    with _shown(title, quiet=quiet, clock=clock) as show:
+    with _shown(title, quiet=quiet, style=style, clock=clock) as show:
         if show is None:
             yield None
             return
         done = 0
 
-        def update(rows: int, more: str = "") -> None:
+        def update(rows: int, more: str = "", counts: ScoreSummary | None = None) -> None:
             nonlocal done
             done += rows
-            show(done, total, f"{total:,} {what}{more}")
+            show(done, total, f"{total:,} {what}{more}", done, counts)
 
         yield update
 
@@ -102,7 +111,7 @@ def bytes_progress(
         quiet: Yield None instead.
         clock: Seconds since some moment.
     """
-    with _shown(title, quiet=quiet, clock=clock) as show:
+    with _shown(title, quiet=quiet, style="auto", clock=clock) as show:
         if show is None:
             yield None
             return
@@ -111,14 +120,14 @@ def bytes_progress(
         def update(num_bytes: int, total: int) -> None:
             nonlocal done
             done += num_bytes
-            show(done, total, f"{total / 1e6:,.1f} MB")
+            show(done, total, f"{total / 1e6:,.1f} MB", 0, None)
 
         yield update
 
 
 @contextlib.contextmanager
 def images_progress(
-    title: str, total: int, *, quiet: bool, clock: Clock = time.monotonic
+    title: str, total: int, *, quiet: bool, style: Style = "auto", clock: Clock = time.monotonic
 ) -> Iterator[Callable[[ScoreSummary], None] | None]:
     """Yield a callback that takes the counts after each batch of images, like :func:`table_progress`.
 
@@ -126,25 +135,29 @@ def images_progress(
         title: Shown before the progress.
         total: Number of images in all.
         quiet: Yield None instead.
+        style: As for :func:`table_progress`.
         clock: Seconds since some moment.
     """
-    with _shown(title, quiet=quiet, clock=clock) as show:
-        yield (
-            None
-            if show is None
-            else lambda summary: show(
-                *_with_decision(summary.rows, total, summary), f"{total:,} images{_explained(summary)}"
-            )
-        )
+    with _shown(title, quiet=quiet, style=style, clock=clock) as show:
+        if show is None:
+            yield None
+            return
+
+        def update(summary: ScoreSummary) -> None:
+            text = f"{total:,} images{_counts(summary)}"
+            show(*_with_decision(summary.rows, total, summary), text, summary.rows, summary)
+
+        yield update
 
 
 def said_explained(done: RowsDone | None) -> Callable[[ScoreSummary], None] | None:
-    """Return a callback that takes the counts and shows how many rows were explained, beside the rows done."""
-    return None if done is None else lambda summary: done(0, _explained(summary))
+    """Return a callback that takes the counts and shows how many rows were flagged and explained, beside the rows."""
+    return None if done is None else lambda summary: done(0, _counts(summary), summary)
 
 
-def _explained(summary: ScoreSummary) -> str:
-    explained = f", {summary.explained:,} explained" if summary.explained else ""
+def _counts(summary: ScoreSummary) -> str:
+    flagged = f", {summary.anomalies:,} flagged" if summary.anomalies else ""
+    explained = f"{flagged}, {summary.explained:,} explained" if summary.explained else flagged
     return explained if summary.decided is None else f"{explained}, {summary.decided:,} decided"
 
 
@@ -172,10 +185,13 @@ class _Lines(logging.Handler):
 
 
 @contextlib.contextmanager
-def _shown(title: str, *, quiet: bool, clock: Clock) -> Iterator[_Show | None]:
-    if quiet:
+def _shown(title: str, *, quiet: bool, style: Style, clock: Clock) -> Iterator[_Show | None]:
+    if quiet or style == "none":
         yield None
-    elif sys.stderr.isatty():
+    elif style == "json":
+        with JsonLines(title, clock) as lines:
+            yield lambda done, total, _text, rows, counts: lines.show(done, total, rows, counts)
+    elif style == "auto" and sys.stderr.isatty():
         with _bar(title, clock) as show:
             yield show
     else:
@@ -184,7 +200,7 @@ def _shown(title: str, *, quiet: bool, clock: Clock) -> Iterator[_Show | None]:
 
 @contextlib.contextmanager
 def _bar(title: str, clock: Clock) -> Iterator[_Show]:
-    left = TimeLeft(clock)
+    left, speed = TimeLeft(clock), TimeLeft(clock)
     columns = (
         TextColumn(title),
         BarColumn(bar_width=24),
@@ -196,25 +212,32 @@ def _bar(title: str, clock: Clock) -> Iterator[_Show]:
     with Progress(*columns, console=Console(file=sys.stderr)) as bar:
         task = bar.add_task("", total=None)
 
-        def show(done: float, total: float | None, rows: str) -> None:
+        def show(done: float, total: float | None, text: str, rows: int, _counts: ScoreSummary | None) -> None:
             left.update(done, total)
-            bar.update(task, completed=done, total=total, description=rows)
+            speed.update(rows, None)
+            bar.update(task, completed=done, total=total, description=f"{text}{_per_second(speed)}")
 
         yield show
 
 
 def _lines(title: str, clock: Clock) -> _Show:
-    left, pace = TimeLeft(clock), Pace(clock)
+    left, speed, pace = TimeLeft(clock), TimeLeft(clock), Pace(clock)
 
-    def show(done: float, total: float | None, rows: str) -> None:
+    def show(done: float, total: float | None, text: str, rows: int, _counts: ScoreSummary | None) -> None:
         left.update(done, total)
+        speed.update(rows, None)
         if pace.is_due(done, total):
             seconds = left.seconds()
             share = "" if not total else f" {100.0 * done / total:.0f} %,"
             ending = "" if seconds is None else f", {spoken(seconds)} left"
-            click.echo(f"{title}:{share} {rows}{ending}", err=True)
+            click.echo(f"{title}:{share} {text}{_per_second(speed)}{ending}", err=True)
 
     return show
+
+
+def _per_second(speed: TimeLeft) -> str:
+    rate = speed.per_second()
+    return "" if rate is None else f", {float(f'{rate:.3g}'):,g}/s"
 
 
 class _Left(ProgressColumn):

@@ -14,7 +14,7 @@ from anomaly_vae.cli.image_options import image_options
 from anomaly_vae.cli.job_options import job_options, refuse_early
 from anomaly_vae.cli.mixed_up import refuse_swapped
 from anomaly_vae.cli.reporting import EXIT_USAGE, warn
-from anomaly_vae.cli.scorers import ServiceOptions, opened_scorer
+from anomaly_vae.cli.scorers import ServiceOptions
 from anomaly_vae.cli.summary import print_summary
 from anomaly_vae.cli.table_options import missing_values, read_options
 from anomaly_vae.errors import ConfigError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anomaly_vae.batch import Explaining
     from anomaly_vae.cli.image_options import ImageOptions
     from anomaly_vae.cli.job_options import JobOptions
+    from anomaly_vae.cli.progress_json import Style
     from anomaly_vae.record import Tail
     from anomaly_vae.score_options import ScoreOptions
     from anomaly_vae.table import ReadOptions
@@ -34,8 +35,8 @@ _FILE = click.Path(path_type=Path)
 # As of a service: see MOST_EXPLAINED in anomaly_vae.service.rpc.explanation_messages.
 _MOST_EXPLAINED = 16
 
-# What does not decide where all rows decide together.
-_NO_THRESHOLD = dict.fromkeys(("threshold", "upper_threshold", "target_fpr"))
+# Those of anomaly_vae.cli.progress_json, whose imports take long: completing a command line must be quick.
+_STYLES: tuple[Style, ...] = ("auto", "lines", "json", "none")
 
 _PYTHON_NAMES = re.compile(r"\b(num_samples|max_std_error|target_fpr|tail|flag_only)\b")
 _SECONDS = click.FloatRange(min=0.0, min_open=True)
@@ -92,6 +93,28 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
 @click.option("--tls-cert", type=_FILE, help="Service: the client's own certificate, PEM.")
 @click.option("--tls-key", type=_FILE, help="Service: the private key of --tls-cert, PEM, not encrypted.")
 @options.plot
+@click.option(
+    "--report",
+    type=options.PagePath(),
+    metavar="FILE.html",
+    help="Also write a page about the job: rates, scores beside the calibration, p-values, the most anomalous rows. "
+    "It holds cells of INPUT.",
+)
+@click.option(
+    "--metrics-file",
+    type=_FILE,
+    metavar="FILE.prom",
+    help="Also write figures of the job for the textfile collector of Prometheus' node_exporter, replacing those of "
+    "the last job; also when the job fails.",
+)
+@click.option(
+    "--progress",
+    type=click.Choice(_STYLES),
+    default="auto",
+    show_default=True,
+    help="auto: a bar on a terminal, a plain line from time to time elsewhere. lines: always such lines. json: one "
+    "JSON object a line every 5 seconds. none: nothing before the summary.",
+)
 @missing_values
 @read_options
 @image_options
@@ -123,6 +146,9 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
     plot: Path | None,
+    report: Path | None,
+    metrics_file: Path | None,
+    progress: Style,
     missing_values: tuple[str, ...],
     reading: ReadOptions,
     images: ImageOptions,
@@ -167,6 +193,9 @@ def command(
     --fdr Q counts false alarms among the flagged rows, and needs all p-values first: the results are held in a file
     beside the output, or in TMPDIR if it is -, and then written with the flags.
 
+    --report FILE.html shows the job as one page without scripts that loads nothing. --metrics-file FILE.prom lets
+    Prometheus know whether and when the job ran.
+
     \b
     anomaly-vae score model new.csv -o scores.csv --keep id
     anomaly-vae score model new.parquet -o flags.parquet --flag-only
@@ -178,9 +207,12 @@ def command(
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     from anomaly_vae.batch.false_discovery import refuse_with_fdr
     from anomaly_vae.batch.selection import Selection
+    from anomaly_vae.cli.metrics_file import check_metrics_file, job_metrics
     from anomaly_vae.cli.model_input import ModelInput
     from anomaly_vae.cli.pictures import check_plot
-    from anomaly_vae.cli.score_jobs import Job, run_job
+    from anomaly_vae.cli.score_jobs import Job
+    from anomaly_vae.cli.score_page import check_page
+    from anomaly_vae.cli.score_run import run_with
     from anomaly_vae.score_options import ScoreOptions
 
     start = time.monotonic()
@@ -201,6 +233,8 @@ def command(
     refuse_early(output, input_, overwrite=overwrite, resume=job.resume)
     refuse_swapped(model, input_)
     check_plot(plot, overwrite=overwrite, flag_only=flag_only)
+    check_page(report, output, overwrite=overwrite)
+    check_metrics_file(metrics_file)
     if plot is not None and fdr is not None:
         raise ConfigError("--plot shows flags by the threshold, and --fdr decides without it; leave out one of the two")
     if plot is not None and job.resume:
@@ -222,23 +256,17 @@ def command(
         overwrite=overwrite,
         how=job,
         quiet=quiet,
+        report=report,
+        progress=progress,
     )
     service = ServiceOptions(timeout=timeout, ca=tls_ca, cert=tls_cert, key=tls_key)
-    with opened_scorer(
-        model, service, threads=threads, target_fpr=target_fpr, tail=tail, verify_key=verify_key, quiet=quiet
-    ) as (scorer, facts):
+    with job_metrics(metrics_file) as metrics:
         try:
-            summary, more = run_job(scoring_job, scorer)
+            summary, facts = run_with(
+                scoring_job, model, service, metrics, start, threads=threads, verify_key=verify_key
+            )
         except ConfigError as error:
             raise ConfigError(_with_option_names(str(error))) from error
-    facts = {
-        **summary.facts(),
-        "anomalies": summary.anomalies,
-        "most_anomalous_row": summary.most_anomalous_row,
-        **(facts if fdr is None else {**facts, **_NO_THRESHOLD}),
-        **more,
-        "seconds": round(time.monotonic() - start, 3),
-    }
     print_summary(summary.describe(), facts, as_json=as_json, quiet=quiet, output=output)
     if quiet and summary.has_faults and not as_json:
         warn(summary.describe())

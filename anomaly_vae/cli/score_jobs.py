@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,15 @@ from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
     from anomaly_vae.batch import Explaining, ScoreSummary
+    from anomaly_vae.batch.collected import Collector
     from anomaly_vae.cli.job_options import JobOptions
     from anomaly_vae.cli.model_input import ModelInput
+    from anomaly_vae.cli.progress_json import Style
     from anomaly_vae.client import Client
     from anomaly_vae.score_options import ScoreOptions
     from anomaly_vae.scorer import Scorer
 
-__all__ = ["Job", "run_job", "say_notes"]
+__all__ = ["Job", "Watchers", "run_job", "say_notes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +41,40 @@ class Job:
     overwrite: bool
     how: JobOptions
     quiet: bool
+    report: Path | None = None
+    progress: Style = "auto"
 
 
-def run_job(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Watchers:
+    """What sees a job while it runs.
+
+    Attributes:
+        collector: Collects what a report shows; None without one.
+        on_counts: Called with the counts after each batch.
+    """
+
+    collector: Collector | None = None
+    on_counts: Callable[[ScoreSummary], None] = field(default=lambda _: None)
+
+    def both(self, on_batch: Callable[[ScoreSummary], None] | None) -> Callable[[ScoreSummary], None]:
+        """Return a callback that passes the counts on to the progress, too."""
+
+        def noted(summary: ScoreSummary) -> None:
+            self.on_counts(summary)
+            if on_batch is not None:
+                on_batch(summary)
+
+        return noted
+
+
+def run_job(job: Job, scorer: Scorer | Client, watchers: Watchers | None = None) -> tuple[ScoreSummary, dict[str, Any]]:
     """Score the input as the model needs it.
+
+    Args:
+        job: What is scored.
+        scorer: The model.
+        watchers: What sees the job while it runs.
 
     Returns:
         The counts, and facts about series or images for the summary.
@@ -50,10 +83,10 @@ def run_job(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[str, 
         InvalidInput: The input does not fit the model.
         ConfigError: An option is wrong for this kind of model, or the output cannot be written.
     """
-    kind = scorer.schema.kind
+    kind, watchers = scorer.schema.kind, watchers or Watchers()
     if kind == "series":
-        return _score_series(job, scorer)
-    return _score_images(job, scorer) if kind == "image" else _score_table(job, scorer)
+        return _score_series(job, scorer, watchers)
+    return _score_images(job, scorer, watchers) if kind == "image" else _score_table(job, scorer, watchers)
 
 
 def say_notes(notes: tuple[str, ...], *, quiet: bool) -> None:
@@ -64,7 +97,7 @@ def say_notes(notes: tuple[str, ...], *, quiet: bool) -> None:
         click.echo(f"anomaly-vae: {note}", err=True)
 
 
-def _score_table(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[str, Any]]:
+def _score_table(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple[ScoreSummary, dict[str, Any]]:
     from anomaly_vae.batch import score_table
     from anomaly_vae.cli.console import table_progress
     from anomaly_vae.cli.pictures import TableScores
@@ -76,7 +109,7 @@ def _score_table(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[
     known = {*schema.names, *schema.left_out, *job.keep, schema.label, ""}
     _warn_extra_columns(table.names, known, strict=job.strict)
     collected = TableScores(job.plot)
-    with table_progress("scoring", table, quiet=job.quiet) as on_batch:
+    with table_progress("scoring", table, quiet=job.quiet, style=job.progress) as on_batch:
         summary = score_table(
             scorer,
             table,
@@ -90,7 +123,8 @@ def _score_table(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[
             overwrite=job.overwrite,
             resume=job.how.resume,
             memory=job.how.memory,
-            on_batch=on_batch,
+            on_batch=watchers.both(on_batch),
+            collector=watchers.collector,
             on_scores=collected.add,
         )
     for text in summary.skipped.values():
@@ -99,7 +133,7 @@ def _score_table(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[
     return summary, {}
 
 
-def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[str, Any]]:
+def _score_series(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple[ScoreSummary, dict[str, Any]]:
     from anomaly_vae.batch import read_series, score_series
     from anomaly_vae.batch.series_input import series_names
     from anomaly_vae.batch.series_scoring import check_series_options
@@ -112,7 +146,7 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
     schema, table = scorer.schema, job.given.table(scorer.schema)
     if not isinstance(schema.shape, SeriesShape):
         raise TypeError("the model is not one of series")
-    with table_progress("reading", table, quiet=job.quiet) as on_batch:
+    with table_progress("reading", table, quiet=job.quiet, style=job.progress) as on_batch:
         series = read_series(table, schema, job.output, job.keep, on_batch)
     say_how_it_was_read(table, schema, quiet=job.quiet)
     say_notes(series.panel.notes, quiet=job.quiet)
@@ -120,7 +154,7 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
     known = {*series_names(schema.shape), *inputs, *job.keep, schema.label, ""}
     _warn_extra_columns(table.names, known, strict=job.strict)
     windows = series.num_windows
-    with rows_progress("scoring", windows, quiet=job.quiet) as on_windows:
+    with rows_progress("scoring", windows, quiet=job.quiet, style=job.progress) as on_windows:
         summary, scores = score_series(
             scorer,
             series,
@@ -132,7 +166,8 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
             fdr=job.fdr,
             overwrite=job.overwrite,
             on_windows=on_windows,
-            on_batch=said_explained(on_windows),
+            on_batch=watchers.both(said_explained(on_windows)),
+            collector=watchers.collector,
         )
     if job.plot is not None:
         thresholds = scorer.thresholds(target_fpr=job.options.target_fpr, tail=job.options.tail)
@@ -141,7 +176,7 @@ def _score_series(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
     return summary, {**facts, "window": series.shape.length, "step_seconds": series.panel.step_seconds}
 
 
-def _score_images(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict[str, Any]]:
+def _score_images(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple[ScoreSummary, dict[str, Any]]:
     from anomaly_vae.batch import score_images
     from anomaly_vae.cli.console import images_progress
     from anomaly_vae.cli.pictures import ImageScores
@@ -152,7 +187,7 @@ def _score_images(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
     source = job.given.images(scorer.schema)
     say_notes(source.notes, quiet=job.quiet)
     collected = ImageScores(job.plot, heat=job.explaining is not None)
-    with images_progress("scoring", len(source), quiet=job.quiet) as on_batch:
+    with images_progress("scoring", len(source), quiet=job.quiet, style=job.progress) as on_batch:
         summary = score_images(
             scorer,
             source,
@@ -163,7 +198,8 @@ def _score_images(job: Job, scorer: Scorer | Client) -> tuple[ScoreSummary, dict
             explaining=job.explaining,
             fdr=job.fdr,
             overwrite=job.overwrite,
-            on_batch=on_batch,
+            on_batch=watchers.both(on_batch),
+            collector=watchers.collector,
             on_scored=collected.add,
         )
     collected.draw(scorer, source.names, title=job.given.path)

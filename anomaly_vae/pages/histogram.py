@@ -33,6 +33,7 @@ def histogram(
     marks: Sequence[Mark] = (),
     level: float | None = None,
     unit: str = "row",
+    outline: Sequence[float] | None = None,
 ) -> Markup:
     """Return a histogram.
 
@@ -45,9 +46,10 @@ def histogram(
             drawn as anomalous.
         level: The count that every bar is expected to have; None for no line.
         unit: What is counted.
+        outline: Counts that are drawn as steps above the bars, one for each bar; None for none.
     """
     values = [*edges, *(mark.value for mark in marks)]
-    plot = frame(values, [0.0, 1.05 * max([*counts, level or 0.0, 1.0])], x_title, f"{unit}s")
+    plot = frame(values, [0.0, 1.05 * max([*counts, *(outline or ()), level or 0.0, 1.0])], x_title, f"{unit}s")
     bars = list[str]()
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         left, right, top = plot.x.place(low), plot.x.place(high), plot.y.place(count)
@@ -66,6 +68,9 @@ def histogram(
     if level is not None:
         place = plot.y.place(level)
         bars.append(tag("line", x1=plot.x.start, x2=plot.x.end, y1=place, y2=place, class_="expected"))
+    for i, usual in enumerate(outline or ()):
+        ends, place = (plot.x.place(edges[i]), plot.x.place(edges[i + 1])), plot.y.place(usual)
+        bars.append(tag("line", x1=ends[0], x2=ends[1], y1=place, y2=place, class_="usual"))
     for i, mark in enumerate(marks):
         place = plot.x.place(mark.value)
         bars.append(tag("line", x1=place, x2=place, y1=plot.y.start, y2=plot.y.end, class_="mark"))

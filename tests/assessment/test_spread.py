@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from anomaly_vae.assessment.spread import spread_of
+from anomaly_vae.assessment.spread import spread_of, spread_of_counts
 from tests.support.assessed import conformal
 
 
@@ -39,3 +39,17 @@ def test_the_histogram_counts_an_upper_edge_to_its_tenth():
     found = spread_of((np.arange(100) + 1) / 100, 99)
     np.testing.assert_allclose(found.histogram, np.full(10, 0.1))
     assert (found.distance, found.chance) == (pytest.approx(0.0, abs=1e-12), 1.0)
+
+
+@pytest.mark.parametrize("only_small", [False, True])
+def test_counted_p_values_give_what_the_p_values_give(only_small):
+    """With 999 calibration rows every p-value is the edge of a part, so nothing is lost."""
+    p_value = np.random.default_rng(0).integers(1, 901, 4_000) / 1000.0
+    counts = np.bincount(np.rint(p_value * 1000).astype(int) - 1, minlength=1_000)
+    exact, counted = (
+        spread_of(p_value, 999, only_small=only_small),
+        spread_of_counts(counts, 999, only_small=only_small),
+    )
+    assert counted.distance == pytest.approx(exact.distance, abs=1e-12)
+    assert counted.chance == pytest.approx(exact.chance, rel=1e-6)
+    assert counted.histogram == pytest.approx(exact.histogram)

@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from anomaly_vae.batch import Explaining, blocks, journal, score_table
+from anomaly_vae.batch.collected import Collector
 from anomaly_vae.batch.journal import job_folder
 from anomaly_vae.batch.targets import MARKER
 from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.table import open_table
 from tests.batch.test_false_discovery import Calibrated
+from tests.support.batches import FakeScorer
 
 SIZES = (7, 0, 25, 1, 40)
 JOBS = {
@@ -63,7 +65,7 @@ def write_input(folder, sizes=SIZES):
     return folder
 
 
-def score(folder, output, *, stop=None, skips=False, **options):
+def score(folder, output, *, stop=None, skips=False, collects=True, **options):
     seen = 0
 
     def on_batch(_summary):
@@ -72,8 +74,10 @@ def score(folder, output, *, stop=None, skips=False, **options):
         if seen == stop:
             raise Stopped
 
-    table = open_table(str(folder), skips=skips)
-    return score_table(Calibrated(), table, output, on_batch=on_batch, **options)
+    table, collector = open_table(str(folder), skips=skips), Collector(FakeScorer.schema) if collects else None
+    summary = score_table(Calibrated(), table, output, on_batch=on_batch, collector=collector, **options)
+    summary.collected = collector and collector.state()
+    return summary
 
 
 def contents(path):
@@ -104,6 +108,7 @@ def test_a_job_that_is_stopped_anywhere_gives_the_same_bytes(tmp_path, case):
             assert files(tmp_path / "parts") in ([f".{name.rstrip('/')}.job"], [])
             found = score(folder, output, resume=True, **options)
             assert found.facts() == whole.facts()
+            assert found.collected == whole.collected
             assert (found.anomalies, found.most_anomalous_row) == (whole.anomalies, whole.most_anomalous_row)
         assert contents(tmp_path / "parts" / name) == expected
         assert files(tmp_path / "parts") == [name.rstrip("/")]
@@ -195,6 +200,7 @@ def test_files_that_cannot_be_read_are_left_out_as_if_they_were_not_there(tmp_pa
         found, expected = ({key: value for key, value in each.items() if key != MARKER} for each in (found, expected))
     assert found == expected
     assert (clean.rows, clean.anomalies, clean.unscored) == (summary.rows, summary.anomalies, summary.unscored)
+    assert clean.collected == summary.collected
 
 
 def test_a_job_that_was_stopped_after_its_output_got_its_name_only_tidies_up(tmp_path, monkeypatch):
@@ -229,6 +235,25 @@ def test_an_output_that_is_there_or_appears_is_never_replaced(tmp_path):
     assert output.read_text() == "mine"
     score(folder, str(output), resume=True, overwrite=True)
     assert output.read_text().startswith('"log_px"')
+
+
+def test_a_report_needs_all_rows(tmp_path):
+    folder, output = write_input(tmp_path / "in"), str(tmp_path / "out.csv")
+    with pytest.raises(Stopped):
+        score(folder, output, stop=9, collects=False)
+    with pytest.raises(ConfigError, match="--report shows all rows"):
+        score(folder, output, resume=True)
+    score(folder, output, resume=True, collects=False)
+
+
+def test_the_seconds_of_all_stages_are_kept(tmp_path):
+    folder, output = write_input(tmp_path / "in"), str(tmp_path / "out.csv")
+    with pytest.raises(Stopped):
+        score(folder, output, stop=15)
+    summary = score(folder, output, resume=True)
+    assert set(summary.stages) == {"read", "score", "write"}
+    assert all(seconds > 0 for seconds in summary.stages.values())
+    assert 0 < summary.resumed < summary.rows
 
 
 def test_an_input_that_changed_is_refused(tmp_path):

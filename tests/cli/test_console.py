@@ -50,10 +50,10 @@ def test_elsewhere_than_on_a_terminal_a_long_job_prints_few_lines(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "scoring: 15 %, 150 rows, about 3 min left",
-        "scoring: 30 %, 300 rows, about 2 min left",
-        "scoring: 50 %, 500 rows, about 2 min left",
-        "scoring: 75 %, 750 rows, about 50 s left",
+        "scoring: 15 %, 150 rows, 5/s, about 3 min left",
+        "scoring: 30 %, 300 rows, 5/s, about 2 min left",
+        "scoring: 50 %, 500 rows, 5/s, about 2 min left",
+        "scoring: 75 %, 750 rows, 5/s, about 50 s left",
     ]
 
 
@@ -61,7 +61,7 @@ def test_a_table_of_unknown_length_has_no_share_and_no_time_left(capsys):
     job = Job(seconds=200, total=None)
     with table_progress("scoring", job, quiet=False, clock=job.clock) as on_batch:
         job.run(on_batch)
-    assert capsys.readouterr().err == "scoring: 150 rows\n"
+    assert capsys.readouterr().err == "scoring: 150 rows, 5/s\n"
 
 
 def test_rows_that_are_counted_print_lines_as_well(capsys):
@@ -70,7 +70,7 @@ def test_rows_that_are_counted_print_lines_as_well(capsys):
         for _ in range(100):
             job.done += 10
             on_rows(10)
-    assert capsys.readouterr().err.splitlines()[0] == "sampling: 30 %, 1,000 rows, about 1 min left"
+    assert capsys.readouterr().err.splitlines()[0] == "sampling: 30 %, 1,000 rows, 10/s, about 1 min left"
 
 
 @pytest.mark.parametrize(("seconds", "quiet"), [(29, False), (3600, True)])
@@ -110,7 +110,7 @@ def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, job):
 def test_the_bar_of_rows_that_are_decided_together_ends_when_the_last_one_is_written(monkeypatch):
     """Writing them is 2 % of the work, so half of it is done at 101 of 102 parts of all."""
     shown = []
-    monkeypatch.setattr(console, "_lines", lambda *_: lambda done, total, rows: shown.append((done / total, rows)))
+    monkeypatch.setattr(console, "_lines", lambda *_: lambda done, total, text, *_: shown.append((done / total, text)))
     job = Job(200)
     with table_progress("scoring", job, quiet=False, clock=job.clock) as on_batch:
         job.done = 1000
@@ -122,8 +122,21 @@ def test_the_bar_of_rows_that_are_decided_together_ends_when_the_last_one_is_wri
     half = (pytest.approx(101 / 102), "1,000 rows, 500 decided")
     assert shown[:3] == [(1.0, "1,000 rows"), half, (pytest.approx(1.0), "1,000 rows, 1,000 decided")]
     assert shown[3] == (pytest.approx(101 / 102), "1,000 images, 500 decided")
-    monkeypatch.setattr(console, "_lines", lambda *_: lambda *each: shown.append(each))
+    monkeypatch.setattr(console, "_lines", lambda *_: lambda *each: shown.append(each[:3]))
     empty = Job(200, total=None)
     with table_progress("scoring", empty, quiet=False, clock=empty.clock) as on_batch:
         on_batch(ScoreSummary(rows=0, decided=0))
     assert shown[4:] == [(empty.done, None, "0 rows, 0 decided")]
+
+
+@pytest.mark.parametrize(("style", "terminal"), [("lines", True), ("none", False), ("none", True)])
+def test_a_style_goes_before_what_standard_error_is(capsys, monkeypatch, style, terminal):
+    if terminal:
+        monkeypatch.setattr(sys, "stderr", Terminal())
+    job = Job(seconds=100)
+    with table_progress("scoring", job, quiet=False, style=style, clock=job.clock) as on_batch:
+        for job.done in (10, 400) if on_batch else ():
+            on_batch(ScoreSummary(rows=job.done, anomalies=7, explained=2))
+    printed = sys.stderr.getvalue() if terminal else capsys.readouterr().err
+    line = "scoring: 40 %, 400 rows, 7 flagged, 2 explained, 10/s, about 1 min left\n"
+    assert printed == (line if style == "lines" else "")
