@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from anomaly_vae.columns.image_layouts import Layout
     from anomaly_vae.table import ReadOptions
     from anomaly_vae.training.checkpoint import Checkpoint
+    from anomaly_vae.training.group import Group
     from anomaly_vae.training.pipeline import TrainedModel
 
 
@@ -116,55 +118,114 @@ def command(
     from time to time; if it is cut off, the same command with --resume continues it, with the same result as without
     the interruption. A model that fails a release gate is not written (exit code 5); to write it without training it
     again, add --resume --force.
+
+    `torchrun --nproc-per-node N -m anomaly_vae train ...` trains the same model in N processes, each with its own GPU
+    if there are GPUs. Ctrl-C then stops without a model.
     """  # noqa: D301 (a backspace tells click to keep the line breaks of a paragraph)
     require_training()
-    from anomaly_vae.bundle.files import refuse_output, write_bundle
     from anomaly_vae.cli.image_training import ImageJob, ImageOptions, holds_images
+    from anomaly_vae.cli.processes import refuse_stdin, train_in_group
     from anomaly_vae.cli.series_training import SeriesJob
     from anomaly_vae.cli.table_training import TableJob
-    from anomaly_vae.cli.train_report import write_training_report
-    from anomaly_vae.cli.train_summary import describe, facts_of
     from anomaly_vae.cli.training_input import Selection
-    from anomaly_vae.storage import refuse_file
+
+    def read(group: Group) -> TrainingJob:
+        refuse_stdin(group, input_)
+        parameters["missing_values"] = parameters["missing_values"] or None
+        settings = _settings(config, hidden, parameters | {"ensemble": None if ensemble is None else int(ensemble)})
+        selection = Selection(columns=columns, exclude=exclude, label=label)
+        refuse_model_as_table(input_)
+        images = ImageOptions(layout, resize, None if channels is None else int(channels), image_column)
+        if holds_images(input_, settings, images):
+            return ImageJob(input_, settings, images, selection, quiet=quiet)
+        if settings.window is not None:
+            return SeriesJob(input_, settings, reading, selection, quiet=quiet)
+        return TableJob(input_, settings, reading, selection, strict=strict, as_json=as_json, quiet=quiet)
+
+    wanted = _Wanted(output, report, resume=resume, overwrite=overwrite, force=force, as_json=as_json, quiet=quiet)
+    return train_in_group(lambda group: _train(group, read, wanted))
+
+
+class _Wanted(NamedTuple):
+    """What to write, and what to print."""
+
+    output: Path
+    report: Path | None
+    resume: bool
+    overwrite: bool
+    force: bool
+    as_json: bool
+    quiet: bool
+
+    @property
+    def state(self) -> Path:
+        """The file of the checkpoint."""
+        return self.output.absolute().parent / f".{self.output.name}.checkpoint"
+
+    @property
+    def replaces(self) -> bool:
+        """Whether files at the places of the results are replaced."""
+        return self.overwrite or self.resume
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a run to resume has ended."""
+        return self.resume and self.output.exists() and not self.overwrite and not self.state.exists()
+
+    def checkpoint(self) -> Checkpoint:
+        """Open the checkpoint; raise ConfigError if the results cannot be written."""
+        from anomaly_vae.bundle.files import refuse_output
+        from anomaly_vae.storage import refuse_file
+        from anomaly_vae.training.checkpoint import Checkpoint
+
+        refuse_output(self.output, overwrite=self.overwrite or (self.resume and self.state.exists()))
+        if self.report is not None:
+            refuse_file(self.report, overwrite=self.replaces)
+        return Checkpoint(self.state, resume=self.resume)
+
+
+def _train(group: Group, read: Callable[[Group], TrainingJob], wanted: _Wanted) -> int:
+    """Read the input, train, and write the model; process 0 of several writes."""
+    from anomaly_vae.cli.processes import together
     from anomaly_vae.training.checkpoint import Checkpoint
     from anomaly_vae.training.progress_bar import training_progress
 
     start = time.monotonic()
-    checkpoint_path = output.absolute().parent / f".{output.name}.checkpoint"
-    if resume and output.exists() and not overwrite and not checkpoint_path.exists():
-        click.echo(f"{output} is complete; there is nothing to resume", err=True)
+    if group.same(wanted.is_complete):
+        click.echo(f"{wanted.output} is complete; there is nothing to resume", err=True)
         return 0
-    refuse_output(output, overwrite=overwrite or (resume and checkpoint_path.exists()))
-    if report is not None:
-        refuse_file(report, overwrite=overwrite or resume)
-    parameters["missing_values"] = parameters["missing_values"] or None
-    settings = _settings(config, hidden, parameters | {"ensemble": None if ensemble is None else int(ensemble)})
-    selection = Selection(columns=columns, exclude=exclude, label=label)
-    refuse_model_as_table(input_)
-    images = ImageOptions(layout, resize, None if channels is None else int(channels), image_column)
-    job: TrainingJob
-    if holds_images(input_, settings, images):
-        job = ImageJob(input_, settings, images, selection, quiet=quiet)
-    elif settings.window is not None:
-        job = SeriesJob(input_, settings, reading, selection, quiet=quiet)
-    else:
-        job = TableJob(input_, settings, reading, selection, strict=strict, as_json=as_json, quiet=quiet)
-    checkpoint = Checkpoint(checkpoint_path, resume=resume)
-    with training_progress(enabled=not quiet, terminal=sys.stderr.isatty()) as bars:
+
+    def prepare() -> tuple[Checkpoint, TrainingJob]:
+        checkpoint = wanted.checkpoint() if group.is_lead else Checkpoint(None, resume=False)
+        return checkpoint, read(group)
+
+    checkpoint, job = together(group, prepare)
+    checkpoint.share(group)
+    with training_progress(enabled=not wanted.quiet, terminal=sys.stderr.isatty()) as bars:
         model = job.train(checkpoint, bars)
+    return _finish(wanted, job, model, checkpoint, start)
+
+
+def _finish(wanted: _Wanted, job: TrainingJob, model: TrainedModel, checkpoint: Checkpoint, start: float) -> int:
+    """Write the model, print the summary, and return the exit code; ``start`` is in seconds of the monotonic clock."""
+    from anomaly_vae.bundle.files import write_bundle
+    from anomaly_vae.cli.train_report import write_training_report
+    from anomaly_vae.cli.train_summary import describe, facts_of
+
+    output, report, as_json = wanted.output, wanted.report, wanted.as_json
     interrupted = model.bundle.manifest.training.interrupted
-    _check_gates(model, checkpoint, force=force or interrupted)
-    write_bundle(model.bundle, output, overwrite=overwrite or resume)
+    _check_gates(model, checkpoint, force=wanted.force or interrupted)
+    write_bundle(model.bundle, output, overwrite=wanted.replaces)
     if not interrupted:
         checkpoint.remove()
     quality = job.quality(model)
     if report is not None:
-        write_training_report(model.bundle, job, quality, output, report, overwrite=overwrite or resume)
+        write_training_report(model.bundle, job, quality, output, report, overwrite=wanted.replaces)
     facts = facts_of(model, job, quality, round(time.monotonic() - start, 3))
     facts |= {} if report is None else {"report": str(report)}
     text = "" if as_json else describe(model, job, quality, output) + ("" if report is None else f"\nwrote {report}")
-    if as_json or not quiet:
-        print_summary(text, {"output": str(output), **facts}, as_json=as_json, quiet=quiet)
+    if as_json or not wanted.quiet:
+        print_summary(text, {"output": str(output), **facts}, as_json=as_json, quiet=wanted.quiet)
     if interrupted:
         click.echo("anomaly-vae: interrupted; the best model so far was kept", err=True)
         return EXIT_INTERRUPTED

@@ -16,6 +16,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.storage import atomic_file
 from anomaly_vae.training.config import TrainConfig
+from anomaly_vae.training.group import Group
 
 __all__ = ["Checkpoint", "fingerprint"]
 
@@ -56,6 +57,10 @@ class Checkpoint:
                 self._loaded = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # torch's errors for damaged files share no root
                 raise ConfigError(f"{path}: not a checkpoint of a training run; remove it to start again") from error
+
+    def share(self, group: Group) -> None:
+        """Continue from what process 0 has read; the other processes need no file."""
+        self._loaded = group.same(self._loaded)
 
     def begin(self, digest: str) -> None:
         """Start the run with this :func:`fingerprint`; continue from the file that was read, if any.

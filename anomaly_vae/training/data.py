@@ -13,6 +13,7 @@ from anomaly_vae.arrays import FloatArray
 from anomaly_vae.columns.features import Features
 from anomaly_vae.columns.heads import HEADS
 from anomaly_vae.columns.transforms import FAR
+from anomaly_vae.training.group import Group
 from anomaly_vae.training.row_source import LazyRows
 
 __all__ = ["BATCH_SIZE", "Batches", "Data", "Streamed", "hide_cells", "load_rows"]
@@ -92,10 +93,14 @@ def _loaded(features: Features, rows: FloatArray, device: torch.device) -> Data:
     return Data(*as_tensor)
 
 
-def hide_cells(data: Data, column_of_feature: Tensor, generator: torch.Generator) -> Data:
-    """Return the rows with random cells hidden: each row draws its own share, and each column is hidden as a whole."""
-    num_columns = int(column_of_feature[-1]) + 1
-    draws = torch.rand(len(data.x), num_columns + 1, generator=generator, device=data.x.device)
+def hide_cells(data: Data, column_of_feature: Tensor, draws: Tensor) -> Data:
+    """Return the rows with random cells hidden: each row draws its own share, and each column is hidden as a whole.
+
+    Args:
+        data: The rows, (N, F).
+        column_of_feature: The column of each feature, (F,).
+        draws: Uniform from 0 to 1, shape (N, 1 + columns): for the share, and for each column.
+    """
     visible = (draws[:, 1:] >= _MAX_HIDDEN * draws[:, :1])[:, column_of_feature]
     return Data(data.x * visible, data.mask * visible)
 
@@ -104,38 +109,43 @@ class Batches:
     """Endless batches of one size. Each pass visits every row once, in a new random order.
 
     A batch may contain the last rows of one pass and the first rows of the next.
+
+    Attributes:
+        size: Rows in a batch, those that cannot be read included.
+        own: Those that this process computes.
     """
 
-    def __init__(self, data: Data | Streamed, generator: torch.Generator) -> None:
-        """Use the rows of ``data`` and the random order of ``generator``."""
+    def __init__(self, data: Data | Streamed, generator: torch.Generator, group: Group | None = None) -> None:
+        """Use the rows of ``data`` and the random order of ``generator``; a group of processes shares each batch."""
         self._data, self._generator = data, generator
-        self._size = min(BATCH_SIZE, data.num_rows)
+        self.size = min(BATCH_SIZE, data.num_rows)
+        self.own = (group or Group()).share(self.size)
         self._order = torch.empty(0, dtype=torch.long, device=data.device)
         self._reader = ThreadPoolExecutor(1) if isinstance(data, Streamed) else None
         self._ahead: tuple[Tensor, Future[Data]] | None = None
 
     def next(self) -> Data:
-        """Return the next batch."""
+        """Return the rows of the next batch that this process computes."""
         if self._reader is None:
-            return self._data.take(self._chosen())
+            return self._data.take(self._chosen()[self.own])
         _, batch = self._ahead or self._read(self._reader)
         self._ahead = None
         found = batch.result()
-        if len(self._order) >= self._size:  # a new order is drawn when it is due, as for rows in memory
+        if len(self._order) >= self.size:  # a new order is drawn when it is due, as for rows in memory
             self._ahead = self._read(self._reader)
         return found
 
     def _read(self, reader: ThreadPoolExecutor) -> tuple[Tensor, Future[Data]]:
         """Start to read a batch."""
         chosen = self._chosen()
-        return chosen, reader.submit(self._data.take, chosen)
+        return chosen, reader.submit(self._data.take, chosen[self.own])
 
     def _chosen(self) -> Tensor:
         """Return the numbers of the next batch."""
-        if len(self._order) < self._size:
+        if len(self._order) < self.size:
             more = torch.randperm(self._data.num_rows, generator=self._generator, device=self._data.device)
             self._order = torch.cat([self._order, more])
-        chosen, self._order = self._order[: self._size], self._order[self._size :]
+        chosen, self._order = self._order[: self.size], self._order[self.size :]
         return chosen
 
     def close(self) -> None:

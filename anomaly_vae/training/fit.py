@@ -18,9 +18,10 @@ from anomaly_vae.errors import AnomalyVaeError, ConfigError
 from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.columns import plan_columns
 from anomaly_vae.training.config import TrainConfig
-from anomaly_vae.training.data import Streamed, load_rows
+from anomaly_vae.training.data import BATCH_SIZE, Streamed, load_rows
 from anomaly_vae.training.defaults import plan_of, resolve_convolutions
 from anomaly_vae.training.folding import folded
+from anomaly_vae.training.group import Group
 from anomaly_vae.training.history import Point
 from anomaly_vae.training.loop import Evaluation, FitResult, Progress, TrainingLoop
 from anomaly_vae.training.row_source import LazyRows, Rows, typical
@@ -99,6 +100,7 @@ def fit_model(
     held_out: FloatArray,
     checkpoint: Checkpoint,
     report: Callable[[Progress], None] | None = None,
+    group: Group | None = None,
 ) -> FittedModel:
     """Train one model, from the start or from the state in the checkpoint.
 
@@ -109,12 +111,16 @@ def fit_model(
             columns are then planned by a sample.
         checkpoint: Has the state to continue from, if any; receives new states.
         report: Called with the progress at each evaluation, ELBOs in data units.
+        group: The processes that train the model; all of them have the same arguments.
 
     Raises:
         AnomalyVaeError: The training diverged.
+        ConfigError: The device, or the parameters, do not fit the group.
     """
+    group = group or Group()
+    _check_group(config, group, len(train))
     columns = plan_columns(schema, np.concatenate([typical(train), held_out]), config)
-    device, seed = _device(config.device), int(config.random_state or 0)
+    device, seed = _device(config.device, group), int(config.random_state or 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = _networks(config, schema, columns, len(train)).to(device)
@@ -124,7 +130,7 @@ def fit_model(
     vae.init_from_marginals(*known)
     rows = Streamed(features, train, device) if isinstance(train, LazyRows) else known
     del known
-    loop = TrainingLoop(vae, rows, held_out_rows, config, torch.Generator(device=device).manual_seed(seed))
+    loop = TrainingLoop(vae, rows, held_out_rows, config, torch.Generator(device=device).manual_seed(seed), group)
     if checkpoint.running is not None:
         loop.restore(checkpoint.running)
         checkpoint.running = None
@@ -244,10 +250,22 @@ def _compute_threads(vae: VAE, device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _device(name: str) -> torch.device:
-    """Return the torch device; raise ConfigError if it cannot hold an array."""
+def _check_group(config: TrainConfig, group: Group, num_rows: int) -> None:
+    """Raise ConfigError if so many processes cannot train this model."""
+    if group.count > (most := min(BATCH_SIZE, num_rows)):
+        raise ConfigError(f"{group.count} processes share batches of {most} rows: start {most} processes at most")
+    if group.count > 1 and config.normalisation == "batch":
+        raise ConfigError(
+            "normalisation 'batch' needs all rows of a batch in one process: use 'none', or start without torchrun"
+        )
+
+
+def _device(name: str, group: Group) -> torch.device:
+    """Return the torch device; raise ConfigError if it cannot hold an array, or not serve one process of a group."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if group.local_rank is not None:
+        name = _own_device(name, group.local_rank)
     try:
         device = torch.empty(0, device=name).device
         if device.type == "meta":
@@ -255,3 +273,18 @@ def _device(name: str) -> torch.device:
         return device
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0][:120]}") from error
+
+
+def _own_device(name: str, local_rank: int) -> str:
+    """Return the device of this process among those of its machine: each has its own GPU."""
+    if name == "cpu":
+        return name
+    if name != "cuda":
+        raise ConfigError(f"device {name!r} cannot be shared by processes of torchrun; use 'auto', 'cpu' or 'cuda'")
+    if local_rank >= (gpus := torch.cuda.device_count()):
+        raise ConfigError(
+            f"no GPU is left for process {local_rank + 1} of this machine, it has {gpus}: use --nproc-per-node "
+            f"{gpus}, or --device cpu"
+        )
+    torch.cuda.set_device(local_rank)
+    return f"cuda:{local_rank}"

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import math
-import os
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,22 +13,13 @@ from torch import Tensor
 
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.data import BATCH_SIZE, Batches, Data, Streamed, hide_cells
+from anomaly_vae.training.group import Group
 from anomaly_vae.training.history import Point
 from anomaly_vae.training.objective import kl_weight, negative_elbo, trim
+from anomaly_vae.training.optimiser import make_optimiser, take_step
 from anomaly_vae.training.vae import VAE
 
 __all__ = ["Evaluation", "FitResult", "Progress", "TrainingLoop", "evaluate"]
-
-# Peak learning rate of the one-cycle schedule. Measured on 16 ADBench tables: half of it cost 0.02 of the mean average
-# precision, because log-variances did not converge within 1,000 steps.
-_PEAK_LEARNING_RATE = 6e-3
-
-# AdamW's weight decay. Measured on the same tables: 0.01 and 0.1 gave the same mean AUROC to 0.001.
-_WEIGHT_DECAY = 1e-2
-
-# L2 norm at which gradients are clipped. It only limits batches with outliers. Measured on 16 ADBench tables: ordinary
-# norms have a median of 1 to 15, and at most 62.
-_GRADIENT_LIMIT = 100.0
 
 # Steps between two evaluations on the held-out rows. Chosen, not measured: with fewer steps the best step is found more
 # exactly, but training takes longer.
@@ -54,8 +40,6 @@ _HELD_OUT_PAIRS = 1024
 
 # Noise draws per held-out row, at most. Chosen, not measured.
 _MAX_HELD_OUT_DRAWS = 64
-
-_IMPORTING = threading.Lock()
 
 
 class Evaluation(NamedTuple):
@@ -107,7 +91,13 @@ class TrainingLoop:
     """The training of one model; it can resume from an earlier :meth:`state` and then gives the same result."""
 
     def __init__(
-        self, vae: VAE, train: Data | Streamed, held_out: Data, config: TrainConfig, generator: torch.Generator
+        self,
+        vae: VAE,
+        train: Data | Streamed,
+        held_out: Data,
+        config: TrainConfig,
+        generator: torch.Generator,
+        group: Group | None = None,
     ) -> None:
         """Prepare the optimiser, the learning-rate schedule and the held-out noise.
 
@@ -116,23 +106,18 @@ class TrainingLoop:
             train, held_out: Rows in model units.
             config: Parameters with sizes and steps resolved.
             generator: Random generator for the order of the rows and for the noise, on the same device.
+            group: The processes that train the model; all of them have the same arguments.
         """
+        self._group = group or Group()
         self._vae, self._held_out, self._config, self._generator = vae, held_out, config, generator
         self._max_steps = _max_steps(config, train.num_rows)
         self._warmup = round(config.kl_warmup * self._max_steps)
-        networks = [*vae.encoder.parameters(), *vae.decoder.parameters()]
-        groups: list[dict[str, Any]] = [
-            {"params": networks},
-            {"params": [*vae.head.parameters(), *vae.prior.parameters()], "weight_decay": 0.0},
-        ]
-        _import_compiler()
-        self._optimiser = torch.optim.AdamW(groups, lr=_PEAK_LEARNING_RATE, weight_decay=_WEIGHT_DECAY, fused=True)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, max_lr=_PEAK_LEARNING_RATE, total_steps=self._max_steps + 1
-        )
+        self._optimiser, self._schedule = make_optimiser(vae, self._max_steps)
         self._noise = _held_out_noise(vae, held_out, generator)
-        self._batches = Batches(train, generator)
+        self._batches = Batches(train, generator, self._group)
+        self._rows_known = self._batches.size if isinstance(train, Data) else None
         self._columns = torch.as_tensor(vae.head.layout.column_of_feature, device=train.device)
+        self._num_columns = int(self._columns[-1]) + 1
         self._best, self._best_step = Evaluation(-math.inf, math.nan, math.nan), 0
         self._best_state = copy.deepcopy(vae.state_dict())
         self._step, self._history = 0, list[Point]()
@@ -145,7 +130,7 @@ class TrainingLoop:
         """Train to the end, then load the weights with the best held-out ELBO into the model.
 
         KeyboardInterrupt ends the training early with the best weights so far. Before the first evaluation there are
-        none, and it is raised again.
+        none, and it is raised again; with several processes too, because it reaches them at different steps.
 
         Args:
             report: Called with the progress at each evaluation.
@@ -160,7 +145,7 @@ class TrainingLoop:
             # interrupt at the jump back to the start of that loop.
             self._take_steps(report, on_check)
         except KeyboardInterrupt:
-            if self._best_step == 0:
+            if self._best_step == 0 or self._group.count > 1:
                 raise
             interrupted = True
         finally:
@@ -177,6 +162,7 @@ class TrainingLoop:
         )
 
     def _take_steps(self, report: Callable[[Progress], None] | None, on_check: Callable[[], None] | None) -> None:
+        self._group.align(self._vae)
         loss_sum, steps = torch.zeros((), device=self._held_out.x.device), 0
         while self._step < self._max_steps and not self._has_stalled():
             self._step += 1
@@ -232,9 +218,9 @@ class TrainingLoop:
         vae, config = self._vae, self._config
         data, masked = self._batches.next(), self._hides_cells()
         if masked:
-            data = hide_cells(data, self._columns, self._generator)
-        noise = torch.randn(len(data.x), vae.latent_dim, generator=self._generator, device=data.x.device)
-        terms = vae.elbo_terms(*data, noise)
+            data = hide_cells(data, self._columns, self._drawn(torch.rand, self._num_columns + 1, len(data.x)))
+        noise = self._drawn(torch.randn, vae.latent_dim, len(data.x))
+        terms = self._group.gather(vae.elbo_terms(*data, noise), self._rows_known)
         if self._step > self._warmup:  # earlier, a low ELBO does not yet mark an outlier
             terms = trim(terms, config.trim_fraction)
         loss = negative_elbo(terms, kl_weight(self._step, self._warmup, config.beta), config.free_bits)
@@ -243,36 +229,25 @@ class TrainingLoop:
         if masked:  # train the encoder only: rows with hidden cells make p(x|z) worse
             for parameter in (*vae.decoder.parameters(), *vae.head.parameters(), *vae.prior.parameters()):
                 parameter.grad = None
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), _GRADIENT_LIMIT)
-        self._optimiser.step()
-        self._schedule.step()
+        self._group.add_gradients(vae.parameters())
+        take_step(vae, self._optimiser, self._schedule)
         return loss.detach()
 
+    def _drawn(self, draw: Callable[..., Tensor], width: int, num_rows: int) -> Tensor:
+        """Return random numbers for the rows of this process, (N, width): its part of those that all processes draw."""
+        drawn = draw(self._batches.size, width, generator=self._generator, device=self._held_out.x.device)
+        return drawn[self._batches.own][:num_rows]
+
     def _check(self) -> Evaluation:
+        self._group.align(self._vae)  # machines of different kinds may round differently
         self._vae.eval()  # without dropout, and with the normalisation that export folds
         now = evaluate(self._vae, self._held_out, self._noise, max(self._config.trim_fraction, _HELD_OUT_TRIM))
         self._vae.train()
+        now = self._group.same(now)
         if now.elbo > self._best.elbo:
             self._best, self._best_step = now, self._step
             self._best_state = copy.deepcopy(self._vae.state_dict())
         return now
-
-
-def _import_compiler() -> None:
-    """Import torch's compiler, which torch's optimisers import anyway, without making its cache folder in TMPDIR.
-
-    The import makes the folder named by TORCHINDUCTOR_CACHE_DIR if there is none. The variable is set to torch's own
-    folder, which exists, so none is made. Nothing is compiled here.
-    """
-    name = "TORCHINDUCTOR_CACHE_DIR"
-    with _IMPORTING:
-        if "torch._dynamo" in sys.modules or name in os.environ:
-            return
-        os.environ[name] = str(Path(torch.__file__).parent)
-        try:
-            importlib.import_module("torch._dynamo")
-        finally:
-            del os.environ[name]  # a later compilation by the user has its usual cache folder
 
 
 @torch.no_grad()

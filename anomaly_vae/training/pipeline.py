@@ -27,6 +27,7 @@ from anomaly_vae.training.checkpoint import Checkpoint, fingerprint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.data import load_rows
 from anomaly_vae.training.fit import FittedModel, resolve_config
+from anomaly_vae.training.group import Group, LeftToLead, current_group
 from anomaly_vae.training.loop import Progress
 from anomaly_vae.training.prune import prune_latents
 from anomaly_vae.training.row_source import Parts, RowSource, parts_of, typical
@@ -152,6 +153,7 @@ def train_rows(
         checkpoint, report, on_calibrated: As for :func:`train_table`.
 
     Raises:
+        InvalidInput: Processes of the :func:`~anomaly_vae.training.group.current_group` have different rows.
         GateFailed: The exported networks differ from the trained ones.
     """
     _check_enough(len(split.train) + len(split.held_out) + len(split.calibration))
@@ -164,8 +166,10 @@ def train_rows(
     )
     config = replace(config, tail=tail, contrast="on" if contrast else "off")
     config = resolve_config(config, schema, len(split.train))
-    checkpoint.begin(_fingerprint(rows, parts, schema, config))
-    result = search(config, schema, parts.train, parts.held_out, checkpoint, report)
+    digest, group = _fingerprint(rows, parts, schema, config), current_group()
+    _refuse_differences(group, digest)
+    checkpoint.begin(digest)
+    result = search(config, schema, parts.train, parts.held_out, checkpoint, report, group)
     if prunes:
         seed = int(config.random_state or 0)
         result = replace(result, members=tuple(_pruned(each, parts.held_out, seed) for each in result.members))
@@ -188,6 +192,19 @@ def _fingerprint(rows: FloatArray | RowSource, parts: Parts, schema: Schema, con
         return fingerprint(rows, schema.column_names, config)
     known = np.concatenate([typical(parts.train), parts.held_out[:_FINGERPRINT_ROWS]])
     return fingerprint(known, (*schema.column_names, f"{len(rows)} rows"), config)
+
+
+def _refuse_differences(group: Group, digest: str) -> None:
+    """Raise InvalidInput in process 0, and LeftToLead in others, if processes have other rows or parameters."""
+    digests = group.everyone(digest)
+    for rank, other in enumerate(digests):
+        if other != digests[0]:
+            if not group.is_lead:
+                raise LeftToLead
+            raise InvalidInput(
+                f"process {rank} has other rows, parameters or another torch than process 0: copy the same INPUT and "
+                "install the same versions on all machines"
+            )
 
 
 def _refuse_convolutions(config: TrainConfig) -> None:

@@ -15,6 +15,7 @@ from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.criterion import criterion
 from anomaly_vae.training.fit import FittedModel, from_checkpoint, to_checkpoint
+from anomaly_vae.training.group import Group
 from anomaly_vae.training.history import curve_of
 from anomaly_vae.training.loop import Progress
 from anomaly_vae.training.row_source import Rows
@@ -98,6 +99,7 @@ def search(
     held_out: FloatArray,
     checkpoint: Checkpoint,
     report: Callable[[str, Progress], None] | None = None,
+    group: Group | None = None,
 ) -> SearchResult:
     """Train the candidates, side by side where the machine can, and choose the members of the ensemble.
 
@@ -110,14 +112,20 @@ def search(
         train, held_out: Rows in data units; training rows may be read batch by batch.
         checkpoint: Has the models and the state to continue from, if any; receives new ones.
         report: Called with the title of a model in training and its progress.
+        group: The processes that train the candidates; all of them have the same arguments. An interrupt then ends the
+            search without models.
+
+    Raises:
+        LeftToLead: In all processes but the first, when the candidates are trained.
     """
+    group = group or Group()
     configs = candidate_configs(config)
     models = [
         from_checkpoint(candidate, schema, train, held_out, saved)
         for candidate, saved in zip(configs, checkpoint.finished, strict=False)
         if saved is not None
     ]
-    team = Team(schema, train, held_out, checkpoint, _reports(len(configs), report))
+    team = Team(schema, train, held_out, checkpoint, _reports(len(configs), report), group)
     interrupted, diverged = False, None
     while len(checkpoint.finished) < len(configs) and not interrupted:
         try:
@@ -132,11 +140,12 @@ def search(
                     if not interrupted:
                         checkpoint.add_finished(to_checkpoint(each))
         except KeyboardInterrupt:
-            if not models:
+            if not models or group.count > 1:
                 raise
             interrupted = True
     if not models and diverged is not None:
         raise diverged
+    group.leave_to_lead()
     return _choose_members(config, schema, models, held_out, interrupted=interrupted)
 
 

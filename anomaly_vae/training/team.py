@@ -19,6 +19,7 @@ from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.companion import Companion, Job, Outcome
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.fit import FittedModel, fit_model, from_checkpoint
+from anomaly_vae.training.group import Group
 from anomaly_vae.training.loop import Progress
 from anomaly_vae.training.row_source import LazyRows, Rows
 
@@ -46,8 +47,13 @@ class Team:
         held_out: FloatArray,
         checkpoint: Checkpoint,
         report_of: Callable[[int], Callable[[Progress], None] | None],
+        group: Group | None = None,
     ) -> None:
-        """Take what all candidates share; ``report_of`` gives the callback of a candidate by its index."""
+        """Take what all candidates share; ``report_of`` gives the callback of a candidate by its index.
+
+        A group of several processes trains one candidate after the other.
+        """
+        self._group = group or Group()
         self._schema, self._train, self._held_out = schema, train, held_out
         self._checkpoint, self._report_of = checkpoint, report_of
 
@@ -62,7 +68,7 @@ class Team:
         Raises:
             KeyboardInterrupt: Before a candidate had a model.
         """
-        count = num_side_by_side(configs[first:], self._train.nbytes)
+        count = 1 if self._group.count > 1 else num_side_by_side(configs[first:], self._train.nbytes)
         threads = max(1, torch.get_num_threads() // count)
         with ExitStack() as stack:
             indices = range(first + 1, first + count)
@@ -105,7 +111,9 @@ class Team:
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            return fit_model(config, self._schema, self._train, self._held_out, self._checkpoint, report_all)
+            return fit_model(
+                config, self._schema, self._train, self._held_out, self._checkpoint, report_all, self._group
+            )
         except AnomalyVaeError as error:
             return error
         finally:

@@ -17,6 +17,7 @@ REASONS = {
     "needs systemd": "tests/system/test_systemd.py checks the unit",
     "needs grpcurl": "is no Python package",
     "needs tritonclient": "tests/system/test_tritonclient.py runs it in its own environment",
+    "needs torchrun": "tests/cli/test_processes.py runs it by the name of its module",
     "needs a web server": "tests/remote/test_opening.py and test_web.py have one",
     "takes minutes": "targets of make; .ci/run runs make check and make test",
 }

@@ -190,8 +190,8 @@ def test_a_training_run_leaves_torch_its_cache_folder(room):
     folder, environment = room
     code = """
 import os, sys, torch
-from anomaly_vae.training import loop
-loop._import_compiler()
+from anomaly_vae.training import optimiser
+optimiser._import_compiler()
 assert "torch._dynamo" in sys.modules
 assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 torch.optim.AdamW([torch.zeros(1)])

@@ -31,8 +31,8 @@ def test_hidden_cells_are_whole_columns_at_rates_from_none_to_most():
 
     The mean share of visible cells is 1 - 0.8 / 2.
     """
-    x = torch.ones(20000, 4)
-    hidden = hide_cells(Data(x, torch.ones_like(x)), torch.tensor([0, 1, 1, 1]), torch.Generator().manual_seed(0))
+    x, draws = torch.ones(20000, 4), torch.rand(20000, 3, generator=torch.Generator().manual_seed(0))
+    hidden = hide_cells(Data(x, torch.ones_like(x)), torch.tensor([0, 1, 1, 1]), draws)
     assert torch.equal(hidden.x, hidden.mask)
     assert torch.equal(hidden.mask[:, 1], hidden.mask[:, 3])
     assert float(hidden.mask.mean()) == pytest.approx(0.6, abs=0.01)

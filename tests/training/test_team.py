@@ -9,14 +9,17 @@ from dataclasses import replace
 
 import pytest
 
+from anomaly_vae.errors import AnomalyVaeError
 from anomaly_vae.training import checkpoint as checkpoints
 from anomaly_vae.training import companion as companions
 from anomaly_vae.training import team as teams
 from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.training.config import TrainConfig
 from anomaly_vae.training.fit import fit_model
+from anomaly_vae.training.group import Group
 from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
+from tests.support.schemas import infer_schema
 from tests.support.training import QUICK
 
 ROWS = make_rows(300)
@@ -116,6 +119,20 @@ def test_ctrl_c_in_the_wait_for_a_companion_keeps_both_models(side_by_side, monk
     found = train_model(ROWS, NAMES, replace(PAIR, max_steps=100_000))
     assert found.bundle.manifest.training.interrupted
     assert len(found.members) in (1, 2)
+
+
+def test_a_group_of_processes_trains_one_candidate_after_the_other(side_by_side, monkeypatch):
+    def diverge(*arguments):
+        assert arguments[-1] is group
+        raise AnomalyVaeError("diverged")
+
+    group = Group()
+    group.count = 2
+    monkeypatch.setattr(teams, "fit_model", diverge)
+    schema = infer_schema(ROWS, NAMES)
+    team = teams.Team(schema, ROWS, ROWS, Checkpoint(None, resume=False), lambda _: None, group)
+    configs = [replace(QUICK, max_steps=5000, device="cpu")] * 2
+    assert [str(each) for each in team.train(configs, 0)] == ["diverged"]
 
 
 def test_how_many_candidates_train_side_by_side(monkeypatch):
