@@ -30,6 +30,10 @@ IMAGE_PYTHON ?= $(shell for python in python$(IMAGE_CPYTHON) \
 IMAGE_VENV := .venv-image
 IMAGE_DEPENDENCIES := $(IMAGE_VENV)/.dependencies
 IMAGE_READY := $(IMAGE_VENV)/.ready
+# An environment for Spark, of about 500 MB. It can import the packages of .venv as well.
+SPARK := pyspark==4.3.0
+SPARK_VENV := .venv-spark
+SPARK_READY := $(SPARK_VENV)/.ready-$(SPARK)
 # Writes locks with hashes.
 LOCKER := uv==0.13.9
 # An environment for the tool that writes the bill of materials.
@@ -44,7 +48,7 @@ SECONDS := 60
 FOUND := fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs rules proto proto-release fuzz bench load lock sbom clean
+.PHONY: help demo test check format docs rules proto proto-release spark fuzz bench load lock sbom clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 15
@@ -93,6 +97,11 @@ proto-release: $(READY) ## Record proto/ as released: later changes must stay co
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	$(BIN)/buf build proto --exclude-source-info --output proto/baseline.binpb
 
+spark: $(SPARK_READY) ## Run the examples of docs/spark.md on Spark, which needs Java 17 or newer
+	@test -n "$$JAVA_HOME" || command -v java > /dev/null || \
+		{ echo "no java: install Java 17 or newer, such as default-jre-headless, or set JAVA_HOME" >&2; exit 1; }
+	$(SPARK_VENV)/bin/python -m pytest tests/docs/test_spark.py
+
 fuzz: $(FUZZ_READY) ## Fuzz requests and bundles, SECONDS=60 each; inputs that crash are saved in fuzz/
 	for target in requests bundle; do \
 		mkdir -p $(FOUND)/$$target && $(FUZZ_VENV)/bin/python -m tests.fuzz.fuzz_$$target $(FOUND)/$$target \
@@ -140,7 +149,7 @@ sbom: $(SBOM_READY) ## Write deploy/sbom.cdx.json, the packages and the base ima
 	$(SBOM_VENV)/bin/python deploy/make_sbom.py > deploy/sbom.part && mv deploy/sbom.part deploy/sbom.cdx.json
 
 clean: ## Remove the environment and everything built
-	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) $(KSERVE_VENV) $(MOTO_VENV) $(IMAGE_VENV) $(SBOM_VENV) $(FUZZ_VENV) $(FOUND) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) $(TRITONCLIENT_VENV) $(KSERVE_VENV) $(MOTO_VENV) $(IMAGE_VENV) $(SBOM_VENV) $(SPARK_VENV) $(FUZZ_VENV) $(FOUND) build *.egg-info anomaly-vae-demo bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -188,10 +197,22 @@ $(IMAGE_DEPENDENCIES): deploy/install_dependencies.sh deploy/requirements.lock
 $(IMAGE_READY): $(IMAGE_DEPENDENCIES) deploy/install_package.sh deploy/build.lock pyproject.toml $(shell find anomaly_vae -name "*.py" -o -name "*.typed")
 	-deploy/install_package.sh "$(IMAGE_PYTHON)" $(IMAGE_VENV) && touch $@
 
+# Lets the environment of its argument import the packages of .venv too.
+define see_project
+$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(\"%s\")" % sysconfig.get_path("purelib"))' \
+	> $$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
+endef
+
+$(SPARK_READY): $(READY)
+	rm -rf $(SPARK_VENV)
+	$(BIN)/python -m venv $(SPARK_VENV)
+	$(SPARK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(SPARK)"
+	$(call see_project,$(SPARK_VENV))
+	touch "$@"
+
 $(FUZZ_READY): $(READY)
 	rm -rf $(FUZZ_VENV)
 	$(BIN)/python -m venv $(FUZZ_VENV)
 	$(FUZZ_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(FUZZER)"
-	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(\"%s\")" % sysconfig.get_path("purelib"))' \
-		> $$($(FUZZ_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
+	$(call see_project,$(FUZZ_VENV))
 	touch "$@"

@@ -9,6 +9,7 @@ LANGUAGES = {"python", "sh", "toml", "json", "text"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of rows scored without flags, which a page shows
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index:DeprecationWarning")  # Dask uses it
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=name_of)
 def test_examples_run(page, model_path, tmp_path, monkeypatch):
     """One test a page: examples build on those before them, which another worker would not have run."""

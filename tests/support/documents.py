@@ -13,9 +13,10 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob(".github
 REASONS = {
     "needs a package registry": "pip and pre-commit download packages",
     "needs docker": "builds an image",
-    "needs a cluster": "tests/system/test_kubernetes.py runs the container's command without one",
+    "needs a cluster": "of Kubernetes: tests/system/test_kubernetes.py runs the container's command; or of Spark",
     "needs systemd": "tests/system/test_systemd.py checks the unit",
     "needs grpcurl": "is no Python package",
+    "needs Spark": "make spark runs tests/docs/test_spark.py in its own environment",
     "needs tritonclient": "tests/system/test_tritonclient.py runs it in its own environment",
     "needs torchrun": "tests/cli/test_processes.py runs it by the name of its module",
     "needs a web server": "tests/remote/test_opening.py and test_web.py have one",

@@ -45,11 +45,12 @@ class Examples:
         done: How many were run or, marked as not run, passed over.
     """
 
-    def __init__(self, page: Path, folder: Path, bundle: Path) -> None:
-        """Write the files that examples name."""
+    def __init__(self, page: Path, folder: Path, bundle: Path, met: frozenset[str] = frozenset()) -> None:
+        """Write the files that examples name. Examples that are not run elsewhere for the reasons in ``met`` run."""
         self.done = 0
         self._page = page
         self._folder = folder
+        self._met = met
         self._replace: dict[str, str] = {}
         self._services = contextlib.ExitStack()
         self._prepare(bundle)
@@ -107,7 +108,7 @@ class Examples:
             what, value = comment_before(example.document.text, example.start)
             if what == "file":
                 (self._folder / value).write_text(example.parsed)
-            if what == "not run":
+            if what == "not run" and value not in self._met:
                 return
             run(example)
 
