@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,12 @@ from anomaly_vae.training.pipeline import train_model
 from tests.support.data import NAMES, make_rows
 from tests.support.forked import run_forked
 from tests.support.pictures import picture_model
+from tests.support.remote_stores import bucket_server, make_bucket
 from tests.support.running import running
 
 _TESTS = Path(__file__).parent
+
+_bucket_numbers = itertools.count()
 
 torch.set_num_threads(1)  # the workers of a parallel run share the cores
 
@@ -111,3 +115,20 @@ def service(model_path):
 def channel(service):
     with service.channel() as channel:
         yield channel
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    with bucket_server() as place:
+        yield place
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """The name of an empty bucket, with the environment that leads to it."""
+    name = f"bucket-{next(_bucket_numbers)}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3_server}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    make_bucket(s3_server, name)
+    return name

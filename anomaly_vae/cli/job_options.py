@@ -99,12 +99,12 @@ def refuse_early(output: str, input_: str, *, overwrite: bool, resume: bool) -> 
     from anomaly_vae.batch.targets import is_data_set
     from anomaly_vae.storage import refuse_existing, refuse_file
     from anomaly_vae.table import check_ending
-    from anomaly_vae.table.sources.discovery import is_pattern
+    from anomaly_vae.table.sources.discovery import names_many
 
     if output == "-":
         return
     may_exist = overwrite or resume
-    has_many_files = input_ != "-" and (Path(input_).is_dir() or is_pattern(input_))
+    has_many_files = names_many(input_)
     if is_data_set(output, has_many_files=has_many_files):
         refuse_existing(Path(output), overwrite=may_exist)
     else:

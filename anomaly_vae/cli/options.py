@@ -104,8 +104,23 @@ class ModelPath(click.Path):
         return [CompletionItem(incomplete, type="dir")]
 
 
-# Path of a table to read or to write, or "-"; shells complete it as a file. Whether it can be used, the command says.
-table_path = click.Path(readable=False, allow_dash=True)
+class TablePath(click.Path):
+    """A click type: a table to read or to write, its URL, or ``-``; shells complete it as a file.
+
+    Whether it can be used, the command says.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, allow_dash=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Make a path of ``file:///PATH``."""
+        from anomaly_vae.remote.address import local_path
+
+        return local_path(os.fsdecode(super().convert(value, param, ctx)))
+
+
+table_path = TablePath()
 
 Rate = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 

@@ -162,8 +162,9 @@ def command(
     """Score every row of INPUT with MODEL.
 
     INPUT is a .csv, .tsv, .parquet, .arrow, .feather, .jsonl or .npy file, also .gz or .zst, a folder or a pattern of
-    such files, or - for CSV on standard input. It is read as the training table was, whatever its format. For a model
-    of images it is a folder of PNG or JPEG files, a .npy array, an idx file, or a Parquet file with encoded images.
+    such files, also in an object store (s3://, gs://, az://), or - for CSV on standard input. It is read as the
+    training table was, whatever its format. For a model of images it is a folder of PNG or JPEG files, a .npy array, an
+    idx file, or a Parquet file with encoded images.
 
     MODEL is a directory written by `train`, the URL of one that `push` wrote to, or the address of a running service:
     grpc://HOST:PORT, with TLS grpcs://HOST:PORT. All give the same scores. If the service needs a token, put it in the

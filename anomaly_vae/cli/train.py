@@ -88,8 +88,9 @@ def command(
     """Train a model on the normal rows, time series or images of INPUT.
 
     INPUT is a .csv, .tsv, .parquet, .arrow, .feather, .jsonl or .npy file, also .gz or .zst, a folder or a pattern of
-    such files, or - for CSV on standard input. Images are a folder of PNG and JPEG files, a .npy array (images, height,
-    width, channels), an idx file or a column of a Parquet file; the kind is found by what INPUT holds.
+    such files, also in an object store (s3://, gs://, az://), or - for CSV on standard input. Images are a folder of
+    PNG and JPEG files, a .npy array (images, height, width, channels), an idx file or a column of a Parquet file; the
+    kind is found by what INPUT holds.
 
     \b
     anomaly-vae train normal.csv -o model

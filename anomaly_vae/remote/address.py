@@ -21,6 +21,7 @@ _OPTIONS = {
 # Other names of the same storage, as Arrow, Google and Azure write them.
 _SAME = {"gcs": "gs", "abfs": "az", "abfss": "az"}
 
+_STORES = "s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH"
 _EXAMPLES = "s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH or https://HOST/PATH"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -70,33 +71,38 @@ def local_path(url: str) -> str:
     return unquote(parts.path)
 
 
-def parse_address(url: str) -> Address:
+def parse_address(url: str, what: str = "bundles") -> Address:
     """Take a URL apart.
+
+    Args:
+        url: The URL.
+        what: What it names, for messages: bundles or tables. Tables are only in object stores.
 
     Raises:
         ConfigError: It is no URL of remote storage, has secrets in it, or an option that does not exist.
     """
+    examples = _EXAMPLES if what == "bundles" else _STORES
     if not url.isprintable():
         raise ConfigError(f"{_without_secrets(url)!r}: a URL holds only printable characters")
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise ConfigError(f"{_without_secrets(url)}: this is no URL; expected {_EXAMPLES}") from error
+        raise ConfigError(f"{_without_secrets(url)}: this is no URL; expected {examples}") from error
     user, _, place = parts.netloc.rpartition("@")
     scheme = _SAME.get(parts.scheme, parts.scheme)
     shown = f"{parts.scheme}://{place}{parts.path}"
-    if scheme not in _OPTIONS:
-        hint = "; plain http can be changed on its way, use https" if scheme == "http" else ""
-        raise ConfigError(f"{shown}: bundles are not read from {scheme}://{hint}; expected {_EXAMPLES}")
+    if scheme not in _OPTIONS or (scheme == "https" and what != "bundles"):
+        hint = "; plain http can be changed on its way, use https" if scheme == "http" and what == "bundles" else ""
+        raise ConfigError(f"{shown}: {what} are not read from {scheme}://{hint}; expected {examples}")
     options = _options(scheme, parts.query, shown) | _options_of_user(scheme, user, shown)
     if not place:
-        raise ConfigError(f"{shown}: there is no name after ://; expected {_EXAMPLES}")
+        raise ConfigError(f"{shown}: there is no name after ://; expected {examples}")
     if parts.fragment:
-        raise ConfigError(f"{shown}: a URL of bundles has no part after #")
+        raise ConfigError(f"{shown}: a URL of {what} has no part after #")
     names = [name for name in parts.path.split("/") if name]
     if {".", ".."} & {unquote(name) for name in names}:
-        raise ConfigError(f"{shown}: a URL of bundles has no . or .. among its folders")
+        raise ConfigError(f"{shown}: a URL of {what} has no . or .. among its folders")
     return Address(scheme, place, "/".join(names), options)
 
 
@@ -111,7 +117,9 @@ def _options(scheme: str, query: str, shown: str) -> dict[str, str]:
     unknown = sorted(set(options) - set(_OPTIONS[scheme]))
     if unknown:
         known = ", ".join(_OPTIONS[scheme]) or "none"
-        raise ConfigError(f"{shown}: {unknown[0]!r} is no option of {scheme}://; there are: {known}")
+        raise ConfigError(
+            f"{shown}: {unknown[0]!r} is no option of {scheme}://; there are: {known} (options begin after ?)"
+        )
     if options.get("anonymous", "true") not in ("true", "false"):
         raise ConfigError(f"{shown}: anonymous is true or false, got {options['anonymous']!r}")
     if options.get("scheme", "https") not in ("http", "https"):

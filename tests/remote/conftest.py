@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 
 import msgspec
@@ -10,32 +9,13 @@ import pytest
 
 from anomaly_vae.bundle.files import Bundle, write_bundle
 from anomaly_vae.remote.keys import make_keys
-from tests.support.remote_stores import bucket_server, files_of, make_bucket
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def s3_server():
-    with bucket_server() as place:
-        yield place
+from tests.support.remote_stores import files_of
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """No test looks into the user's cache."""
     monkeypatch.setenv("ANOMALY_VAE_CACHE_DIR", str(tmp_path / "default-cache"))
-
-
-@pytest.fixture
-def bucket(s3_server, monkeypatch):
-    """The name of an empty bucket, with the environment that leads to it."""
-    name = f"bucket-{next(_numbers)}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3_server}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    make_bucket(s3_server, name)
-    return name
 
 
 @pytest.fixture

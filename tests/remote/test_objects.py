@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anomaly_vae.errors import ConfigError, RemoteError
-from anomaly_vae.remote import objects
+from anomaly_vae.errors import RemoteError
+from anomaly_vae.remote import systems
 from anomaly_vae.remote.address import parse_address
 from anomaly_vae.remote.objects import ObjectFolder
 
@@ -38,28 +38,10 @@ def test_a_bucket_that_does_not_exist_is_a_fault_and_not_an_empty_folder(bucket)
 
 
 def test_a_server_that_is_down_is_a_fault(bucket, monkeypatch):
-    monkeypatch.setattr(objects, "_TRIES", 1)
+    monkeypatch.setattr(systems, "TRIES", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     down = folder(f"s3://{bucket}/a")
     for use in (down.files, lambda: down.read("x", 1), lambda: down.write("x", b"1"), lambda: down.delete("x")):
         with pytest.raises(RemoteError, match=rf"s3://{bucket}/a: .*127\.0\.0\.1") as caught:
             use()
         assert "\n" not in str(caught.value)
-
-
-def test_azure_needs_an_account(monkeypatch):
-    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
-    with pytest.raises(ConfigError, match="AZURE_STORAGE_ACCOUNT"):
-        folder("az://box/a").files()
-
-
-@pytest.mark.parametrize(
-    ("url", "kind"),
-    [
-        ("gs://anonymous@box/a?endpoint_override=127.0.0.1:1&scheme=http", "GcsFileSystem"),
-        ("az://account@box/a?endpoint_override=127.0.0.1:1&scheme=http", "AzureFileSystem"),
-    ],
-)
-def test_other_clouds_get_their_own_file_system(url, kind):
-    """There is no server here that behaves like theirs; this checks that pyarrow takes the options."""
-    assert type(folder(url)._system).__name__ == kind

@@ -12,11 +12,12 @@ from functools import partial
 
 from anomaly_vae.errors import BundleError, RemoteError
 from anomaly_vae.remote.address import parse_address
+from anomaly_vae.remote.objects import ObjectFolder
 from anomaly_vae.remote.store import Found, NotThere
 from tests.support.certificates import Authority
 from tests.support.other_clients import python_of, require_client
 
-__all__ = ["MemoryStore", "bucket_server", "files_of", "make_bucket", "web_server"]
+__all__ = ["MemoryStore", "bucket_server", "files_of", "make_bucket", "put_objects", "web_server"]
 
 _MOTO = """
 import sys, threading
@@ -101,6 +102,13 @@ def bucket_server():
 def make_bucket(server, name):
     request = urllib.request.Request(f"http://{server}/{name}", method="PUT")
     urllib.request.urlopen(request).close()  # noqa: S310
+
+
+def put_objects(bucket, **objects):
+    """Write objects by their names; texts as UTF-8. The environment names the server."""
+    folder = ObjectFolder(parse_address(f"s3://{bucket}"))
+    for name, data in objects.items():
+        folder.write(name, data.encode() if isinstance(data, str) else data)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from anomaly_vae.errors import InvalidInput
+from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.table.sources import open_source
 from tests.support.sources import cells
 
@@ -31,10 +31,15 @@ def test_the_home_folder_is_known(tmp_path, monkeypatch):
     assert cells(source)[0] == {"a": ["1"]}
 
 
-@pytest.mark.parametrize("path", ["s3://bucket/t.csv", "https://example.org/t.parquet", "file:///t.csv"])
-def test_remote_files_are_refused(path):
-    with pytest.raises(InvalidInput, match="is not on this computer; copy it here first"):
+@pytest.mark.parametrize("path", ["http://example.org/t.csv", "https://example.org/t.parquet", "ftp://a/t.csv"])
+def test_tables_are_not_on_web_servers(path):
+    with pytest.raises(ConfigError, match=r"tables are not read from .*expected s3://BUCKET/PATH"):
         open_source(path)
+
+
+def test_a_url_of_a_file_is_a_path(tmp_path):
+    (tmp_path / "a b.csv").write_text("a\n1\n")
+    assert cells(open_source(f"file://{tmp_path}/a%20b.csv"))[0] == {"a": ["1"]}
 
 
 def test_a_missing_file_is_explained(tmp_path):

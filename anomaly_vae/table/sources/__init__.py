@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import sys
 from pathlib import Path
 
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.errors import InvalidInput
+from anomaly_vae.remote.address import is_url, local_path
 from anomaly_vae.table.raw import Fragment, Source
 from anomaly_vae.table.sources.discovery import find_in_folder, find_matches, is_pattern
 from anomaly_vae.table.sources.files import open_file, open_pipe
 from anomaly_vae.table.sources.folder import FolderSource
+from anomaly_vae.table.sources.remote_files import find_objects
+from anomaly_vae.table.stores.places import ObjectPath, place_of
 
 __all__ = ["open_source"]
-
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 _DEFAULTS = ReadOptions()
 
@@ -24,17 +24,21 @@ _DEFAULTS = ReadOptions()
 def open_source(path: str, options: ReadOptions = _DEFAULTS, *, skips: bool = False) -> Source:
     """Open a table: a file, a folder, a pattern such as ``data/*.csv``, or ``-`` for CSV on standard input.
 
-    With ``skips``, files of a folder that cannot be read are left out, and those whose columns differ from most files'.
+    Files, folders and patterns may be URLs of object stores: ``s3://BUCKET/PATH``, gs:// and az:// alike. With
+    ``skips``, files of a folder that cannot be read are left out, and those whose columns differ from most files'.
 
     Raises:
         InvalidInput: It does not exist, is damaged, or is of a format that cannot be read.
+        ConfigError: The URL cannot be used.
+        RemoteError: The object store fails.
     """
     if path == "-":
         if sys.stdin is None:
             raise InvalidInput("standard input is closed; give the name of a file")
         return open_pipe(sys.stdin.buffer, "standard input", options)
-    if _REMOTE.match(path):
-        raise InvalidInput(f"{path}: is not on this computer; copy it here first, and give the name of the copy")
+    path = local_path(path)
+    if is_url(path):
+        return _open_remote(path, options, skips=skips)
     try:
         file = Path(path).expanduser()
         is_folder = file.is_dir()
@@ -51,3 +55,14 @@ def open_source(path: str, options: ReadOptions = _DEFAULTS, *, skips: bool = Fa
     if stat.S_ISREG(status.st_mode):
         source.fragments = (Fragment(file.name, path, status.st_size, status.st_mtime_ns),)
     return source
+
+
+def _open_remote(url: str, options: ReadOptions, *, skips: bool) -> Source:
+    place = place_of(url)
+    found = find_objects(place)
+    if isinstance(found, ObjectPath):
+        source = open_file(found, str(found), options)
+        source.fragments = (Fragment(found.name, str(found), found.size, found.modified_ns),)
+        return source
+    where = str(found.root) + "/" if found.root == place.path else place.where
+    return FolderSource(found, where, options, skips=skips)

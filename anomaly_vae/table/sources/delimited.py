@@ -17,7 +17,7 @@ from anomaly_vae.arrow.buffers import from_strings
 from anomaly_vae.arrow.faults import Fault
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.columns.reading.records import Decimal
-from anomaly_vae.errors import InvalidInput
+from anomaly_vae.errors import InvalidInput, RemoteError
 from anomaly_vae.table.base import BATCH_ROWS, first_line
 from anomaly_vae.table.raw import RawBatch
 from anomaly_vae.table.sources.dialect import decimal_mark, find_dialect, read_rows
@@ -135,7 +135,7 @@ class DelimitedSource(TextSource):
         except pa.ArrowInvalid as error:
             if "Empty CSV file" not in str(error):
                 raise InvalidInput(f"{self.where}: {_explain(error)}") from error
-        except InvalidInput:  # from the stream
+        except (InvalidInput, RemoteError):  # from the stream
             released.set()  # the read is over, and the error holds the file
             raise
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.errors import InvalidInput
@@ -25,6 +25,8 @@ from anomaly_vae.table.sources.json_lines import JsonLinesSource, is_object
 from anomaly_vae.table.sources.npy import NpySource
 from anomaly_vae.table.sources.parquet import ParquetSource
 from anomaly_vae.table.sources.streams import SAMPLE_BYTES, ByteStream
+from anomaly_vae.table.stores.places import ObjectPath
+from anomaly_vae.table.stores.reading import ObjectFile, ReadAhead, local_copy
 
 __all__ = ["missing", "open_file", "open_pipe"]
 
@@ -41,12 +43,15 @@ _NAMES: dict[Format, str] = {
 }
 
 
-def open_file(path: Path, where: str, options: ReadOptions, sample: int = SAMPLE_BYTES) -> Source:
+def open_file(path: Path | ObjectPath, where: str, options: ReadOptions, sample: int = SAMPLE_BYTES) -> Source:
     """Open a file by its content. ``sample`` is the number of bytes that show how a text is written.
 
     Raises:
         InvalidInput: The file is missing, damaged, or of a format that cannot be read.
+        RemoteError: The object store that holds the file fails.
     """
+    if isinstance(path, ObjectPath):
+        return _open_object(path, where, options, sample)
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
@@ -58,6 +63,15 @@ def open_file(path: Path, where: str, options: ReadOptions, sample: int = SAMPLE
     try:
         stream = ByteStream(file, where, status.st_size if is_file else None)
         return _open(stream, path if is_file else None, where, options, sample)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_object(path: ObjectPath, where: str, options: ReadOptions, sample: int) -> Source:
+    file: Any = ReadAhead(path)
+    try:
+        return _open(ByteStream(file, where, path.size), path, where, options, sample)
     except BaseException:
         file.close()
         raise
@@ -79,7 +93,7 @@ def missing(path: Path, where: str) -> InvalidInput:
     return InvalidInput(f"{where}: no such file{hint}")
 
 
-def _open(stream: ByteStream, path: Path | None, where: str, options: ReadOptions, sample: int) -> Source:
+def _open(stream: ByteStream, path: Path | ObjectPath | None, where: str, options: ReadOptions, sample: int) -> Source:
     ending = ending_of(str(path)) if path else ""
     found = find_format(where, stream.peek(_MAGIC_BYTES), ending)
     if found == "text":
@@ -89,14 +103,19 @@ def _open(stream: ByteStream, path: Path | None, where: str, options: ReadOption
     if path is None:
         raise InvalidInput(f"{where}: is {_NAMES[found]}, which cannot be read from a pipe; give the name of a file")
     stream.close()
-    source: Source
     if found == "parquet":
-        source = ParquetSource(path, where)
-    elif found == "npy":
-        source = NpySource(path, where)
+        source: Source = ParquetSource(ObjectFile(path) if isinstance(path, ObjectPath) else path, where)
+    elif isinstance(path, ObjectPath):
+        with local_copy(path) as copy:
+            source = _open_mapped(copy, found, where)
     else:
-        source = IpcSource(path, where, is_stream=found == "ipc stream")
+        source = _open_mapped(path, found, where)
     return _with_note(source, found, ending)
+
+
+def _open_mapped(path: Path, found: Format, where: str) -> Source:
+    """Open a file of a format that is mapped to memory."""
+    return NpySource(path, where) if found == "npy" else IpcSource(path, where, is_stream=found == "ipc stream")
 
 
 def _open_text(stream: ByteStream, ending: str, where: str, options: ReadOptions, sample: int) -> Source:

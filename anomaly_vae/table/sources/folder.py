@@ -19,6 +19,7 @@ from anomaly_vae.table.sources.discovery import Found, partition_keys
 from anomaly_vae.table.sources.files import open_file
 from anomaly_vae.table.sources.json_lines import JsonLinesSource
 from anomaly_vae.table.sources.typed import common_type
+from anomaly_vae.table.stores.places import ObjectPath
 
 __all__ = ["FolderSource"]
 
@@ -32,7 +33,7 @@ _SHOWN = 3
 class _File(NamedTuple):
     """A file: its path, its name in messages, its size in bytes, the values of its partition keys, its number."""
 
-    path: Path
+    path: Path | ObjectPath
     where: str
     size: int
     keys: dict[str, str | None]
@@ -225,12 +226,16 @@ class FolderSource:
         return tuple(notes)
 
 
-def _fragment(path: Path, root: Path) -> Fragment:
+def _fragment(path: Any, root: Any) -> Fragment:
+    """Describe a file; what is wrong with one that is not there, reading it will say."""
+    name = path.relative_to(root).as_posix()
+    if isinstance(path, ObjectPath):
+        return Fragment(name, str(path), path.size, path.modified_ns)
     try:
         status = path.stat()
-    except OSError:  # what is wrong, reading it will say
-        return Fragment(path.relative_to(root).as_posix(), str(path), 0, 0)
-    return Fragment(path.relative_to(root).as_posix(), str(path), status.st_size, status.st_mtime_ns)
+    except OSError:
+        return Fragment(name, str(path), 0, 0)
+    return Fragment(name, str(path), status.st_size, status.st_mtime_ns)
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.base import BATCH_ROWS, first_line
 from anomaly_vae.table.raw import RawBatch
 from anomaly_vae.table.sources.typed import TypedSource, pick, plain_type
+from anomaly_vae.table.stores.reading import ObjectFile
 
 __all__ = ["ParquetSource"]
 
@@ -19,8 +20,9 @@ __all__ = ["ParquetSource"]
 class ParquetSource(TypedSource):
     """A Parquet file. See :class:`~anomaly_vae.table.raw.Source`."""
 
-    def __init__(self, path: Path, where: str) -> None:
-        self.where, self.notes = where, tuple[str, ...]()
+    def __init__(self, path: Path | ObjectFile, where: str) -> None:
+        """Open a file; one in an object store is read by requests for the pages that are needed."""
+        self.where, self.notes, self._opened = where, tuple[str, ...](), path
         try:
             # Without pre-buffering and with a buffer of 1 MiB, large row groups are read page by page, in bounded
             # memory.
@@ -48,11 +50,13 @@ class ParquetSource(TypedSource):
         except (OSError, pa.ArrowException) as error:
             raise InvalidInput(f"{self.where}: damaged after {self._done} rows: {first_line(error)}") from error
         finally:
-            self._file.close()
+            self.close()
 
     def close(self) -> None:
         """Close the file; reading it to its end does so too."""
         self._file.close()
+        if isinstance(self._opened, ObjectFile):
+            self._opened.close()
 
     def progress(self) -> tuple[float, float | None]:
         """Return the rows handed out and the rows in the file."""
