@@ -67,13 +67,19 @@ class BlockSize:
         rows: Most rows of the next block.
     """
 
-    def __init__(self, most_rows: int = _MOST_ROWS) -> None:
-        """Start small; blocks never have more than ``most_rows``."""
-        self._most = max(1, min(most_rows, _MOST_ROWS))
-        self.rows = min(_FIRST_ROWS, self._most)
+    def __init__(self, most_rows: int = _MOST_ROWS, *, is_fixed: bool = False) -> None:
+        """Start small; blocks never have more than ``most_rows``. If the size is fixed, all blocks have that many."""
+        self._most, self._is_fixed = max(1, min(most_rows, _MOST_ROWS)), is_fixed
+        self.rows = self._most if is_fixed else min(_FIRST_ROWS, self._most)
+
+    def fixed(self) -> BlockSize:
+        """Return the size of blocks that are the same each time, however long they take."""
+        return BlockSize(self._most, is_fixed=True)
 
     def note(self, num_rows: int, seconds: float) -> None:
         """Take the time that a block of this many rows took."""
+        if self._is_fixed:
+            return
         if seconds < _SHORT_S and num_rows >= self.rows:
             self.rows = min((4 if seconds < _VERY_SHORT_S else 2) * self.rows, self._most)
         elif seconds > _LONG_S:

@@ -28,6 +28,12 @@ class _Calibrated(Protocol):
     def p_value_grid(self) -> PValueGrid: ...
 
 
+def _digest_of(scorer: _Calibrated) -> str | None:
+    """Return the digest of a model; the p-values of one in this process do not name it, those of a service do."""
+    bundle = getattr(scorer, "bundle", None)
+    return scorer.p_value_grid().bundle_digest if bundle is None else bundle.digest
+
+
 def target_of(output: str, table: Table, *, overwrite: bool) -> Target | None:
     """Return where the results go, or None for a pipe.
 
@@ -100,7 +106,7 @@ def identity_of(scorer: _Calibrated, table: Table, asked: object, schema: pa.Sch
     files = [[each.name, each.size, each.modified_ns] for each in table.fragments]
     return {
         "the version of anomaly-vae": __version__,
-        "the model": scorer.p_value_grid().bundle_digest,
+        "the model": _digest_of(scorer),
         "the input": _digest(files),
         "how the input is read": _digest(table.settings),
         "the options of scoring": _digest(repr(asked)),

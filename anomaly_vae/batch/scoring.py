@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from anomaly_vae.arrays import FloatArray
-from anomaly_vae.arrow.buffers import from_numpy
-from anomaly_vae.arrow.results import OUTPUT_SCHEMA, result_columns
+from anomaly_vae.arrow.results import OUTPUT_SCHEMA
 from anomaly_vae.arrow.scoring import ScoresRows, results_of, score_by
-from anomaly_vae.batch.ahead import reading_ahead
-from anomaly_vae.batch.blocks import BlockSize, blocks, most_rows
+from anomaly_vae.batch.blocks import BlockSize, most_rows
 from anomaly_vae.batch.collected import Collector
-from anomaly_vae.batch.explaining import Explaining, RowExplainer, ToExplain, text_inputs
+from anomaly_vae.batch.engine import Engine, Job, score_locally
+from anomaly_vae.batch.explaining import Explaining, RowExplainer, text_inputs
 from anomaly_vae.batch.false_discovery import FalseDiscovery, refuse_with_fdr
 from anomaly_vae.batch.journal import open_journal
 from anomaly_vae.batch.journaled import JournaledJob
 from anomaly_vae.batch.kept import check_keep
 from anomaly_vae.batch.resuming import identity_of, is_complete, reducing, refuse_to_keep, target_of
-from anomaly_vae.batch.scored import OutputOf, ScoredBatch, write_scores
+from anomaly_vae.batch.scored import OutputOf, write_scores
 from anomaly_vae.batch.selection import Selection
 from anomaly_vae.batch.stages import Stages
 from anomaly_vae.batch.summary import ScoreSummary
@@ -34,13 +31,9 @@ from anomaly_vae.explained import Why
 from anomaly_vae.record import Tail
 from anomaly_vae.score_options import ScoreOptions, warn_uncalibrated
 from anomaly_vae.scores import Flags, Scores
-from anomaly_vae.table import Batch, Table, refuse_output
+from anomaly_vae.table import Table, refuse_output
 
 __all__ = ["RowScorer", "prepared", "score_table"]
-
-# Blocks that wait to be scored, and scored ones that wait to be written. Each stage is busy with one more. Chosen, not
-# measured: one would do if all blocks took the same time.
-_BLOCKS_AHEAD, _SCORED_AHEAD = 1, 1
 
 
 class RowScorer(ScoresRows, Protocol):
@@ -75,6 +68,7 @@ def score_table(
     overwrite: bool = False,
     resume: bool = False,
     memory: int | None = None,
+    engine: Engine = score_locally,
     on_batch: Callable[[ScoreSummary], None] | None = None,
     on_scores: Callable[[Scores | Flags], None] | None = None,
     collector: Collector | None = None,
@@ -106,6 +100,7 @@ def score_table(
         overwrite: Whether an existing output is replaced.
         resume: Whether to go on with a job that was stopped; if none was, it starts.
         memory: Bytes that the process may take, about; None for what fast scoring needs.
+        engine: What reads and scores the rows.
         on_batch: Called after each batch with the counts so far.
         on_scores: Called with the scores of each batch; their flags are those of the threshold, also with ``fdr``.
         collector: Collects what a report shows.
@@ -127,13 +122,13 @@ def score_table(
     texts = text_inputs(scorer.schema) if explaining else ()
     size = BlockSize(most_rows(memory, len(scorer.schema.columns)))
     stages = Stages()
-    job = _Job(scorer, options, results, keep, texts, explaining, size, stages, collects=collector is not None)
+    job = Job(scorer, options, results, keep, texts, explaining, size, stages, collects=collector is not None)
     why_not = refuse_to_keep(target, table, selection, explaining)
     if target is None or why_not is not None:
         if resume:
             raise ConfigError(f"--resume: {why_not}")
         refuse_output(output, overwrite=overwrite)
-        with job.scores(table, (0, 0)) as batches:
+        with engine(job, table, (0, 0)) as batches:
             summary = write_scores(batches, to, on_batch, on_scores, collector)
         summary.stages.update(stages.seconds)
         return summary
@@ -146,7 +141,7 @@ def score_table(
     ) as journal:
         kept = JournaledJob(to, target, table, journal, stages, collector)
         if not kept.is_published:
-            with job.scores(table, kept.start) as batches:
+            with engine(job, table, kept.start) as batches:
                 kept.run(batches, on_batch, on_scores)
     return kept.summary
 
@@ -187,53 +182,3 @@ def prepared(
     thresholds = scorer.thresholds(target_fpr=options.target_fpr, tail=options.tail)
     has_flags = nothing.is_anomaly is not None
     return OutputOf(output, schema, selection, thresholds, has_flags, overwrite, explainer, discovery)
-
-
-class _Job(NamedTuple):
-    """Scores the batches of a table.
-
-    Attributes:
-        scorer, options, keep, explaining: As for :func:`score_table`.
-        results: The columns of results.
-        texts: Columns of text, whose cells explanations show.
-        size: How many rows are scored at once.
-        stages: Takes the seconds of reading and of scoring.
-        collects: Whether a report needs the rows.
-    """
-
-    scorer: RowScorer
-    options: ScoreOptions
-    results: pa.Schema
-    keep: Sequence[str]
-    texts: Sequence[str]
-    explaining: Explaining | None
-    size: BlockSize
-    stages: Stages
-    collects: bool
-
-    @contextlib.contextmanager
-    def scores(self, table: Table, start: tuple[int, int]) -> Iterator[Iterator[ScoredBatch]]:
-        """Yield the scored rows from a file and its row on. One thread reads, another one scores."""
-        needed = list(dict.fromkeys([*self.keep, *self.texts]))
-        # The call itself refuses a table of other columns, before the output opens.
-        batches = table.batches(self.scorer.schema.reader(), needed, start)
-        with (
-            reading_ahead(self.stages.taking("read", blocks(batches, self.size)), _BLOCKS_AHEAD) as read,
-            reading_ahead(map(self.stages.calling("score", self.scored), read), _SCORED_AHEAD) as scored,
-        ):
-            yield scored
-
-    def scored(self, batch: Batch) -> ScoredBatch:
-        usable = np.array([fault is None for fault in batch.faults], dtype=bool)
-        rows, start = self.scorer.schema.expand(batch.rows[usable]), time.monotonic()
-        scores = score_by(self.scorer, rows, self.options)
-        self.size.note(len(usable), time.monotonic() - start)
-        results = result_columns(self.results, scores, usable, batch.faults)
-        columns = [*batch.kept.select(list(self.keep)).columns, *results]
-        lowest, explained = self.scorer.schema.ranks_lowest(rows), None
-        if self.explaining is not None:
-            wanted = self.explaining.wanted(scores)
-            places = from_numpy(np.flatnonzero(usable)[wanted])
-            explained = ToExplain(wanted, rows[wanted], batch.kept.select(list(self.texts)).take(places))
-        shown = rows if self.collects else None
-        return ScoredBatch(columns, batch.faults, usable, scores, lowest, explained, batch.fragment, shown)

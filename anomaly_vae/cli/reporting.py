@@ -24,6 +24,7 @@ __all__ = [
     "EXIT_USAGE",
     "explain",
     "printable",
+    "require_ray",
     "require_serving",
     "require_signing",
     "require_training",
@@ -48,6 +49,7 @@ _COMPLETE = "_ANOMALY_VAE_COMPLETE"
 _BASE = ("numpy", "onnxruntime", "pyarrow", "rich", "msgspec", "jinja2", "markupsafe")
 _TRAINING = ("torch", "sklearn", "scipy", "onnx", "matplotlib")
 _SIGNING = ("model_signing", "OpenSSL")
+_CLUSTER = ("ray", "pandas")
 _GRPC = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google.rpc")
 _SERVING = (*_GRPC, "prometheus_client", "cryptography", "h11")
 
@@ -69,6 +71,11 @@ def require_serving() -> None:
 def require_signing() -> None:
     """Raise ModuleNotFoundError if the [sign] extra is not installed."""
     _require(_SIGNING)
+
+
+def require_ray() -> None:
+    """Raise ModuleNotFoundError if the [ray] extra is not installed."""
+    _require(_CLUSTER)
 
 
 def _require(names: tuple[str, ...]) -> None:
@@ -155,7 +162,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
 
 
 def _extra_of(module: str) -> str | None:
-    for extra, names in (("train", _TRAINING), ("serve", _SERVING), ("sign", _SIGNING)):
+    for extra, names in (("train", _TRAINING), ("serve", _SERVING), ("sign", _SIGNING), ("ray", _CLUSTER)):
         if module in names or module.split(".")[0] in names:
             return extra
     return None

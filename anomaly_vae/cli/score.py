@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anomaly_vae.cli import options
+from anomaly_vae.cli.cluster_options import cluster_options
 from anomaly_vae.cli.image_options import image_options
 from anomaly_vae.cli.job_options import job_options, refuse_early
 from anomaly_vae.cli.mixed_up import refuse_swapped
@@ -21,6 +22,7 @@ from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
     from anomaly_vae.batch import Explaining
+    from anomaly_vae.cli.cluster_options import ClusterOptions
     from anomaly_vae.cli.image_options import ImageOptions
     from anomaly_vae.cli.job_options import JobOptions
     from anomaly_vae.cli.progress_json import Style
@@ -119,6 +121,7 @@ _SECONDS = click.FloatRange(min=0.0, min_open=True)
 @read_options
 @image_options
 @job_options
+@cluster_options
 @options.threads
 @options.verify_key
 @options.overwrite
@@ -153,6 +156,7 @@ def command(
     reading: ReadOptions,
     images: ImageOptions,
     job: JobOptions,
+    cluster: ClusterOptions,
     threads: int | None,
     verify_key: Path | None,
     overwrite: bool,
@@ -233,6 +237,7 @@ def command(
         raise ConfigError(_with_option_names(str(error))) from error
     refuse_early(output, input_, overwrite=overwrite, resume=job.resume)
     refuse_swapped(model, input_)
+    cluster.check(model, input_, threads=threads, memory=job.memory)
     check_plot(plot, overwrite=overwrite, flag_only=flag_only)
     check_page(report, output, overwrite=overwrite)
     check_metrics_file(metrics_file)
@@ -256,6 +261,9 @@ def command(
         strict=strict,
         overwrite=overwrite,
         how=job,
+        cluster=cluster,
+        model=model,
+        verify_key=verify_key,
         quiet=quiet,
         report=report,
         progress=progress,
@@ -267,7 +275,10 @@ def command(
                 scoring_job, model, service, metrics, start, threads=threads, verify_key=verify_key
             )
         except ConfigError as error:
-            raise ConfigError(_with_option_names(str(error))) from error
+            named = ConfigError(_with_option_names(str(error)))
+            for note in getattr(error, "__notes__", []):
+                named.add_note(note)
+            raise named from error
     print_summary(summary.describe(), facts, as_json=as_json, quiet=quiet, output=output)
     if quiet and summary.has_faults and not as_json:
         warn(summary.describe())

@@ -14,6 +14,7 @@ from anomaly_vae.errors import ConfigError
 if TYPE_CHECKING:
     from anomaly_vae.batch import Explaining, ScoreSummary
     from anomaly_vae.batch.collected import Collector
+    from anomaly_vae.cli.cluster_options import ClusterOptions
     from anomaly_vae.cli.job_options import JobOptions
     from anomaly_vae.cli.model_input import ModelInput
     from anomaly_vae.cli.progress_json import Style
@@ -40,6 +41,9 @@ class Job:
     strict: bool
     overwrite: bool
     how: JobOptions
+    cluster: ClusterOptions
+    model: str
+    verify_key: Path | None
     quiet: bool
     report: Path | None = None
     progress: Style = "auto"
@@ -99,6 +103,7 @@ def say_notes(notes: tuple[str, ...], *, quiet: bool) -> None:
 
 def _score_table(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple[ScoreSummary, dict[str, Any]]:
     from anomaly_vae.batch import score_table
+    from anomaly_vae.batch.engine import score_locally
     from anomaly_vae.cli.console import table_progress
     from anomaly_vae.cli.pictures import TableScores
     from anomaly_vae.columns.rows import match_columns
@@ -109,6 +114,7 @@ def _score_table(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple
     known = {*schema.names, *schema.left_out, *job.keep, schema.label, ""}
     _warn_extra_columns(table.names, known, strict=job.strict)
     collected = TableScores(job.plot)
+    engine = job.cluster.engine_of(job.model, scorer, job.verify_key)
     with table_progress("scoring", table, quiet=job.quiet, style=job.progress) as on_batch:
         summary = score_table(
             scorer,
@@ -123,6 +129,7 @@ def _score_table(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple
             overwrite=job.overwrite,
             resume=job.how.resume,
             memory=job.how.memory,
+            engine=engine or score_locally,
             on_batch=watchers.both(on_batch),
             collector=watchers.collector,
             on_scores=collected.add,
@@ -130,7 +137,7 @@ def _score_table(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple
     for text in summary.skipped.values():
         warn(f"left out: {text}")
     collected.draw(scorer.thresholds(target_fpr=job.options.target_fpr, tail=job.options.tail))
-    return summary, {}
+    return summary, {} if engine is None else engine.facts()
 
 
 def _score_series(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple[ScoreSummary, dict[str, Any]]:
@@ -143,6 +150,7 @@ def _score_series(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tupl
 
     check_series_options(job.options)
     job.how.refuse("the model scores windows of series")
+    job.cluster.refuse("the model scores windows of series")
     schema, table = scorer.schema, job.given.table(scorer.schema)
     if not isinstance(schema.shape, SeriesShape):
         raise TypeError("the model is not one of series")
@@ -182,6 +190,7 @@ def _score_images(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tupl
     from anomaly_vae.cli.pictures import ImageScores
 
     job.how.refuse("the model scores images")
+    job.cluster.refuse("the model scores images")
     if job.keep:
         raise ConfigError("--keep is for tables; the output for images has their names in the column image")
     source = job.given.images(scorer.schema)

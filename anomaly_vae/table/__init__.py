@@ -47,5 +47,6 @@ def open_table(
         InvalidInput: There is no such table, its format is unknown, or it is damaged.
     """
     table = Table(open_source(path, options or ReadOptions(), skips=skips), missing_values)
+    table.options = options or ReadOptions()
     table.settings = repr((options or ReadOptions(), tuple(missing_values), skips))
     return table

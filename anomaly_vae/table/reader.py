@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -14,13 +14,14 @@ from anomaly_vae.caller import warn_caller
 from anomaly_vae.columns.reading.cells import CellReader
 from anomaly_vae.columns.reading.missing import Markers, text_of
 from anomaly_vae.columns.reading.numbers import decimal_evidence
+from anomaly_vae.columns.reading.options import ReadOptions
 from anomaly_vae.columns.reading.recognise import ROWS_TO_RECOGNISE, Sample
 from anomaly_vae.columns.reading.records import LeftOut, NumberReading, Reading, TextReading
 from anomaly_vae.errors import InvalidInput
 from anomaly_vae.table.base import Batch
 from anomaly_vae.table.raw import Fragment, RawBatch, Source
 
-__all__ = ["Table"]
+__all__ = ["Table", "parse"]
 
 # Three digits after a mark: decimals, or the end of thousands.
 _EITHER_MARK = re.compile(r"(?<![0-9.,])[0-9]{1,3}[.,][0-9]{3}(?![0-9.,])")
@@ -40,15 +41,18 @@ class Table:
         names: The names of its columns.
         missing_values: Markers of missing cells beside those of a reader.
         settings: How it is read, as far as the user said so, for the comparison with another job.
+        options: How the user said that its texts are read.
     """
 
     settings = ""
+    options = ReadOptions()
 
     def __init__(self, source: Source, missing_values: Sequence[str] = ()) -> None:
         """Read a source; ``missing_values`` are markers beside those of the reader."""
         self.source, self.names, self.missing_values = source, source.names, tuple(missing_values)
         self._rest: Iterator[RawBatch] = iter(())
         self._first: list[RawBatch] | None = None
+        self._progress = source.progress
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
@@ -59,6 +63,12 @@ class Table:
     def skipped(self) -> Mapping[int, str]:
         """What is wrong with files that were left out, by their number; complete once the last row is read."""
         return self.source.skipped
+
+    def leave_out(self, fragment: int, why: str) -> None:
+        """Note that another process found a file that cannot be read; see :attr:`skipped`."""
+        if not isinstance(self.source.skipped, dict):
+            raise TypeError(f"{self.source.where}: no file of this table can be left out")
+        self.source.skipped[fragment] = why
 
     def schema_of(self, keep: Sequence[str]) -> pa.Schema:
         """Return the names and types of the kept columns."""
@@ -86,21 +96,36 @@ class Table:
         Raises:
             InvalidInput: A column is of another type than in training, or the table is damaged.
         """
-        reader = reader.with_markers(self.missing_values)
-        self._begin(list(dict.fromkeys([*reader.names, *keep])))
-        if not reader.book.grows:
-            reader = self._for_this_file(reader)
+        reader = self.reader_for(reader, keep)
         first, self._first = self._first or [], None
         raws: Iterator[RawBatch] = itertools.chain(first, self._rest)
         if start != (0, 0):
             self.source.skip_to(start[0])
             raws = _from(raws, *start)
-        parsed = [_parse(raw, reader, keep) for raw in itertools.islice(raws, 1)]
-        return itertools.chain(parsed, (_parse(raw, reader, keep) for raw in raws))
+        parsed = [parse(raw, reader, keep) for raw in itertools.islice(raws, 1)]
+        return itertools.chain(parsed, (parse(raw, reader, keep) for raw in raws))
+
+    def reader_for(self, reader: CellReader, keep: Sequence[str] = ()) -> CellReader:
+        """Return how the cells of this table are read, after a comparison of its first rows with training.
+
+        Args:
+            reader: The columns to read as numbers.
+            keep: Columns to return unchanged.
+
+        Raises:
+            InvalidInput: A column is of another type than in training, or the first rows are damaged.
+        """
+        reader = reader.with_markers(self.missing_values)
+        self._begin(list(dict.fromkeys([*reader.names, *keep])))
+        return reader if reader.book.grows else self._for_this_file(reader)
 
     def progress(self) -> tuple[float, float | None]:
         """Return how much was read and the total, in the same unit; the total is None if it is unknown."""
-        return self.source.progress()
+        return self._progress()
+
+    def follow(self, progress: Callable[[], tuple[float, float | None]]) -> None:
+        """Take :meth:`progress` from elsewhere: other processes read the table."""
+        self._progress = progress
 
     def _begin(self, names: Sequence[str]) -> None:
         """Read the first rows of these columns, unless that is done."""
@@ -201,6 +226,7 @@ def _from(raws: Iterator[RawBatch], fragment: int, row: int) -> Iterator[RawBatc
         before = 0
 
 
-def _parse(raw: RawBatch, reader: CellReader, keep: Sequence[str]) -> Batch:
+def parse(raw: RawBatch, reader: CellReader, keep: Sequence[str]) -> Batch:
+    """Return rows as numbers, with the columns to keep."""
     rows, faults = read_rows(reader, raw.columns, raw.faults)
     return Batch(rows, faults, raw.columns.select(list(keep)), raw.fragment)

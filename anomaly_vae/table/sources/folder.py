@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from anomaly_vae.table.raw import Fragment, RawBatch
 from anomaly_vae.table.sources.discovery import Found, partition_keys
 from anomaly_vae.table.sources.files import open_file
 from anomaly_vae.table.sources.json_lines import JsonLinesSource
+from anomaly_vae.table.sources.parquet import ParquetSource
 from anomaly_vae.table.sources.typed import common_type
 from anomaly_vae.table.stores.places import ObjectPath
 
@@ -62,6 +64,7 @@ class FolderSource:
         ]
         self.skipped: dict[int, str] = {}
         self._from = 0
+        self._groups: range | None = None
         self.nested: dict[str, str] = {}
         self._types: dict[str, pa.DataType] = {}
         self._names: tuple[str, ...] = ()
@@ -108,11 +111,30 @@ class FolderSource:
         """See :class:`~anomaly_vae.table.raw.Source`."""
         self._from = fragment
 
+    def only(self, fragment: int, groups: range | None = None) -> FolderSource:
+        """Return a source of one of the files, which can be sent to another process; no file is opened.
+
+        Args:
+            fragment: The number of the file.
+            groups: The row groups to read, for Parquet files; None for all rows.
+        """
+        source = copy.copy(self)
+        source._files = [
+            each._replace(path=each.path if isinstance(each.path, ObjectPath) else each.path.absolute())
+            for each in self._files
+            if each.number == fragment
+        ]
+        source._groups, source._from = groups, 0
+        source.fragments, source.skipped, source.notes, source._notes = (), {}, (), {}
+        return source
+
     def _batches_of(self, file: _File, names: Sequence[str]) -> Iterator[RawBatch]:
         source: Any = open_file(file.path, file.where, self._options, _SAMPLE_BYTES)
         if not isinstance(source, JsonLinesSource) and sorted(source.names) != sorted(self._names):
             source.close()
             raise InvalidInput(f"{file.where}: changed while the files were read")
+        if self._groups is not None and isinstance(source, ParquetSource):
+            source.take_groups(self._groups)
         for batch in source.batches([name for name in names if name not in self._keys]):
             done, total = source.progress()
             self._current = file.size * done / total if total else 0.0

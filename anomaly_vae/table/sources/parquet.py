@@ -34,6 +34,13 @@ class ParquetSource(TypedSource):
         if not self.names:
             raise InvalidInput(f"{where}: has no columns")
         self._total, self._done = self._file.metadata.num_rows, 0
+        self._groups: list[int] | None = None
+
+    def take_groups(self, groups: range) -> None:
+        """Read only these row groups."""
+        metadata = self._file.metadata
+        self._done = sum(metadata.row_group(group).num_rows for group in range(groups.start))
+        self._groups = list(groups)
 
     def type_of(self, name: str) -> pa.DataType:
         """See :class:`~anomaly_vae.table.raw.Source`."""
@@ -43,7 +50,7 @@ class ParquetSource(TypedSource):
         """See :class:`~anomaly_vae.table.raw.Source`."""
         read = list(dict.fromkeys(names)) or [self.names[0]]
         try:
-            for batch in self._file.iter_batches(BATCH_ROWS, columns=read, use_threads=False):
+            for batch in self._file.iter_batches(BATCH_ROWS, self._groups, columns=read, use_threads=False):
                 batch.validate(full=True)  # of a damaged file, texts may not be UTF-8
                 self._done += batch.num_rows
                 yield RawBatch(pick(batch, names), [None] * batch.num_rows)
