@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_vae.cli.image_options import ImageOptions
+from anomaly_vae.cli.table_options import refuse_filter
 from anomaly_vae.columns.shapes import ImageShape
 from anomaly_vae.errors import InvalidInput
 
@@ -93,6 +94,7 @@ class ModelInput:
                 f"{self.path}: holds a table, the model scores images of {shape.height} x {shape.width} pixels with "
                 f"{shape.channels} channel{'s' if shape.channels > 1 else ''}; expected {_IMAGES}"
             )
+        refuse_filter(self._reading)
         source = self._open_images(shape)
         refuse_other_shape(source.shape, shape, source.where)
         return source

@@ -238,6 +238,10 @@ def command(
     refuse_early(output, input_, overwrite=overwrite, resume=job.resume)
     refuse_swapped(model, input_)
     cluster.check(model, input_, threads=threads, memory=job.memory)
+    if cluster.engine != "local" and reading.filter is not None:
+        raise ConfigError(
+            "--filter is not for --engine ray; filter with --engine local, or write the chosen rows first"
+        )
     check_plot(plot, overwrite=overwrite, flag_only=flag_only)
     check_page(report, output, overwrite=overwrite)
     check_metrics_file(metrics_file)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomaly_vae.cli.reporting import warn
-from anomaly_vae.cli.table_options import say_how_it_was_read
+from anomaly_vae.cli.table_options import filter_facts, say_how_it_was_read
 from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def _score_table(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple
     for text in summary.skipped.values():
         warn(f"left out: {text}")
     collected.draw(scorer.thresholds(target_fpr=job.options.target_fpr, tail=job.options.tail))
-    return summary, {} if engine is None else engine.facts()
+    facts = filter_facts(table, quiet=job.quiet)
+    return summary, facts if engine is None else {**facts, **engine.facts()}
 
 
 def _score_series(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple[ScoreSummary, dict[str, Any]]:
@@ -180,7 +181,8 @@ def _score_series(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tupl
     if job.plot is not None:
         thresholds = scorer.thresholds(target_fpr=job.options.target_fpr, tail=job.options.tail)
         draw_series(job.plot, series, scores, thresholds, title=job.given.path)
-    facts = {"kind": "series", "series": len(series.panel.series), "windows": windows}
+    facts: dict[str, Any] = {"kind": "series", "series": len(series.panel.series), "windows": windows}
+    facts |= filter_facts(table, quiet=job.quiet)
     return summary, {**facts, "window": series.shape.length, "step_seconds": series.panel.step_seconds}
 
 

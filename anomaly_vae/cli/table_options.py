@@ -11,12 +11,14 @@ import click
 
 from anomaly_vae.cli.options import Names
 from anomaly_vae.cli.reporting import warn
+from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from anomaly_vae.columns.reading.options import ReadOptions
     from anomaly_vae.columns.schema import Schema
     from anomaly_vae.table import Table
 
-__all__ = ["missing_values", "read_options", "say_how_it_was_read"]
+__all__ = ["filter_facts", "missing_values", "read_options", "refuse_filter", "say_how_it_was_read"]
 
 _SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
 
@@ -49,6 +51,13 @@ _OPTIONS = (
     click.option(
         "--encoding", type=_Encoding(), help="Encoding of a text file, such as latin-1.  [default: found, mostly utf-8]"
     ),
+    click.option(
+        "--filter",
+        "filter_",
+        metavar="EXPRESSION",
+        help="Read only rows for which this is true, such as \"amount > 10 AND country IN ('DE', 'FR')\". Rows are "
+        "numbered without the others. Files and row groups that cannot hold such rows are not read.",
+    ),
 )
 
 missing_values = click.option(
@@ -60,18 +69,36 @@ missing_values = click.option(
 
 
 def read_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options --sep, --decimal and --encoding, as its parameter ``reading``."""
+    """Give a command the options --sep, --decimal, --encoding and --filter, as its parameter ``reading``."""
 
     @functools.wraps(command)
-    def with_reading(*args: Any, sep: str | None, decimal: Any, encoding: str | None, **kwargs: Any) -> Any:
+    def with_reading(
+        *args: Any, sep: str | None, decimal: Any, encoding: str | None, filter_: str | None, **kwargs: Any
+    ) -> Any:
         from anomaly_vae.columns.reading.options import ReadOptions
 
-        reading = ReadOptions(separator=sep, decimal=decimal, encoding=encoding)
+        reading = ReadOptions(separator=sep, decimal=decimal, encoding=encoding, filter=filter_)
         return command(*args, reading=reading, **kwargs)
 
     for option in reversed(_OPTIONS):
         with_reading = option(with_reading)
     return with_reading
+
+
+def refuse_filter(reading: ReadOptions) -> None:
+    """Raise ConfigError if a filter was given although INPUT holds images."""
+    if reading.filter is not None:
+        raise ConfigError("--filter is for tables, and INPUT holds images; choose images by a folder or a pattern")
+
+
+def filter_facts(table: Table, *, quiet: bool) -> dict[str, Any]:
+    """Print what a filter kept of a table that was read, and return it for programs; nothing without a filter."""
+    facts = getattr(table.source, "facts", None)
+    if facts is None:
+        return {}
+    if not quiet:
+        click.echo(f"anomaly-vae: {table.source.where}: {table.source.said()}", err=True)  # type: ignore[attr-defined]
+    return {"filter": facts()}
 
 
 def say_how_it_was_read(table: Table, schema: Schema | None = None, *, quiet: bool) -> None:

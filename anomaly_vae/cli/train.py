@@ -14,7 +14,7 @@ from anomaly_vae.cli import options
 from anomaly_vae.cli.mixed_up import refuse_model_as_table
 from anomaly_vae.cli.reporting import EXIT_INTERRUPTED, require_training, warn
 from anomaly_vae.cli.summary import print_summary
-from anomaly_vae.cli.table_options import missing_values, read_options
+from anomaly_vae.cli.table_options import missing_values, read_options, refuse_filter
 from anomaly_vae.cli.training_options import image_options, model_options, window_options
 from anomaly_vae.errors import ConfigError, GateFailed
 from anomaly_vae.training.config import TrainConfig, read_toml
@@ -138,6 +138,7 @@ def command(
         refuse_model_as_table(input_)
         images = ImageOptions(layout, resize, None if channels is None else int(channels), image_column)
         if holds_images(input_, settings, images):
+            refuse_filter(reading)
             return ImageJob(input_, settings, images, selection, quiet=quiet)
         if settings.window is not None:
             return SeriesJob(input_, settings, reading, selection, quiet=quiet)

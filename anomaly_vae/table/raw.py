@@ -88,6 +88,10 @@ class Source(Protocol):
         """Read no files before this one from now on, except one that is being read."""
         ...
 
+    def close(self) -> None:
+        """Close the file; reading it to its end does so too."""
+        ...
+
     def progress(self) -> tuple[float, float | None]:
         """Return how much was handed out and the total, in the same unit; the total is None if it is unknown."""
         ...

@@ -366,3 +366,18 @@ def test_flagged_rows_are_explained_as_in_python_and_by_a_service(folder, tmp_pa
             assert [[row["why_1"], row["why_2"]] for row in read_csv(done.stdout)] == expected, done.stderr
     done = cli(tmp_path, "score", folder / "model", *arguments, "--flag-only", "--only-flagged", input=text)
     assert [row["why_1"] for row in read_csv(done.stdout)] == [expected[3][0], expected[7][0]]
+
+
+def test_a_filter_chooses_rows_before_they_are_numbered(folder, tmp_path):
+    arguments = "score", folder / "model", folder / "new.csv", "-o", "-", "--keep", "id"
+    everything = read_csv(cli(tmp_path, *arguments).stdout)
+    done = cli(tmp_path, *arguments, "--filter", "id IN ('r5', 'r7') OR id = 'r59'", "--json")
+    assert read_csv(done.stdout) == [everything[i] for i in (5, 7, 59)]
+    facts = json.loads(done.stderr.splitlines()[-1])
+    assert (facts["rows"], facts["filter"]["rows_read"], facts["filter"]["rows_kept"]) == (3, 60, 3)
+    done = cli(tmp_path, *arguments, "--filter", "id = 'none'")
+    assert done.returncode == 0
+    assert "no row passes the filter id = 'none'" in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    one_line(cli(tmp_path, *arguments, "--filter", "id ="), 2, "at character 5, marked by ^: id =^")
+    one_line(cli(tmp_path, *arguments, "--filter", "flow > 'x' OR nothing = 1"), 2, "has no column 'nothing'")

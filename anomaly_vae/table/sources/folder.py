@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,10 @@ class FolderSource:
 
     Attributes:
         nested: As in JSON lines; empty for other formats.
+        on_open: Called with the source of each file before its rows are read; None for nothing.
     """
+
+    on_open: Callable[[Any], None] | None = None
 
     def __init__(self, found: Found, where: str, options: ReadOptions, *, skips: bool = False) -> None:
         self.where, self._options, self._skips = where, options, skips
@@ -86,6 +89,11 @@ class FolderSource:
         self.notes = self._all_notes(found.ignored)
         self._before, self._current = 0.0, 0.0
         self._total = float(sum(file.size for file in self._files))
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The columns that are partition keys."""
+        return tuple(self._keys)
 
     def type_of(self, name: str) -> pa.DataType:
         """See :class:`~anomaly_vae.table.raw.Source`."""
@@ -135,6 +143,8 @@ class FolderSource:
             raise InvalidInput(f"{file.where}: changed while the files were read")
         if self._groups is not None and isinstance(source, ParquetSource):
             source.take_groups(self._groups)
+        if self.on_open is not None:
+            self.on_open(source)
         for batch in source.batches([name for name in names if name not in self._keys]):
             done, total = source.progress()
             self._current = file.size * done / total if total else 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -45,6 +46,20 @@ class ParquetSource(TypedSource):
     def type_of(self, name: str) -> pa.DataType:
         """See :class:`~anomaly_vae.table.raw.Source`."""
         return plain_type(self._schema.field(self.names.index(name)).type)
+
+    def choose_groups(self, may_hold: Callable[[Any], bool]) -> tuple[int, int]:
+        """Read only row groups that may hold rows of interest.
+
+        Args:
+            may_hold: Is given the metadata of a row group.
+
+        Returns:
+            The number of row groups that are not read, and of all.
+        """
+        metadata = self._file.metadata
+        self._groups = [i for i in range(metadata.num_row_groups) if may_hold(metadata.row_group(i))]
+        self._total = sum(metadata.row_group(i).num_rows for i in self._groups)
+        return metadata.num_row_groups - len(self._groups), metadata.num_row_groups
 
     def batches(self, names: Sequence[str]) -> Iterator[RawBatch]:
         """See :class:`~anomaly_vae.table.raw.Source`."""
