@@ -75,7 +75,7 @@ class JournaledJob:
             self._before = self._counts()
         else:
             self._restore(journal.state)
-        self.is_published = self._inode is not None and _inode_of(target) == self._inode
+        self.is_published = self._inode is not None and target.published() == self._inode
         if not self.is_published:
             target.refuse()
         elif output.discovery is not None:
@@ -240,10 +240,3 @@ class _Kept:
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._job.keep(batch)
-
-
-def _inode_of(target: Target) -> int | None:
-    try:
-        return target.path.stat().st_ino
-    except OSError:
-        return None

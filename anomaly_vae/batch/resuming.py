@@ -15,9 +15,11 @@ from anomaly_vae.batch.journal import job_folder, read_state
 from anomaly_vae.batch.keyed import lowest_rows
 from anomaly_vae.batch.scored import OutputOf
 from anomaly_vae.batch.selection import Selection
+from anomaly_vae.batch.stored_targets import StoredTarget, local_place
 from anomaly_vae.batch.targets import DataSetTarget, FileTarget, Target, is_data_set
 from anomaly_vae.calibration import PValueGrid
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.remote.address import is_url
 from anomaly_vae.table import Table
 from anomaly_vae.version import __version__
 
@@ -42,11 +44,18 @@ def target_of(output: str, table: Table, *, overwrite: bool) -> Target | None:
     """
     if output == "-":
         return None
-    if is_data_set(output, has_many_files=len(table.fragments) > 1):
-        if not table.fragments:
-            raise ConfigError(f"{output}: a folder mirrors the files of the input, and a pipe has none; name a file")
-        return DataSetTarget(output, table.fragments, overwrite=overwrite)
-    return FileTarget(output, overwrite=overwrite)
+    name = output.partition("?")[0] if is_url(output) else output
+    is_folder = is_data_set(name, has_many_files=len(table.fragments) > 1)
+    if not table.fragments and (is_folder or is_url(output)):
+        what = "a folder mirrors the files of the input, and a pipe has none" if is_folder else "the input is a pipe"
+        raise ConfigError(f"{output}: {what}; name a file on this computer")
+    place = str(local_place(output)) if is_url(output) else output
+    target: Target
+    if is_folder:
+        target = DataSetTarget(place, table.fragments, overwrite=overwrite)
+    else:
+        target = FileTarget(place, overwrite=overwrite)
+    return StoredTarget(output, target) if is_url(output) else target
 
 
 def refuse_to_keep(
@@ -62,6 +71,10 @@ def refuse_to_keep(
     if target.by_fragment and selection.is_ordered:
         raise ConfigError("--top writes one table; give -o the name of a file, such as top.csv")
     if selection.is_ordered and explaining is not None:
+        if isinstance(target, StoredTarget):
+            raise ConfigError(
+                f"{target.url}: --top with --explain writes to files on this computer; copy the file then"
+            )
         return "--top with --explain holds all cells of rows in memory; leave out one of the three"
     return None if table.fragments else "a pipe cannot be read again; give the name of a file as INPUT"
 
@@ -72,14 +85,11 @@ def is_complete(target: Target, table: Table) -> bool:
     Raises:
         ConfigError: The output is older than the input, so it is probably not that of this job.
     """
-    try:
-        written = target.path.stat()
-    except OSError:
-        return False
-    if read_state(job_folder(target.path)) is not None:
+    written_ns = target.written_ns()
+    if written_ns is None or read_state(job_folder(target.path)) is not None:
         return False
     newest = max(table.fragments, key=lambda each: each.modified_ns)
-    if newest.modified_ns > written.st_mtime_ns:
+    if newest.modified_ns > written_ns:
         raise ConfigError(
             f"{target.path} exists already, and is older than {newest.where}; there is no job to go on with. Choose "
             "another name, or pass --overwrite (Python: overwrite=True)"

@@ -19,7 +19,7 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.storage import publish, refuse_existing, refuse_file, replace_directory, sync, writing
 from anomaly_vae.table import Fragment, Writer, check_ending, open_part
 
-__all__ = ["MARKER", "DataSetTarget", "FileTarget", "Target", "is_data_set"]
+__all__ = ["MARKER", "DataSetTarget", "FileTarget", "Target", "is_data_set", "marker_of"]
 
 # The file that says of a folder that it is a complete output. Readers of data sets ignore such names.
 MARKER = "_anomaly_vae.json"
@@ -51,6 +51,14 @@ class Target(Protocol):
         """Raise ConfigError if it cannot be written, as far as can be known before."""
         ...
 
+    def written_ns(self) -> int | None:
+        """Return when the output was written, nanoseconds since 1970; None if there is none."""
+        ...
+
+    def published(self) -> int | None:
+        """Return the number of the file or folder that has its name, if the file system knows one."""
+        ...
+
     def part(self, folder: Path) -> Path:
         """Return where it lies in the folder of the job until it is complete."""
         ...
@@ -73,7 +81,32 @@ def is_data_set(output: str, *, has_many_files: bool) -> bool:
     return output.endswith(("/", os.sep)) or (has_many_files and output != "-" and not Path(output).suffix)
 
 
-class FileTarget:
+def marker_of(facts: Mapping[str, Any]) -> str:
+    """Return what the file says that makes a folder a complete output."""
+    return json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+
+
+class _Local:
+    """An output on this computer."""
+
+    path: Path
+
+    def written_ns(self) -> int | None:
+        """See :class:`Target`."""
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def published(self) -> int | None:
+        """See :class:`Target`."""
+        try:
+            return self.path.stat().st_ino
+        except OSError:
+            return None
+
+
+class FileTarget(_Local):
     """One file. See :class:`Target`."""
 
     by_fragment = False
@@ -105,7 +138,7 @@ class FileTarget:
         publish(self.part(folder), self.path, overwrite=self.overwrite)
 
 
-class DataSetTarget:
+class DataSetTarget(_Local):
     """A folder that mirrors the files of the input: ``day=1/a.csv`` gives ``day=1/a.parquet``. See :class:`Target`."""
 
     by_fragment, format = True, "a.parquet"
@@ -147,7 +180,7 @@ class DataSetTarget:
         part = self.part(folder)
         with writing(self.path):
             part.mkdir(exist_ok=True)
-            (part / MARKER).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            (part / MARKER).write_text(marker_of(facts), encoding="utf-8")
             for path in sorted(part.rglob("*"), reverse=True):
                 sync(path)
             sync(part)

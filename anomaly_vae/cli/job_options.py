@@ -97,6 +97,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def refuse_early(output: str, input_: str, *, overwrite: bool, resume: bool) -> None:
     """Raise ConfigError if an output cannot be written, as far as can be known before INPUT is opened."""
     from anomaly_vae.batch.targets import is_data_set
+    from anomaly_vae.remote.address import is_url
     from anomaly_vae.storage import refuse_existing, refuse_file
     from anomaly_vae.table import check_ending
     from anomaly_vae.table.sources.discovery import names_many
@@ -105,6 +106,11 @@ def refuse_early(output: str, input_: str, *, overwrite: bool, resume: bool) -> 
         return
     may_exist = overwrite or resume
     has_many_files = names_many(input_)
+    if is_url(output):
+        name = output.partition("?")[0]
+        if not is_data_set(name, has_many_files=has_many_files):
+            check_ending(name)
+        return
     if is_data_set(output, has_many_files=has_many_files):
         refuse_existing(Path(output), overwrite=may_exist)
     else:

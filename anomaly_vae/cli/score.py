@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,19 +14,18 @@ from anomaly_vae.cli.image_options import image_options
 from anomaly_vae.cli.job_options import job_options, refuse_early
 from anomaly_vae.cli.mixed_up import refuse_swapped
 from anomaly_vae.cli.reporting import EXIT_USAGE, warn
+from anomaly_vae.cli.score_checks import explaining_of, with_option_names
 from anomaly_vae.cli.scorers import ServiceOptions
 from anomaly_vae.cli.summary import print_summary
 from anomaly_vae.cli.table_options import missing_values, read_options
 from anomaly_vae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from anomaly_vae.batch import Explaining
     from anomaly_vae.cli.cluster_options import ClusterOptions
     from anomaly_vae.cli.image_options import ImageOptions
     from anomaly_vae.cli.job_options import JobOptions
     from anomaly_vae.cli.progress_json import Style
     from anomaly_vae.record import Tail
-    from anomaly_vae.score_options import ScoreOptions
     from anomaly_vae.table import ReadOptions
 
 # Chosen, not measured: rows of --top are held in memory.
@@ -40,7 +38,6 @@ _MOST_EXPLAINED = 16
 # Those of anomaly_vae.cli.progress_json, whose imports take long: completing a command line must be quick.
 _STYLES: tuple[Style, ...] = ("auto", "lines", "json", "none")
 
-_PYTHON_NAMES = re.compile(r"\b(num_samples|max_std_error|target_fpr|tail|flag_only)\b")
 _SECONDS = click.FloatRange(min=0.0, min_open=True)
 
 
@@ -180,6 +177,10 @@ def command(
     pareto_k, reliable, num_samples and score. Rows that cannot be scored have empty cells and a reason. The file
     appears under its name only when it is complete.
 
+    If INPUT is a folder or a pattern and OUTPUT ends in / or has no ending, OUTPUT is a folder with a Parquet file for
+    each file of INPUT. OUTPUT may be in an object store, s3://BUCKET/PATH, gs:// or az://. What a job has done is kept
+    beside OUTPUT until that is complete: --resume goes on with it.
+
     For a model of series, each row has the scores of the window that ends there, and step_score: the mean of the lowest
     quarter of the windows that cover the step, which also looks at later steps. Rows without a window, such as the
     first ones of a series, have a reason. For a model of images the output starts with the column image, and
@@ -205,6 +206,7 @@ def command(
     anomaly-vae score model new.csv -o scores.csv --keep id
     anomaly-vae score model new.parquet -o flags.parquet --flag-only
     anomaly-vae score model new.csv -o worst.csv --top 20 --explain 3 --keep id
+    anomaly-vae score model events/ -o scored/ --on-error skip --resume
     cat new.csv | anomaly-vae score model - -o - > scores.csv
     anomaly-vae score grpc://127.0.0.1:50051 new.csv -o scores.csv
     anomaly-vae score series-model metrics.csv -o scores.csv --keep ts,host --plot scores.png
@@ -230,11 +232,11 @@ def command(
             flag_only=flag_only,
         )
         Selection(only_flagged=only_flagged, top=top).check(scoring)
-        explaining = _explaining(explain, explain_all, scoring, output)
+        explaining = explaining_of(explain, explain_all, scoring, output)
         if fdr is not None:
             refuse_with_fdr(fdr, scoring, explaining)
     except ConfigError as error:
-        raise ConfigError(_with_option_names(str(error))) from error
+        raise ConfigError(with_option_names(str(error))) from error
     refuse_early(output, input_, overwrite=overwrite, resume=job.resume)
     refuse_swapped(model, input_)
     cluster.check(model, input_, threads=threads, memory=job.memory)
@@ -279,7 +281,7 @@ def command(
                 scoring_job, model, service, metrics, start, threads=threads, verify_key=verify_key
             )
         except ConfigError as error:
-            named = ConfigError(_with_option_names(str(error)))
+            named = ConfigError(with_option_names(str(error)))
             for note in getattr(error, "__notes__", []):
                 named.add_note(note)
             raise named from error
@@ -289,23 +291,3 @@ def command(
     if summary.warning is not None:
         warn(summary.warning)
     return EXIT_USAGE if summary.skipped else 0
-
-
-def _explaining(top: int | None, every: bool, scoring: ScoreOptions, output: str) -> Explaining | None:
-    """Return which rows are explained; raise ConfigError if the other options leave none, or no place for texts."""
-    from anomaly_vae.batch import Explaining
-
-    if top is None:
-        if every:
-            raise ConfigError("--explain-all needs --explain K, the number of columns to name of each row")
-        return None
-    explaining = Explaining(top=top, every=every)
-    explaining.check(scoring)
-    if output.lower().endswith(".npy"):
-        raise ConfigError(f"--explain writes texts, and {output} holds only numbers; write a .csv or .parquet file")
-    return explaining
-
-
-def _with_option_names(text: str) -> str:
-    """Replace the Python names of options by those of the command line."""
-    return _PYTHON_NAMES.sub(lambda name: "--" + name[0].replace("_", "-"), text)

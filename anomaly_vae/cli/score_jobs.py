@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,8 @@ def _score_table(job: Job, scorer: Scorer | Client, watchers: Watchers) -> tuple
     schema, table = scorer.schema, job.given.table(scorer.schema)
     match_columns(table.names, schema.names)
     say_how_it_was_read(table, schema, quiet=job.quiet)
-    known = {*schema.names, *schema.left_out, *job.keep, schema.label, ""}
+    keys: Sequence[str] = getattr(table.source, "key_names", ())  # names of folders, not columns of the files
+    known = {*schema.names, *schema.left_out, *job.keep, *keys, schema.label, ""}
     _warn_extra_columns(table.names, known, strict=job.strict)
     collected = TableScores(job.plot)
     engine = job.cluster.engine_of(job.model, scorer, job.verify_key)

@@ -56,6 +56,7 @@ class FilteredSource:
             source.close()
             raise
         self._needed = list(dict.fromkeys(test.name for test in checks_of(node)))
+        self.key_names = tuple(keys)
         self._keys, self._types = frozenset(keys), types
         self._read, self._kept, self._faulty, self._groups = 0, 0, 0, [0, 0]
         if hasattr(source, "choose_groups"):
