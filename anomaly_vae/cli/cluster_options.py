@@ -13,7 +13,7 @@ import click
 
 from anomaly_vae.cli.reporting import require_ray
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.remote.address import is_bundle_url
+from anomaly_vae.remote.address import is_bundle_url, is_url
 
 if TYPE_CHECKING:
     from anomaly_vae.batch.cluster.on_ray import RayEngine
@@ -59,6 +59,11 @@ class ClusterOptions:
         if input_ == "-":
             raise ConfigError(
                 "--engine ray: INPUT is standard input, which workers cannot read; give the name of a file or folder"
+            )
+        if is_url(input_):
+            raise ConfigError(
+                f"--engine ray reads files that each node has under the same path, and {input_} is in an object store; "
+                "leave out --engine, or mount the store on each node"
             )
         if threads is not None:
             raise ConfigError("--threads: with --engine ray each worker has one; use --workers")

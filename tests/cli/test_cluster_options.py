@@ -44,6 +44,7 @@ RAY = ClusterOptions("ray")
         (ClusterOptions(workers=(1, 1)), {}, "--workers is for workers"),
         (RAY, {"model": "grpc://a:1"}, "--engine ray loads the model on each node, and grpc://a:1 is a service"),
         (RAY, {"input_": "-"}, "INPUT is standard input, which workers cannot read"),
+        (RAY, {"input_": "s3://bucket/x.parquet"}, "s3://bucket/x.parquet is in an object store"),
         (RAY, {"threads": 2}, "--threads: with --engine ray each worker has one"),
         (RAY, {"memory": 10}, "--memory is for this process"),
     ],
