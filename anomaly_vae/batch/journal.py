@@ -142,7 +142,7 @@ class Journal:
                     path.unlink()
         self.state, self._committed = state, time.monotonic()
 
-    def restore(self, output: Path) -> None:
+    def restore(self, output: str) -> None:
         """Go on from the last commit, if there is one.
 
         Raises:
@@ -201,6 +201,7 @@ def open_journal(
     resume: bool,
     by_fragment: bool = False,
     reduce: Callable[[pa.Table], pa.Table] | None = None,
+    where: str | None = None,
 ) -> Iterator[Journal]:
     """Open the journal of a job, locked; it is removed if the block ends without an error, or nothing was kept.
 
@@ -208,24 +209,25 @@ def open_journal(
         output: Where the results go in the end.
         identity, by_fragment, reduce: See :class:`Journal`.
         resume: Whether to go on with what an earlier job kept; otherwise it is removed, with a warning.
+        where: The name of the output in messages, if it is another one.
 
     Raises:
         ConfigError: Another job writes this output; what was kept is of another job; nothing can be written there.
     """
-    folder = job_folder(output)
-    with _locked(folder, output):
+    folder, name = job_folder(output), where or str(output)
+    with _locked(folder, output, name):
         journal = Journal(folder, identity, by_fragment=by_fragment, reduce=reduce)
         if resume:
-            journal.restore(output)
+            journal.restore(name)
         elif read_state(folder) is not None:
-            warn_caller(f"{output}: an unfinished job is dropped, since --resume was not given")
+            warn_caller(f"{name}: an unfinished job is dropped, since --resume was not given")
         if not journal.has_commits:
             _clear(folder)
         try:
             yield journal
         except BaseException as error:
             if journal.has_commits:
-                error.add_note(f"{output}: the rows that are done are kept; the same command with --resume goes on")
+                error.add_note(f"{name}: the rows that are done are kept; the same command with --resume goes on")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -247,17 +249,17 @@ def read_state(folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, output: Path) -> Iterator[None]:
+def _locked(folder: Path, output: Path, name: str) -> Iterator[None]:
     """Make the folder and lock it; the lock ends with the process, however it ends."""
     with writing(output):
-        handle = _open_locked(folder, output)
+        handle = _open_locked(folder, name)
     try:
         yield
     finally:
         os.close(handle)
 
 
-def _open_locked(folder: Path, output: Path) -> int:
+def _open_locked(folder: Path, name: str) -> int:
     while True:
         folder.mkdir(exist_ok=True)
         try:
@@ -271,7 +273,7 @@ def _open_locked(folder: Path, output: Path) -> int:
         except BlockingIOError as error:
             os.close(handle)
             raise ConfigError(
-                f"{output}: another job is writing it; wait until it ends, or give another output"
+                f"{name}: another job is writing it; wait until it ends, or give another output"
             ) from error
         except FileNotFoundError:
             pass

@@ -73,7 +73,7 @@ def refuse_to_keep(
     if selection.is_ordered and explaining is not None:
         if isinstance(target, StoredTarget):
             raise ConfigError(
-                f"{target.url}: --top with --explain writes to files on this computer; copy the file then"
+                f"{target.where}: --top with --explain writes to files on this computer; copy the file then"
             )
         return "--top with --explain holds all cells of rows in memory; leave out one of the three"
     return None if table.fragments else "a pipe cannot be read again; give the name of a file as INPUT"
@@ -91,7 +91,7 @@ def is_complete(target: Target, table: Table) -> bool:
     newest = max(table.fragments, key=lambda each: each.modified_ns)
     if newest.modified_ns > written_ns:
         raise ConfigError(
-            f"{target.path} exists already, and is older than {newest.where}; there is no job to go on with. Choose "
+            f"{target.where} exists already, and is older than {newest.where}; there is no job to go on with. Choose "
             "another name, or pass --overwrite (Python: overwrite=True)"
         )
     return True

@@ -137,7 +137,12 @@ def score_table(
     asked = (options, tuple(keep), only_flagged, top, explaining, fdr)
     identity = identity_of(scorer, table, asked, schema)
     with open_journal(
-        target.path, identity, resume=resume, by_fragment=target.by_fragment, reduce=reducing(selection, to)
+        target.path,
+        identity,
+        resume=resume,
+        by_fragment=target.by_fragment,
+        reduce=reducing(selection, to),
+        where=target.where,
     ) as journal:
         kept = JournaledJob(to, target, table, journal, stages, collector)
         if not kept.is_published:

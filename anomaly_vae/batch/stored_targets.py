@@ -45,11 +45,7 @@ def local_place(url: str) -> Path:
 
 
 class StoredTarget:
-    """An output in an object store. See :class:`~anomaly_vae.batch.targets.Target`.
-
-    Attributes:
-        url: Its name for messages.
-    """
+    """An output in an object store. See :class:`~anomaly_vae.batch.targets.Target`."""
 
     def __init__(self, url: str, local: Target) -> None:
         """Upload what the target ``local`` writes on this computer, at :func:`local_place`.
@@ -59,9 +55,13 @@ class StoredTarget:
             RemoteError: The store fails.
         """
         self._local, self._place = local, place_of(url).path
-        self.url = str(self._place)
         self.path, self.by_fragment, self.format = local.path, local.by_fragment, local.format
         self.overwrite = local.overwrite
+
+    @property
+    def where(self) -> str:
+        """See :class:`~anomaly_vae.batch.targets.Target`."""
+        return str(self._place)
 
     def refuse(self) -> None:
         """See :class:`~anomaly_vae.batch.targets.Target`."""
@@ -69,11 +69,11 @@ class StoredTarget:
             return
         if not self.overwrite:
             raise ConfigError(
-                f"{self.url} exists already; choose another name, or pass --overwrite (Python: overwrite=True)"
+                f"{self.where} exists already; choose another name, or pass --overwrite (Python: overwrite=True)"
             )
         if self.by_fragment and self._info(f"{self._place.key}/{MARKER}") is None:
             raise ConfigError(
-                f"{self.url}: --overwrite replaces a folder only if it is an earlier output, which has a file "
+                f"{self.where}: --overwrite replaces a folder only if it is an earlier output, which has a file "
                 f"{MARKER}; give another name, or delete the folder"
             )
 
@@ -130,19 +130,19 @@ class StoredTarget:
     def _upload(self, path: Path, key: str) -> None:
         system, (parent, _, name) = self._place.system, key.rpartition("/")
         hidden = f"{parent}/.{name}.part"  # readers of data sets ignore such names
-        with failures(self.url):
+        with failures(self.where):
             with path.open("rb") as file, system.open_output_stream(hidden, compression=None) as stream:
                 shutil.copyfileobj(file, stream, _CHUNK)
             if (size := system.get_file_info(hidden).size) != path.stat().st_size:
-                raise RemoteError(f"{self.url}: {size} bytes arrived, expected {path.stat().st_size}; score again")
+                raise RemoteError(f"{self.where}: {size} bytes arrived, expected {path.stat().st_size}; score again")
             system.move(hidden, key)
 
     def _delete(self, key: str) -> None:
-        with failures(self.url), contextlib.suppress(FileNotFoundError):
+        with failures(self.where), contextlib.suppress(FileNotFoundError):
             self._place.system.delete_file(key)
 
     def _info(self, key: str) -> Any:
-        with failures(self.url):
+        with failures(self.where):
             info = self._place.system.get_file_info(key)
         return info if info.is_file else None
 
@@ -150,6 +150,6 @@ class StoredTarget:
         from pyarrow.fs import FileSelector
 
         selector = FileSelector(self._place.key, recursive=True, allow_not_found=True)
-        with failures(self.url):
+        with failures(self.where):
             found: list[Any] = self._place.system.get_file_info(selector)
         return [info for info in found if info.is_file]

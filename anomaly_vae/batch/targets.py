@@ -36,7 +36,7 @@ class Target(Protocol):
     """The output of a job.
 
     Attributes:
-        path: Its name.
+        path: Where it is written on this computer.
         by_fragment: Whether each file of the input has a file of its own in it.
         overwrite: Whether an existing output is replaced.
         format: A name with the ending of its files.
@@ -46,6 +46,11 @@ class Target(Protocol):
     by_fragment: bool
     overwrite: bool
     format: str
+
+    @property
+    def where(self) -> str:
+        """Its name in messages."""
+        ...
 
     def refuse(self) -> None:
         """Raise ConfigError if it cannot be written, as far as can be known before."""
@@ -90,6 +95,11 @@ class _Local:
     """An output on this computer."""
 
     path: Path
+
+    @property
+    def where(self) -> str:
+        """See :class:`Target`."""
+        return str(self.path)
 
     def written_ns(self) -> int | None:
         """See :class:`Target`."""

@@ -60,8 +60,9 @@ def test_files_and_folders_are_those_of_this_computer(tmp_path, bucket):
 
 def test_a_job_that_is_stopped_goes_on_and_has_uploaded_nothing(tmp_path, bucket):
     folder, url = write_input(tmp_path / "in"), f"s3://{bucket}/out.csv"
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stopped:
         score(folder, url, stop=9)
+    assert stopped.value.__notes__[0].startswith(f"{url}: the rows that are done are kept")
     assert stored(bucket) == {}
     assert jobs(tmp_path) == [".out.csv.job"]
     score(folder, url, resume=True)
