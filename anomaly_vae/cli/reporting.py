@@ -120,6 +120,8 @@ def run(command: click.Command) -> NoReturn:
 
 def _report(error: BaseException, *, details: bool) -> int:
     """Print the error in one line, after its traceback if ``details``, and return the exit code."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, (KeyboardInterrupt, _Terminated)):
+        error = error.__cause__  # Python 3.11 wraps what comes while a class is made, such as during an import
     if details:
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):

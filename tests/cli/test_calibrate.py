@@ -63,7 +63,7 @@ def test_calibrate_counts_a_few_new_values_as_the_lowest_rows_and_a_lower_target
     assert (calibration.rank, calibration.num_novel) == (15, 4)
     assert "lowest by new values" in cli(tmp_path, "inspect", "new").stdout
     done = cli(tmp_path, "score", "new", folder / "new.csv", "-o", tmp_path / "scores.csv", "--target-fpr", "0.01")
-    one_line(done, 2, "target_fpr 0.01 is too low", "4 of the 300 calibration rows", "target is 0.016612")
+    one_line(done, 2, "--target-fpr 0.01 is too low", "4 of the 300 calibration rows", "target is 0.016612")
     done = cli(tmp_path, "score", "new", folder / "new.csv", "-o", tmp_path / "scores.csv", "--target-fpr", "0.016612")
     assert done.returncode == 0, done.stderr
 
