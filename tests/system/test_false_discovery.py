@@ -203,7 +203,7 @@ def test_a_job_to_a_pipe_that_is_ended_leaves_nothing(model_path, tmp_path, monk
     command = ("score", model_path, "in/new.parquet", "-o", "-", "--fdr", "0.1", "-q")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     with start(tmp_path, *command) as job:
-        wait_for(lambda: any(f"{tmp_path}/tmp/" in name for name in opened_by(job.pid)))
+        wait_for(lambda: any(str(tmp_path / "tmp") in name for name in opened_by(job.pid)))
         assert list((tmp_path / "tmp").iterdir()) == []
         job.send_signal(number)
         code = job.wait(60)
