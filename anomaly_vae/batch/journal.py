@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,9 @@ __all__ = ["Journal", "job_folder", "open_journal", "read_state"]
 _COMMIT_S = 2.0
 # Bytes of results that are held in memory before they are written. Chosen, not measured.
 _HELD_BYTES = 16 * 2**20
+
+# Bytes of a name; file systems allow 255, and the folder of a job has five more than its output.
+_LONGEST_NAME = 250
 
 _STATE = "job.json"
 _FORMAT = 1
@@ -237,7 +241,10 @@ def open_journal(
 def job_folder(output: Path) -> Path:
     """Return the folder of the job that writes an output."""
     path = output.absolute()
-    return path.parent / f".{path.name}.job"
+    name = path.name
+    if len(name.encode()) > _LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return path.parent / f".{name}.job"
 
 
 def read_state(folder: Path) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from anomaly_vae.batch.targets import MARKER, Target, marker_of
+from anomaly_vae.batch.targets import MARKER, NOT_OURS, Target, marker_of
 from anomaly_vae.errors import ConfigError, RemoteError
 from anomaly_vae.remote.cache import default_cache_dir
 from anomaly_vae.remote.systems import failures
@@ -72,10 +72,7 @@ class StoredTarget:
                 f"{self.where} exists already; choose another name, or pass --overwrite (Python: overwrite=True)"
             )
         if self.by_fragment and self._info(f"{self._place.key}/{MARKER}") is None:
-            raise ConfigError(
-                f"{self.where}: --overwrite replaces a folder only if it is an earlier output, which has a file "
-                f"{MARKER}; give another name, or delete the folder"
-            )
+            raise ConfigError(NOT_OURS.format(self.where, MARKER))
 
     def written_ns(self) -> int | None:
         """See :class:`~anomaly_vae.batch.targets.Target`."""

@@ -19,14 +19,14 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.storage import publish, refuse_existing, refuse_file, replace_directory, sync, writing
 from anomaly_vae.table import Fragment, Writer, check_ending, open_part
 
-__all__ = ["MARKER", "DataSetTarget", "FileTarget", "Target", "is_data_set", "marker_of"]
+__all__ = ["MARKER", "NOT_OURS", "DataSetTarget", "FileTarget", "Target", "is_data_set", "marker_of"]
 
 # The file that says of a folder that it is a complete output. Readers of data sets ignore such names.
 MARKER = "_anomaly_vae.json"
 
 _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
 
-_NOT_OURS = (
+NOT_OURS = (
     "{}: --overwrite replaces a folder only if it is an earlier output, which has a file {}; give another name, or "
     "delete the folder"
 )
@@ -165,7 +165,7 @@ class DataSetTarget(_Local):
         if self.path.is_symlink() or not self.path.is_dir():
             raise ConfigError(f"{self.path} is not a folder; --overwrite replaces only a folder by a folder")
         if os.listdir(self.path) and not (self.path / MARKER).is_file():
-            raise ConfigError(_NOT_OURS.format(self.path, MARKER))
+            raise ConfigError(NOT_OURS.format(self.path, MARKER))
 
     def part(self, folder: Path) -> Path:
         """See :class:`Target`."""

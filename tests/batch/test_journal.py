@@ -172,6 +172,16 @@ def test_two_jobs_cannot_write_one_output(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_may_have_the_longest_name(tmp_path):
+    names = ["x" * 251 + end for end in (".csv", ".tsv")]
+    folders = {job_folder(tmp_path / name) for name in names}
+    assert len(folders) == 2
+    for name in names:
+        with open_journal(tmp_path / name, ME, resume=False) as journal:
+            assert journal.folder in folders
+            (tmp_path / name).touch()
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     with (
         pytest.raises(ConfigError, match="cannot be written"),

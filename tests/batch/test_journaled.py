@@ -19,6 +19,7 @@ from anomaly_vae.errors import ConfigError, InvalidInput
 from anomaly_vae.score_options import ScoreOptions
 from anomaly_vae.table import open_table
 from tests.batch.test_false_discovery import Calibrated
+from tests.support.batch_files import remove
 from tests.support.batches import FakeScorer
 
 SIZES = (7, 0, 25, 1, 40)
@@ -119,15 +120,6 @@ def test_a_job_that_is_stopped_anywhere_gives_the_same_bytes(tmp_path, case):
             score(folder, output, stop=3, resume=True, **options)
     score(folder, output, resume=True, **options)
     assert contents(tmp_path / "often" / name) == expected
-
-
-def remove(path):
-    if path.is_dir():
-        for each in sorted(path.rglob("*"), reverse=True):
-            each.rmdir() if each.is_dir() else each.unlink()
-        path.rmdir()
-    else:
-        path.unlink()
 
 
 def test_a_folder_mirrors_the_files_of_the_input(tmp_path):
